@@ -94,3 +94,27 @@ def test_what_does_not_go_together_is_refused(
     refused = evaluate(tiny_bundle, *arguments)
     assert refused.exit_code == 2
     assert words in refused.output
+
+
+@pytest.mark.parametrize(
+    ("option", "of"),
+    [
+        (("--group-pattern", "(?P<group>P.)"), "--slides"),
+        (("--part", "test"), "--runs"),
+        (("--only-pattern", ""), "--slides"),
+        (("--mpp", "0.5"), "--data"),
+        (("--min-share", "0.7"), "--data"),
+        (("--class", "A"), "--data"),
+        (("--threshold", "mean+1"), "--slides"),
+        (("--map", "a=b"), "--mask"),
+        (("--batch", "3"), "--runs"),
+    ],
+)
+def test_an_option_that_would_be_without_effect_is_refused(
+    tmp_path: Path, tiny_bundle: Path, option: tuple[str, str], of: str
+) -> None:
+    done = evaluate(tiny_bundle, of, tmp_path, *option)
+    assert done.exit_code == 2
+    said = " ".join(done.output.split())
+    assert f"says nothing of {of}" in said
+    assert f"{option[0]} is for" in said

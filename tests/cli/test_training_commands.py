@@ -395,3 +395,18 @@ def test_people_are_told_messages_as_they_are(capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr()
     assert "two [odd] files" in said.err
     assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [(("--repeats", "2"), "--repeats is for --folds"), (("--cache", "c"), "no [features]")],
+)
+def test_an_option_that_a_training_would_pass_over_is_refused(
+    tmp_path: Path, option: tuple[str, str], said: str
+) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('[model]\narchitecture = "slidecam/pocket_resnet"\n')
+    words = ["train", recipe, "--data", tmp_path, "--out", tmp_path / "o", *option]
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -12,7 +13,7 @@ from slidecam.cli.predicting import Seen, chooses_picture
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from slidecam.evaluation.slides import SlideEvaluation, SlideEvaluationSpec
     from slidecam.learning.evaluation.evaluation import Evaluation
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
 
     Measuring = Generator[Step, None, Evaluation | SlideEvaluation]
 
+
+MIN_SHARE, MOST_OTHER, THRESHOLD, BATCH = 0.5, 0.2, "otsu", 16
+HEEDED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "part": ("data",),
+        "map": ("data", "slides", "runs"),
+        "group-pattern": ("data",),
+        "only-pattern": ("data",),
+        "min-share": ("slides", "runs"),
+        "most-other": ("slides", "runs"),
+        "mpp": ("slides",),
+        "class": ("mask",),
+        "threshold": ("mask",),
+        "batch": ("data", "slides"),
+    }
+)
+"""What each option of evaluate says something of."""
 
 # As in slidecam.learning, which loads torch; a test holds the two together.
 Part = Literal["auto", "train", "val", "test", "all"]
@@ -72,7 +90,7 @@ def evaluate(
                 " fraction:0.5."
             )
         ),
-    ] = "otsu",
+    ] = THRESHOLD,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for evaluation.html, .json and predictions.csv."),
@@ -96,15 +114,25 @@ def evaluate(
             help="Regular expression with (?P<group>…) for the patient. \\[default: the bundle's]"
         ),
     ] = "",
-    min_share: MinShare = 0.5,
-    most_other: MostOther = 0.2,
+    only_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help=(
+                "Regular expression that paths of pictures must match to be measured; '' takes"
+                " all. \\[default: the bundle's]"
+            ),
+            show_default=False,
+        ),
+    ] = None,
+    min_share: MinShare = MIN_SHARE,
+    most_other: MostOther = MOST_OTHER,
     mpp: Annotated[
         float | None,
         typer.Option(
             help="µm per level-0 pixel of --slides, where the file does not say or is wrong."
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures or tiles computed at once.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures or tiles computed at once.")] = BATCH,
     device: Device = "auto",
     trust: Trust = False,
     json: Json = False,
@@ -135,6 +163,21 @@ def evaluate(
 
         view = seen()
         _check_seen(view, runs or mask)
+        _check_heeded(
+            {"data": data, "slides": slides, "runs": runs, "mask": mask},
+            {
+                "part": part != "auto",
+                "map": rename,
+                "group-pattern": group_pattern,
+                "only-pattern": only_pattern is not None,
+                "min-share": min_share != MIN_SHARE,
+                "most-other": most_other != MOST_OTHER,
+                "mpp": mpp is not None,
+                "class": classes,
+                "threshold": threshold != THRESHOLD,
+                "batch": batch != BATCH,
+            },
+        )
         if out is not None:
             check_folder(out)
         if mask is not None:
@@ -144,7 +187,7 @@ def evaluate(
         _check_inputs(data, slides, runs, annotations)
         renamed = pairs_of("--map", rename or [])
         if data is not None:
-            of_data = BundleEvaluationSpec(part, group_pattern, renamed, batch, view)
+            of_data = BundleEvaluationSpec(part, group_pattern, only_pattern, renamed, batch, view)
             opened = open_bundle(bundle, trust=trust)
             work: Measuring = evaluate_bundle(opened, data, choose_device(device), of_data, out)
         else:
@@ -187,6 +230,22 @@ def _check_inputs(
             "--annotations says nothing of --data.",
             "Pass --slides or --runs with it, or leave it out.",
         )
+
+
+def _check_heeded(sources: Mapping[str, object], given: Mapping[str, object]) -> None:
+    """Refuse an option that says nothing of what is measured on."""
+    from slidecam.errors import UsageError
+
+    named = [name for name, value in sources.items() if value]
+    if len(named) != 1:
+        return  # which of them is meant is not clear, and refused elsewhere
+    for option, value in given.items():
+        heeding = HEEDED_BY[option]
+        if value and named[0] not in heeding:
+            words = " and ".join(f"--{name}" for name in heeding)
+            raise UsageError(
+                f"--{option} is for {words}, and says nothing of --{named[0]}.", "Leave it out."
+            )
 
 
 def _check_seen(view: PictureView, measured_already: Path | None) -> None:

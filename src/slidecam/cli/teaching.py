@@ -209,6 +209,7 @@ def train(
     terminal = Terminal(json=json)
     with terminal.errors(lambda: _stopped(out)):
         from slidecam.cli.output import fold_facts, training_facts, training_record
+        from slidecam.errors import UsageError
         from slidecam.learning.recipes.recipe import read_recipe
         from slidecam.learning.training.setup import StartingWeights, TrainingCall
         from slidecam.learning.training.training import FoldSpec, cross_validate
@@ -223,6 +224,8 @@ def train(
         )
         read = read_recipe(recipe, settings or (), seen())
         if folds is None:
+            if repeats > 1:
+                raise UsageError("--repeats is for --folds.", "Pass --folds N, or leave it out.")
             trained = terminal.walk(work(read, data, call))
             terminal.table(str(out), training_record(trained) if json else training_facts(trained))
             terminal.look_at(*sorted((out / "evaluation").glob("*/evaluation.html")))

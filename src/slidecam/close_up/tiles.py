@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.close_up.masks import masks_of_slide, picture_masks
 from slidecam.close_up.methods import class_indices
 from slidecam.errors import SlideFailedError, UsageError
 from slidecam.foreground import ForegroundSpec, find_foreground, find_head, load_foreground
 from slidecam.foreground.classes import load_classes
-from slidecam.geometry import Axis, Size, Spacing
 from slidecam.inference import classify
 from slidecam.learning.data.picture_files import SUFFIXES
+from slidecam.learning.data.picture_tables import scale_notes
 from slidecam.learning.data.pictures import drawn_of_all_classes, read_picture_set
 from slidecam.learning.data.pixels import load_pictures, seen_by
-from slidecam.learning.data.tile_sets import scale_notes
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.located import refuse_run
 from slidecam.runs.spec import PredictSpec
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.geometry import Axis, Spacing
     from slidecam.models import Card, Classifier
 
 BATCH = 16
@@ -189,9 +190,11 @@ def _pictures(folder: Path, card: Card, choice: TileChoice) -> Generator[Step, N
         names = tuple(path.name for path in paths)
         # Nobody says of which class they are.
         tiles = yield from _loaded(paths, names, (None,) * len(paths), card, choice)
-        return replace(tiles, notes=scale_notes(folder, card))
+        found = _masked(tiles, [path.name for path in loose], card, choice)
+        return replace(found, notes=(*scale_notes(folder, card), *found.notes))
 
     pictures = read_picture_set(folder, fewest=1)  # nobody learns here
+    everything = pictures.names
     notes = scale_notes(folder, card)
     if "test" in pictures.parts:
         pictures, notes = pictures.part("test"), ("from the test part", *notes)
@@ -200,7 +203,8 @@ def _pictures(folder: Path, card: Card, choice: TileChoice) -> Generator[Step, N
     )
     labels = tuple(chosen.class_names[label] for label in chosen.labels)
     tiles = yield from _loaded(chosen.paths, chosen.names, labels, card, choice)
-    return replace(tiles, notes=notes)
+    found = _masked(tiles, everything, card, choice)
+    return replace(found, notes=(*notes, *found.notes))
 
 
 def _loaded(
@@ -212,30 +216,22 @@ def _loaded(
 ) -> Generator[Step, None, ChosenTiles]:
     seen = seen_by(card, choice.seen)
     pixels = yield from load_pictures(paths, card.input_px, card.interpolation, seen=seen)
-    masks = _picture_masks(paths, choice.masks, card.input_px)
-    return ChosenTiles(names, np.asarray(pixels), labels=labels, masks=masks)
+    return ChosenTiles(names, np.asarray(pixels), labels=labels)
+
+
+def _masked(
+    tiles: ChosenTiles, names: Sequence[str], card: Card, choice: TileChoice
+) -> ChosenTiles:
+    """Return pictures with their masks, found by their names among all ``names`` of the data."""
+    if choice.masks is None:
+        return tiles
+    found, notes = picture_masks(choice.masks, tiles.names, names, card.input_px)
+    return replace(tiles, masks=found, notes=notes)
 
 
 def _drawn(rows: int, wanted: int, seed: int) -> NDArray[np.int64]:
     """Return the numbers of some rows drawn without replacement, in their order."""
     return np.sort(np.random.default_rng(seed).permutation(rows)[:wanted])
-
-
-def _picture_masks(
-    paths: Sequence[Path], folder: Path | None, edge: int
-) -> NDArray[np.bool_] | None:
-    """Return the masks that lie in a folder under the pictures' names; empty where one has none."""
-    if folder is None:
-        return None
-    found = np.zeros((len(paths), edge, edge), np.bool_)
-    y, x = np.mgrid[0:edge, 0:edge] + 0.5
-    middles = np.stack([x.ravel(), y.ravel()], 1)
-    for number, path in enumerate(paths):
-        mask = folder / f"{path.stem}.png"
-        if mask.exists():
-            drawn = load_foreground(mask, Size(edge, edge))
-            found[number] = drawn.contains(middles).reshape(edge, edge)
-    return found
 
 
 def _of_slide(
@@ -262,6 +258,7 @@ def _of_slide(
     if choice.masks is not None and choice.of is not None:
         drawn = load_classes(choice.masks, facts.size, _corner(facts))
         masks = drawn.masks(choice.of, grid.boxes, grid.input_px)
+        notes += masks_of_slide(choice.masks, choice.of, drawn.names, masks)
     return ChosenTiles(
         names=_names(source, grid, card),
         pixels=pixels,

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from slidecam.errors import DataSetError
-from slidecam.learning.data.dataset import dataset_for
+from slidecam.learning.data.dataset import dataset_for, folds_for
 from slidecam.learning.data.picture_files import PARTS, PictureSpec
 from slidecam.learning.data.pictures import nameless, read_picture_set, write_picture_table
 from slidecam.learning.data.readings import look_at_pictures
@@ -382,3 +382,86 @@ def test_what_a_bundle_passes_on_of_notes_names_nobody() -> None:
         ),
     }
     assert list(map(nameless, notes)) == list(notes.values())
+
+
+def patients_and_slides(root: Path, *, column: str) -> Path:
+    """Write two slides of each of three patients; ``column`` names slides, or wards."""
+    lines = ["path,label,group"]
+    for place, name in enumerate(("P1-A", "P1-B", "P2-A", "P2-B", "P3-A", "P3-B")):
+        put(root, f"{name}_x.png")
+        group = {"slide": name, "ward": "W", "patient": name[:2]}[column]
+        lines.append(f"{name}_x.png,{'ab'[place % 2]},{group}")
+    return table(root, *lines)
+
+
+PATIENT = PictureSpec(group_pattern="^(?P<group>P[0-9]+)-")
+
+
+def test_a_pattern_for_patients_counts_beside_a_column_of_slides_and_says_so(
+    tmp_path: Path,
+) -> None:
+    pictures = read_picture_set(patients_and_slides(tmp_path, column="slide"), PATIENT)
+    assert pictures.groups == ("P1", "P1", "P2", "P2", "P3", "P3")
+    (note,) = pictures.notes
+    assert note == (
+        "group_pattern finds 3 patients or slides, and the table's column group names 6: the"
+        " pattern counts, the column is not heeded (leave group_pattern out to take the column)."
+    )
+    assert read_picture_set(patients_and_slides(tmp_path, column="patient"), PATIENT).notes == ()
+    (note,) = read_picture_set(patients_and_slides(tmp_path, column="ward"), PATIENT).notes
+    assert "names 1: the pattern counts" in note
+    assert "1 of whose groups the pattern takes apart" in note
+
+
+def test_folders_of_patients_are_refused_of_a_table_or_said_to_be_passed_over(
+    tmp_path: Path,
+) -> None:
+    spec = PictureSpec(group_folder=True)
+    pictures = read_picture_set(patients_and_slides(tmp_path, column="slide"), spec)
+    assert pictures.notes == (
+        "Patients are those of the table's column group: group_folder is not heeded.",
+    )
+    listed = table(tmp_path, "path,label", "P1-A_x.png,a", "P1-B_x.png,b")
+    with pytest.raises(DataSetError, match="Fill the table's column group, or use group_pattern"):
+        read_picture_set(listed, spec)
+
+
+def test_a_pattern_counts_beside_the_group_of_joined_data_too(tmp_path: Path) -> None:
+    put(tmp_path / "more", "a/P1-A.png", "b/P2-A.png")
+    listed = table(tmp_path, "path,label,group", "more,,S")
+    pictures = read_picture_set(listed, PATIENT)
+    assert pictures.groups == ("P1", "P2")
+    assert pictures.notes[0].startswith("group_pattern finds the patients of more: the column")
+
+
+def test_pictures_that_a_pattern_leaves_out_are_counted(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "a/1_mask.png", "b/2.png", "b/2_mask.png")
+    pictures = read_picture_set(tmp_path, PictureSpec(only_pattern="^(?!.*_mask)"))
+    assert pictures.names == ("a/1.png", "b/2.png")
+    assert pictures.notes == (
+        "Left out, not matched by only_pattern (2): a/1_mask.png, b/2_mask.png.",
+    )
+    listed = table(tmp_path, "path,label", "a/1.png,a", "a/1_mask.png,a", "b/2.png,b")
+    assert read_picture_set(listed, PictureSpec(only_pattern="^(?!.*_mask)")).notes == (
+        "Left out, not matched by only_pattern (1): a/1_mask.png.",
+    )
+
+
+def test_settings_of_a_training_that_find_nothing_are_said(tmp_path: Path) -> None:
+    for part in PARTS:
+        put(tmp_path, f"{part}/a/1.png", f"{part}/b/2.png")
+    spec = DataSpec(repeat={"/rare/": 3, "/a/": 2}, train=0.8, val=0.1, test=0.1)
+    notes = result_of(dataset_for(tmp_path, spec)).pictures.notes
+    assert "data.repeat names '/rare/', which no picture's path matches: none is repeated." in notes
+    assert any("data.train, val and test are not heeded" in note for note in notes)
+    assert not any("'/a/'" in note for note in notes)
+
+
+def test_parts_of_the_data_that_folds_deal_out_anew_are_said(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        put(tmp_path, f"{part}/a/1.png", f"{part}/b/2.png")
+    first, *_others = result_of(folds_for(tmp_path, DataSpec(duplicates="ignore"), 2, 1))
+    assert any(
+        note.startswith("The parts that the data bring (test, train) are dealt into the folds anew")
+        for note in first.pictures.notes
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,9 @@ from typer.testing import CliRunner
 from slidecam.cli.app import app
 from slidecam.errors import DataSetError, RecipeError, UsageError
 from slidecam.learning.data.dataset import dataset_for
+from slidecam.learning.data.picture_files import PictureSpec
 from slidecam.learning.data.pixels import load_pixels, read_picture
-from slidecam.learning.data.readings import OpenedPicture, grouped_readings
+from slidecam.learning.data.readings import OpenedPicture, fitted_to, grouped_readings
 from slidecam.learning.recipes.recipe import read_recipe
 from slidecam.learning.recipes.tables import DataSpec
 from slidecam.steps import result_of
@@ -230,3 +232,51 @@ def test_pictures_that_are_cut_off_are_named_all_at_once(tmp_path: Path) -> None
     assert said.count(".jpg") == 5
     assert "(and 3 more)" in said
     assert said.count("Copy it again, or take it out of the data.") == 1
+
+
+def foreign(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+OWN = PictureSpec(
+    group_pattern="^(?P<group>P[0-9]+)-",
+    label_pattern="(?P<label>all|hem)/",
+    only_pattern="/40X/",
+)
+
+
+def test_settings_for_other_data_that_find_nothing_here_are_not_heeded_and_said(
+    tmp_path: Path,
+) -> None:
+    data = foreign(tmp_path, "a/1.png", "b/2.png", "b/3.png")
+    spec, notes = fitted_to(data, OWN, ())
+    assert spec == PictureSpec()
+    assert len(notes) == 3
+    assert notes[0] == (
+        "The bundle's recipe has a setting only_pattern (/40X/) that finds nothing in the names of"
+        " these 3 pictures: it is not heeded, all are taken (--only-pattern REGEX takes some)."
+    )
+    assert fitted_to(data, OWN, ("only_pattern",))[0] == PictureSpec(only_pattern="/40X/")
+    assert fitted_to(data, PictureSpec(group_folder=True), ())[0] == PictureSpec()
+
+
+def test_settings_that_mean_these_data_stay_without_a_word(tmp_path: Path) -> None:
+    data = foreign(tmp_path, "all/40X/P1-1.png", "hem/40X/P2-1.png")
+    assert fitted_to(data, OWN, ()) == (OWN, ())
+    folders = PictureSpec(group_folder=True)
+    assert fitted_to(data, folders, ()) == (folders, ())
+
+
+def test_patients_that_a_pattern_finds_in_some_names_only_are_refused(tmp_path: Path) -> None:
+    data = foreign(tmp_path, "a/P1-1.png", "b/other.png")
+    spec = PictureSpec(group_pattern="^(?P<group>P[0-9]+)-")
+    with pytest.raises(DataSetError, match=r"in 1 of 2 names.*'b/other\.png'.*--group-pattern"):
+        fitted_to(data, spec, ())
+    assert fitted_to(data, replace(spec, only_pattern="/P"), ()) == (
+        replace(spec, only_pattern="/P"),
+        (),
+    )

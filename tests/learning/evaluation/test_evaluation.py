@@ -270,10 +270,26 @@ def test_one_other_class_keeps_its_name(colors: Path) -> None:
     assert match_classes(two, color_classifier(("red",)).card).names == ("blue", "red")
 
 
-def test_one_logit_that_is_none_of_the_datas_classes_is_an_error(colors: Path) -> None:
+def test_a_cohort_without_the_class_gets_its_specificity_and_the_reason_of_the_rest(
+    colors: Path,
+) -> None:
+    pictures = read_picture_set(colors)
+    blue = pictures.rows(np.flatnonzero(pictures.labels == 0))
+    found = result_of(evaluate(color_classifier(("red",)), blue, QUICK))
+    assert found.per_class["red"]["specificity"].value == 1
+    assert found.per_class["red"]["sensitivity"].value is None
+    assert found.figures["macro AUC"].value is None
+    assert found.support == {"blue": 4, "red": 0}
+    (note,) = found.notes
+    assert note.startswith("Nothing here is of 'red': all 4 pictures (blue) count as without it")
+    assert "--map" not in note
+
+
+def test_classes_none_of_which_is_looked_for_may_be_named_otherwise(colors: Path) -> None:
     (colors / "red").rename(colors / "1")
-    with pytest.raises(DataSetError, match=r"looks for 'red'.*--map 1=red"):
-        measured(color_classifier(("red",)), colors)
+    found = measured(color_classifier(("red",)), colors)
+    assert found.support == {"not red": 12, "red": 0}
+    assert "--map THEIRS=OURS" in found.notes[0]
     assert (
         measured(color_classifier(("red",)), colors, replace(QUICK, mapping={"1": "red"})).support[
             "red"

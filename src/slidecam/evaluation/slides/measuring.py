@@ -16,6 +16,7 @@ from slidecam.evaluation.slides.results import (
 )
 from slidecam.foreground import AMBIGUOUS, AnnotatedClasses, load_classes
 from slidecam.inference import classify
+from slidecam.learning.evaluation.classifying import without_the_class
 from slidecam.prediction.preparation import prepare
 from slidecam.runs import Run
 from slidecam.runs.tiles import cells
@@ -254,6 +255,7 @@ def measure_slide(
             *classified.notes,
             *classes.notes,
             *_unknown(drawn, classes.names, columns),
+            *_absent(drawn, classes.names, card),
             *overlap,
         ),
     )
@@ -269,6 +271,8 @@ def _columns(
 ) -> NDArray[np.int64]:
     """Return each annotated class's place among the classifier's, -1 where none has its name."""
     known = card.class_names
+    if len(known) == 1:  # all others are its absence
+        return np.array([int(name == known[0]) for name in annotated], np.int64)
     if not set(annotated) & set(known):
         raise DataSetError(
             f"the areas' classes are {', '.join(annotated)}, and {card.name} knows"
@@ -276,8 +280,6 @@ def _columns(
             f"Say which is which with --map {annotated[0]}={known[0]}.",
             drawn,
         )
-    if len(known) == 1:
-        return np.array([int(name == known[0]) for name in annotated], np.int64)
     places = {name: place for place, name in enumerate(known)}
     return np.array([places.get(name, -1) for name in annotated], np.int64)
 
@@ -337,3 +339,15 @@ def _unknown(
     if unknown:
         return [f"{drawn.name}: not known to the classifier, and left out: {', '.join(unknown)}."]
     return []
+
+
+def _absent(drawn: Path, annotated: Sequence[str], card: Card) -> list[str]:
+    """Return what is to be said of a slide without the only class that is looked for."""
+    sought = card.class_names[0]
+    if len(card.class_names) > 1 or sought in annotated:
+        return []
+    return [f"{drawn.name}: {_lowered(without_the_class('all tiles', sought, annotated))}"]
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]

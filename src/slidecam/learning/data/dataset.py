@@ -29,12 +29,12 @@ from slidecam.learning.data.pixels import (
 from slidecam.learning.data.readings import look_at_pictures
 from slidecam.learning.data.splitting import SplitSpec, check_folds, folds, split
 from slidecam.learning.predictions import group_count
+from slidecam.learning.recipes.tables import DataSpec
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from slidecam.learning.recipes.tables import DataSpec
     from slidecam.steps import Step
 
 
@@ -94,8 +94,17 @@ def folds_for(
     check_folds(read_picture_set(data, spec.reading), count)
     found = yield from _looked_through(data, spec)
     share = spec.val / (spec.train + spec.val)
+    if found.pictures.is_split:
+        found = found.noted(
+            f"The parts that the data bring ({_parts_of(found.pictures)}) are dealt into the folds"
+            " anew: no picture of them is kept apart (--folds)."
+        )
     parted = list(map(found.kept, folds(found.pictures, count, spec.split_seed, repeats, share)))
     return tuple(Dataset(each, found.duplicates_of(each)) for each in parted)
+
+
+def _parts_of(pictures: PictureSet) -> str:
+    return ", ".join(sorted(filter(None, set(pictures.parts))))
 
 
 def content_digest(pictures: PictureSet) -> str:
@@ -122,6 +131,11 @@ class _Found:
     pictures: PictureSet
     groups: tuple[str, ...] | None
     duplicates: Duplicates | None
+
+    def noted(self, note: str) -> _Found:
+        """Return them with one more sentence on how they were read."""
+        pictures = replace(self.pictures, notes=(*self.pictures.notes, note))
+        return replace(self, pictures=pictures)
 
     def kept(self, parted: PictureSet) -> PictureSet:
         """Return parted pictures with their own groups again."""
@@ -150,6 +164,7 @@ def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]
     opened.refuse_broken()
     opened.refuse_unheard(spec.seen)
     pictures = opened.noted()
+    pictures = replace(pictures, notes=(*pictures.notes, *_idle(spec, pictures)))
     if spec.duplicates == "ignore":
         return _Found(pictures, pictures.groups, None)
     found = yield from find_duplicates(pictures)
@@ -160,6 +175,20 @@ def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]
     if spec.duplicates == "group" and found.clusters:
         return _Found(grouped_with_duplicates(found), pictures.groups, found)
     return _Found(pictures, pictures.groups, found)
+
+
+def _idle(spec: DataSpec, pictures: PictureSet) -> Iterator[str]:
+    """Yield what is to be said of settings that find nothing in these pictures."""
+    for text in spec.repeat:
+        if not any(re.search(text, name) for name in pictures.names):
+            yield f"data.repeat names {text!r}, which no picture's path matches: none is repeated."
+    shares = (spec.train, spec.val, spec.test)
+    usual = (DataSpec.train, DataSpec.val, DataSpec.test)
+    if "val" in pictures.parts and shares != usual:
+        yield (
+            f"The data bring their parts ({_parts_of(pictures)}): data.train, val and test are not"
+            " heeded."
+        )
 
 
 _BETWEEN_WORDS = re.compile(r"[\s_-]+")

@@ -29,7 +29,7 @@ from slidecam.learning.data.duplicates import (
     ROWS_AT_ONCE,
     prints_of,
 )
-from slidecam.learning.data.tile_sets import slides_of
+from slidecam.learning.data.picture_tables import slides_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence

@@ -1,14 +1,12 @@
-"""The layouts that pictures to learn from come in.
+"""The layouts of folders that pictures to learn from come in.
 
-Class folders, parts of class folders, and tables.
+Class folders, and parts of class folders; what names say of a picture.
 """
 
 from __future__ import annotations
 
-import csv
 import re
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from slidecam.errors import DataSetError
@@ -121,13 +119,30 @@ class FoundPicture:
 def from_folders(path: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list[str]]:
     """Return the pictures of class folders, with or without folders of parts above them."""
     rows: list[FoundPicture] = []
-    skipped: list[str] = []
+    passed = PassedOver()
     parts = _part_folders(path)
     for folder, part in parts.items() or ((path, PART_NAMES[""]),):
-        rows.extend(_of_part(folder, part, spec, path, skipped))
-    if not skipped:
-        return rows, []
-    return rows, [f"Left out, no pictures by their suffix ({len(skipped)}): {some(skipped)}."]
+        rows.extend(_of_part(folder, part, spec, path, passed))
+    return rows, passed.notes()
+
+
+@dataclass
+class PassedOver:
+    """Files that are passed over, by name: no pictures, and pictures that are not wanted."""
+
+    others: list[str] = field(default_factory=list)
+    unwanted: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """Return what is to be said of them."""
+        notes: list[str] = []
+        for reason, names in (
+            ("no pictures by their suffix", self.others),
+            ("not matched by only_pattern", self.unwanted),
+        ):
+            if names:
+                notes.append(f"Left out, {reason} ({len(names)}): {some(names)}.")
+        return notes
 
 
 def _part_folders(path: Path) -> dict[Path, Part]:
@@ -149,13 +164,13 @@ def _part_folders(path: Path) -> dict[Path, Part]:
 
 
 def _of_part(
-    folder: Path, part: Part, spec: PictureSpec, root: Path, skipped: list[str]
+    folder: Path, part: Part, spec: PictureSpec, root: Path, passed: PassedOver
 ) -> Iterator[FoundPicture]:
     if spec.label_pattern:
-        yield from _of_class(folder, "", part, spec, root, skipped)
+        yield from _of_class(folder, "", part, spec, root, passed)
         return
     for class_folder in _folders(folder):
-        rows = list(_of_class(class_folder, class_folder.name, part, spec, root, skipped))
+        rows = list(_of_class(class_folder, class_folder.name, part, spec, root, passed))
         if not rows:
             raise DataSetError(
                 "there is no picture in this class folder.",
@@ -166,14 +181,16 @@ def _of_part(
 
 
 def _of_class(
-    folder: Path, label: str, part: Part, spec: PictureSpec, root: Path, skipped: list[str]
+    folder: Path, label: str, part: Part, spec: PictureSpec, root: Path, passed: PassedOver
 ) -> Iterator[FoundPicture]:
     for path in _files(folder):
         name = named(path, root)
-        if not _is_wanted(path, root, spec):
-            continue
         if path.suffix.lower() not in SUFFIXES:
-            skipped.append(name)
+            if is_wanted(path, root, spec):
+                passed.others.append(name)
+            continue
+        if not is_wanted(path, root, spec):
+            passed.unwanted.append(name)
             continue
         _refuse_part_within(path, root, spec)
         found = label or _matched(spec.label_pattern, "label", path, name)
@@ -190,13 +207,14 @@ def _refuse_part_within(path: Path, root: Path, spec: PictureSpec) -> None:
             raise DataSetError(problem, remedy, path)
 
 
-def _is_wanted(path: Path, root: Path, spec: PictureSpec) -> bool:
+def is_wanted(path: Path, root: Path, spec: PictureSpec) -> bool:
+    """Whether a picture is one of those that are taken, by its path below the data's folder."""
     return re.search(spec.only_pattern, named(path, root)) is not None
 
 
 def _group(path: Path, folder: Path, name: str, spec: PictureSpec) -> str:
     if spec.group_pattern:
-        return _group_by_pattern(spec, path, name)
+        return group_by_pattern(spec, path, name)
     below = path.relative_to(folder).parts
     if spec.group_folder and len(below) == 1:
         raise DataSetError(
@@ -209,7 +227,7 @@ def _group(path: Path, folder: Path, name: str, spec: PictureSpec) -> str:
     return ""
 
 
-def _group_by_pattern(spec: PictureSpec, path: Path, name: str) -> str:
+def group_by_pattern(spec: PictureSpec, path: Path, name: str) -> str:
     """Find the patient in a picture's name, or in its path where the pattern holds a ``/``."""
     if "/" not in spec.group_pattern:
         name = path.name
@@ -248,136 +266,6 @@ def _files(folder: Path) -> Iterator[Path]:
             yield entry
     for below in _folders(folder):
         yield from _files(below)
-
-
-def from_data(path: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list[str]]:
-    """Return the pictures of a folder or a table, and notes of how they were read."""
-    table = path
-    if path.is_dir():
-        table = path / PICTURE_TABLE
-    if table.is_file():
-        return from_table(table, spec)
-    return from_folders(path, spec)
-
-
-def from_table(table: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list[str]]:
-    """Return the pictures that a table lists, and those of the data that it names.
-
-    A row without a label names data of its own, a folder or a table: all of their pictures are
-    taken, as they would be read alone. A group or split beside it is that of all of them.
-    """
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            _check_columns(table, reader.fieldnames or ())
-            listed = [_listed(table, line, values, spec) for line, values in enumerate(reader, 2)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataSetError(
-            f"this is no table of text: {error}.", "Save it as CSV in UTF-8.", table
-        ) from error
-    notes: list[str] = []
-    rows = [row for row in listed if row.label and _is_wanted(row.path, table.parent, spec)]
-    _check_filled(table, rows, "group", [row.group for row in rows])
-    for data in listed:
-        if not data.label:
-            found, said = _joined(table, data, spec)
-            rows += found
-            notes += said
-    _check_table(table, rows)
-    return _with_groups(rows, notes)
-
-
-def _joined(
-    table: Path, data: FoundPicture, spec: PictureSpec
-) -> tuple[list[FoundPicture], list[str]]:
-    if data.path.resolve() in {table.resolve(), table.parent.resolve()}:
-        raise DataSetError(
-            "this table names itself.", "Name other data, or pictures with labels.", table
-        )
-    found, notes = from_data(data.path, spec)
-    for at, row in enumerate(found):
-        found[at] = replace(row, group=data.group or row.group, part=data.part or row.part)
-    return found, notes
-
-
-def _with_groups(
-    rows: list[FoundPicture], notes: list[str]
-) -> tuple[list[FoundPicture], list[str]]:
-    """Make a patient of each picture that has none, where those of other data have one."""
-    alone = sum(not row.group for row in rows)
-    if alone in {0, len(rows)}:
-        return rows, notes
-    said = f"{alone} pictures of data that know no patient or slide count as one each."
-    return [replace(row, group=row.group or row.path.as_posix()) for row in rows], [*notes, said]
-
-
-def _check_columns(table: Path, columns: Sequence[str]) -> None:
-    if not columns:
-        raise DataSetError(
-            "the table is empty.",
-            "List a picture a line, below the columns path and label.",
-            table,
-        )
-    for column in ("path", "label"):
-        if column not in columns:
-            raise DataSetError(
-                f"there is no column {column!r} among {', '.join(columns)}.",
-                "The first line names the columns path, label and, if known, group and split.",
-                table,
-            )
-
-
-def _listed(
-    table: Path, line: int, values: Mapping[str, str | None], spec: PictureSpec
-) -> FoundPicture:
-    path, label, group, part = (
-        (values.get(key) or "").strip() for key in ("path", "label", "group", "split")
-    )
-    place = table.parent / path
-    is_data = place.is_dir() or place.suffix.lower() == ".csv"
-    if not path or not (label or is_data):
-        raise DataSetError(
-            f"{table}, line {line}: the path or the label is empty.",
-            "Fill both; data of their own (a folder, a table) alone have no label.",
-        )
-    if part.lower() not in PART_NAMES:
-        raise DataSetError(
-            f"{table}, line {line}: there is no split {part!r}.",
-            f"Write {', '.join(PARTS)}.",
-        )
-    if spec.group_pattern and label and not group:
-        group = _group_by_pattern(spec, table.parent / path, path)
-    return FoundPicture(place, label, group, PART_NAMES[part.lower()])
-
-
-def _check_table(table: Path, rows: Sequence[FoundPicture]) -> None:
-    gone = [row.path for row in rows if not row.path.is_file()]
-    if gone:
-        raise DataSetError(
-            f"{len(gone)} of its {len(rows)} pictures are not there, the first is {gone[0]}.",
-            "Paths are relative to the table's folder.",
-            table,
-        )
-    for path, count in Counter(row.path for row in rows).items():
-        if count > 1:
-            raise DataSetError(
-                f"{path} is listed more than once.",
-                "Keep one line for each picture.",
-                table,
-            )
-    _check_filled(table, rows, "split", [row.part for row in rows])
-
-
-def _check_filled(
-    table: Path, rows: Sequence[FoundPicture], column: str, known: Sequence[str]
-) -> None:
-    if any(known) and not all(known):
-        empty = known.index("")
-        raise DataSetError(
-            f"{rows[empty].path.name} has no {column}, and others have one.",
-            f"Fill the column {column} for all pictures or for none.",
-            table,
-        )
 
 
 def some(names: Sequence[str]) -> str:

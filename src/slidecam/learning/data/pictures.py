@@ -22,10 +22,10 @@ from slidecam.learning.data.picture_files import (
     FoundPicture,
     Part,
     PictureSpec,
-    from_data,
     named,
     some,
 )
+from slidecam.learning.data.picture_tables import from_data
 from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
 
 if TYPE_CHECKING:

@@ -1,14 +1,16 @@
 """How the pictures of a data set are read: every one is opened, and no choice is silent.
 
 Of thousands of pictures no one reads a sentence each: what the readers say is counted, and pictures
-of which they say the same, but for numbers and names, are told of together.
+of which they say the same, but for numbers and names, are told of together. A bundle's recipe says
+how names are understood, as far as that means anything to other data.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -22,6 +24,8 @@ from slidecam.errors import (
     listed_problems,
     remedies_of,
 )
+from slidecam.learning.data.picture_files import PART_NAMES, PICTURE_TABLE, PictureSpec, named
+from slidecam.learning.data.picture_tables import from_data
 from slidecam.learning.data.pixels import (
     REPORT_EVERY,
     WORKERS,
@@ -29,14 +33,17 @@ from slidecam.learning.data.pixels import (
     is_read_as_a_slide,
     open_picture,
 )
+from slidecam.learning.recipes.tables import DataSpec
 from slidecam.pixels import reason
+from slidecam.settings import Complaints, read_settings
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Collection, Generator, Sequence
     from pathlib import Path
 
     from slidecam.learning.data.pictures import PictureSet
+    from slidecam.models.card import Card
     from slidecam.viewing import PictureView
 
 _COPY = "Copy or save them again, or take them out of the data."
@@ -172,3 +179,141 @@ def _opened(path: Path, seen: PictureView) -> OpenedPicture:
     with suppress(SlidecamError), open_picture(path, None, seen, "picture") as source:
         return OpenedPicture(source.facts.readings, offers=source.facts.offers)
     return OpenedPicture()
+
+
+def reading_for(
+    data: Path, card: Card, seen: PictureView, group_pattern: str, only_pattern: str | None
+) -> tuple[DataSpec, tuple[str, ...]]:
+    """Return how data are read by a bundle's recipe, so that names lead to the same patients.
+
+    Parameters
+    ----------
+    data
+        A folder or a table.
+    card
+        The bundle's, whose provenance holds the recipe.
+    seen, group_pattern, only_pattern
+        What is chosen over the recipe; the patterns are empty and None where nothing is.
+
+    Returns
+    -------
+    reading, notes
+        Without what means nothing to these data, and a sentence for each of that.
+    """
+    try:
+        recipe = tomllib.loads(str(card.provenance.get("recipe", "")))
+    except tomllib.TOMLDecodeError:
+        recipe = {}
+    reading = read_settings(DataSpec, recipe.get("data", {}), "data", Complaints()) or DataSpec()
+    reading = replace(reading, color_profile=card.color_profile)
+    for name, value in seen.chosen.items():
+        reading = replace(reading, **{"color_profile" if name == "profile" else name: value})
+    chosen: list[str] = []
+    if only_pattern is not None:
+        reading = replace(reading, only_pattern=only_pattern)
+        chosen.append("only_pattern")
+    if group_pattern:
+        reading = replace(reading, group_pattern=group_pattern, group_folder=False)
+        chosen.append("group_pattern")
+    fitted, notes = fitted_to(data, reading.reading, chosen)
+    settings = asdict(fitted)
+    settings.pop("class_names")
+    return replace(reading, **settings), notes
+
+
+_ANY_CLASS = PictureSpec(label_pattern="(?P<label>.+)")
+
+
+def fitted_to(
+    data: Path, spec: PictureSpec, chosen: Collection[str]
+) -> tuple[PictureSpec, tuple[str, ...]]:
+    """Return how data are read by settings that were made for others, and what is said of it.
+
+    Parameters
+    ----------
+    data
+        A folder or a table.
+    spec
+        The settings, those of a bundle's recipe.
+    chosen
+        Names of settings that were chosen for these data: they stay.
+
+    Returns
+    -------
+    spec, notes
+        Without the settings that find nothing in any name; a sentence for each of those.
+
+    Raises
+    ------
+    DataSetError
+        If patients are found in some names and not in others.
+    """
+    if not data.exists():
+        return spec, ()
+    rows, _notes = from_data(data, _ANY_CLASS)
+    root = data
+    if not data.is_dir():
+        root = data.parent
+    names = [named(row.path, root) for row in rows]
+    found = {
+        "only_pattern": _matching(spec.only_pattern, names),
+        "label_pattern": _matching(spec.label_pattern, names),
+        "group_pattern": _matching(spec.group_pattern, names),
+        "group_folder": _in_folders_of_patients(data, names),
+    }
+    notes: list[str] = []
+    for name, matches in found.items():
+        setting = getattr(spec, name)
+        if not setting or not names or name in chosen:
+            continue
+        if not matches:
+            notes.append(
+                f"The bundle's recipe has a setting {name} ({setting}) that finds nothing in the"
+                f" names of these {len(names)} pictures: it is not heeded{_OVERRULED[name]}."
+            )
+            spec = replace(spec, **{name: type(setting)()})
+        elif name == "group_pattern" and len(matches) < len(names):
+            _refuse_patients_of_some(data, spec, names)
+    return spec, tuple(notes)
+
+
+_OVERRULED = {
+    "only_pattern": ", all are taken (--only-pattern REGEX takes some)",
+    "label_pattern": ", classes are those of folders or of the table",
+    "group_pattern": " (--group-pattern REGEX finds patients)",
+    "group_folder": " (--group-pattern REGEX finds patients)",
+}
+
+
+def _matching(pattern: str, names: Sequence[str]) -> list[str]:
+    """Return the names that a pattern finds something in; only the last part without a ``/``."""
+
+    def is_found(name: str) -> bool:
+        return any(re.search(pattern, text) for text in (name, name.rpartition("/")[2]))
+
+    return list(filter(is_found, names))
+
+
+def _in_folders_of_patients(data: Path, names: Sequence[str]) -> list[str]:
+    """Return the pictures that lie in a folder within their class's; of a table none does."""
+    if not data.is_dir() or (data / PICTURE_TABLE).is_file():
+        return []
+    deep: list[str] = []
+    for name in names:
+        folders = name.split("/")[:-1]
+        if len(folders) - (folders[0].lower() in PART_NAMES) > 1:
+            deep.append(name)
+    return deep
+
+
+def _refuse_patients_of_some(data: Path, spec: PictureSpec, names: Sequence[str]) -> None:
+    wanted = _matching(spec.only_pattern, names)
+    found = _matching(spec.group_pattern, wanted)
+    if len(found) < len(wanted):
+        lost = next(name for name in wanted if name not in found)
+        raise DataSetError(
+            f"the bundle's group_pattern {spec.group_pattern!r} finds patients in {len(found)} of"
+            f" {len(wanted)} names, and none in {lost!r}.",
+            "Pass --group-pattern REGEX that finds one in all of them.",
+            data,
+        )

@@ -6,7 +6,6 @@ may be measured on.
 
 from __future__ import annotations
 
-import tomllib
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,9 +27,9 @@ from slidecam.learning.data.known import (
     with_learnt,
 )
 from slidecam.learning.data.picture_files import PARTS, Part
+from slidecam.learning.data.picture_tables import scale_notes
 from slidecam.learning.data.pictures import nameless, read_picture_set
-from slidecam.learning.data.readings import look_at_pictures
-from slidecam.learning.data.tile_sets import scale_notes
+from slidecam.learning.data.readings import look_at_pictures, reading_for
 from slidecam.learning.evaluation.classifying import evaluate
 from slidecam.learning.evaluation.evaluation import (
     Evaluation,
@@ -46,12 +45,10 @@ from slidecam.learning.evaluation.report import (
     write_record,
 )
 from slidecam.learning.predictions import group_count
-from slidecam.learning.recipes.tables import DataSpec
 from slidecam.learning.training.folder import TrainingFolder
 from slidecam.models.backends import choose_device
 from slidecam.models.bundle import Bundle, open_bundle, save_bundle
 from slidecam.models.channels import channel_notes
-from slidecam.settings import Complaints, read_settings
 from slidecam.steps import Step
 from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
 
@@ -62,6 +59,7 @@ if TYPE_CHECKING:
     import torch
 
     from slidecam.learning.data.readings import OpenedPictures
+    from slidecam.learning.recipes.tables import DataSpec
     from slidecam.learning.training.setup import TrainingCall
     from slidecam.models.card import Card
 
@@ -170,6 +168,8 @@ class BundleEvaluationSpec:
         trained on; else all.
     group_pattern
         How the patient is found in a picture's name; empty for what the bundle's recipe says.
+    only_pattern
+        Which pictures are taken, by their path; None for those that the bundle's recipe takes.
     mapping
         What the data call a class and what the bundle calls it.
     batch
@@ -180,6 +180,7 @@ class BundleEvaluationSpec:
 
     part: PartChoice = "auto"
     group_pattern: str = ""
+    only_pattern: str | None = None
     mapping: Mapping[str, str] | None = None
     batch: int = 16
     seen: PictureView = AS_THE_FILE_SAYS
@@ -212,6 +213,9 @@ def evaluate_bundle(
         yield Step("data", 0, 0, message=said)
     settings = EvaluationSpec(batch=spec.batch, mapping=spec.mapping or {}, bundle=bundle.digest)
     evaluation = yield from evaluate(bundle.classifier(device), dataset.pictures, settings)
+    for said in evaluation.notes:
+        yield Step("data", 0, 0, message=said)
+    notes = (*notes, *evaluation.notes)
     evaluation = replace(
         evaluation,
         measured=chosen.measured,
@@ -262,9 +266,11 @@ def dataset_to_evaluate(
     DataSetError
         If there is no such part, or no picture that the bundle has not learnt from.
     """
-    reading = _reading(card, spec)
-    found = read_picture_set(data, replace(reading.reading, class_names=()))
-    opened = yield from look_at_pictures(replace(found, seen=reading.seen))
+    reading, said = reading_for(data, card, spec.seen, spec.group_pattern, spec.only_pattern)
+    # Nobody learns here: one class can be measured as far as it goes.
+    found = read_picture_set(data, replace(reading.reading, class_names=()), fewest=1)
+    found = replace(found, seen=reading.seen, notes=(*said, *found.notes))
+    opened = yield from look_at_pictures(found)
     opened.refuse_unheard(spec.seen)
     for name in opened.unheard(reading.seen):
         # The recipe's choice of a plane means nothing to data without any.
@@ -369,18 +375,3 @@ def _chosen(
         held = ", ".join(sorted(filter(None, set(dataset.pictures.parts)))) or "none"
         raise DataSetError(f"there is no {part} part.", f"Its parts are: {held}.", data)
     return replace(dataset, pictures=pictures), f"the {part} part"
-
-
-def _reading(card: Card, spec: BundleEvaluationSpec) -> DataSpec:
-    """Return how the bundle's recipe read its data, so that names lead to the same patients."""
-    try:
-        recipe = tomllib.loads(str(card.provenance.get("recipe", "")))
-    except tomllib.TOMLDecodeError:
-        recipe = {}
-    reading = read_settings(DataSpec, recipe.get("data", {}), "data", Complaints()) or DataSpec()
-    reading = replace(reading, color_profile=card.color_profile)
-    for name, value in spec.seen.chosen.items():
-        reading = replace(reading, **{"color_profile" if name == "profile" else name: value})
-    if spec.group_pattern:
-        return replace(reading, group_pattern=spec.group_pattern, group_folder=False)
-    return reading

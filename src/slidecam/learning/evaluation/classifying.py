@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -241,9 +241,10 @@ def evaluate(
     labelled = []
     for digest, label in zip(found.digests, matched.labels, strict=True):
         labelled.append(f"{digest} {matched.names[label]}")
-    return evaluate_predictions(
+    evaluation = evaluate_predictions(
         predictions, spec, failures=found.failures, data_digest=digest_of_lines(labelled)
     )
+    return replace(evaluation, notes=matched.notes)
 
 
 ABSENT_COLOR: RGB = (150, 156, 166)
@@ -261,11 +262,14 @@ class MatchedClasses:
     names, colors
         One for each class. A classifier of one logit has two: the absence of its class, then its
         class.
+    notes
+        What a careful reader must know of how they were matched, as sentences.
     """
 
     labels: NDArray[np.int64]
     names: tuple[str, ...]
     colors: tuple[RGB, ...]
+    notes: tuple[str, ...] = ()
 
 
 def match_classes(
@@ -287,8 +291,8 @@ def match_classes(
     Raises
     ------
     DataSetError
-        If a class of the data is none of the card's (with one logit: if none of them is), or
-        ``mapping`` names a class that neither knows.
+        If a class of the data is none of the card's, or ``mapping`` names a class that neither
+        knows. With one logit every class may be its absence, which a note says where all are.
     """
     mapping = {normal_name(theirs): normal_name(ours) for theirs, ours in (mapping or {}).items()}
     _check_mapping(pictures, card, mapping)
@@ -318,18 +322,29 @@ def _one_class(
     """Everything that is not the one class is its absence."""
     sought = card.class_names[0]
     others = sorted({*used} - {sought})
-    if sought not in used:
-        raise DataSetError(
-            f"The model {card.name} looks for {sought!r}, and the data have {', '.join(others)}.",
-            f"Say which it is with --map {others[0]}={sought}.",
-            pictures.root,
-        )
     absence = f"not {sought}"
     if len(others) == 1:
         absence = others[0]
     is_sought = np.array([name == sought for name in names])
     labels = is_sought[pictures.labels].astype(np.int64)
-    return MatchedClasses(labels, (absence, sought), (ABSENT_COLOR, card.class_colors[0]))
+    notes: tuple[str, ...] = ()
+    if sought not in used:
+        notes = (without_the_class(f"all {len(pictures)} pictures", sought, others),)
+    return MatchedClasses(labels, (absence, sought), (ABSENT_COLOR, card.class_colors[0]), notes)
+
+
+def without_the_class(what: str, sought: str, others: Sequence[str]) -> str:
+    """Return what is to be said of data that hold nothing of the class that is looked for.
+
+    ``what`` are they, counted: ``all 12 pictures``.
+    """
+    said = (
+        f"Nothing here is of {sought!r}: {what} ({', '.join(others)}) count as without it, and"
+        " what is measured is how often that is seen, the specificity"
+    )
+    if len(others) == 1:
+        return f"{said}."
+    return f"{said} (--map THEIRS=OURS where one of them is that class by another name)."
 
 
 def _check_mapping(

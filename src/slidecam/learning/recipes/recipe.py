@@ -185,6 +185,9 @@ def _recipe(
     if model is not None and data is not None:
         _check_channels(model, data, complaints)
     _check_phases(phases, complaints)
+    if features is not None and not features.copies and "augment" in table:
+        remedy = "Set features.copies above 0, or leave [augment] out."
+        complaints.add("[augment]", "has no meaning with features.copies = 0", remedy)
     if model is None or data is None or augment is None or complaints.lines:
         return None
     return Recipe(path, model, data, augment, features, phases, table, graph, volume)

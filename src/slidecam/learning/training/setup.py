@@ -12,7 +12,7 @@ import timm
 import torch
 
 from slidecam.errors import CardError, DataSetError, RecipeError, UsageError
-from slidecam.learning.data.tile_sets import tile_set_facts
+from slidecam.learning.data.picture_tables import tile_set_facts
 from slidecam.learning.training.optimisation import head_names
 from slidecam.models.architectures import build_network, full_name
 from slidecam.models.bundle_maker import normalisation_of

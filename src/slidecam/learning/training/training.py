@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.errors import UsageError
 from slidecam.learning.calibration import Calibration, fit_calibration
 from slidecam.learning.cells.training import train_graph_bundle
 from slidecam.learning.data.dataset import (
@@ -109,12 +110,20 @@ def train(
     before the first epoch leaves ``call.out`` as it was; one before its end leaves nothing of the
     training there.
     """
-    choose_device(call.device)
-    check_weights(recipe, call.weights)
+    _check_beginning(recipe, call)
     fitted = with_tile_size(recipe, data)
     check_call(fitted, call)
     dataset = yield from dataset_for(data, fitted.data)
     return (yield from train_on(fitted, dataset, call))
+
+
+def _check_beginning(recipe: Recipe, call: TrainingCall) -> None:
+    """Refuse a device and weights that are not to be had, and a cache of nothing."""
+    choose_device(call.device)
+    check_weights(recipe, call.weights)
+    if call.cache is not None and recipe.features is None:
+        problem = "--cache keeps a recipe's features, and this recipe has no [features]."
+        raise UsageError(problem, "Leave --cache out.", recipe.path)
 
 
 def check_call(recipe: Recipe, call: TrainingCall) -> None:
@@ -321,8 +330,7 @@ def cross_validate(
     DataSetError
         If a class has fewer pictures, or patients, than there are folds. Else as `train`.
     """
-    choose_device(call.device)
-    check_weights(recipe, call.weights)
+    _check_beginning(recipe, call)
     fitted = with_tile_size(recipe, data)
     check_call(fitted, _call_of(call, 1))
     with suppress(OSError):  # it was there before, or holds something

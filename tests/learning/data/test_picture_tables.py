@@ -1,4 +1,4 @@
-"""What a tile set says of its making is read in one place, and held against a classifier."""
+"""What lies beside pictures is read in one place, and held against a classifier."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slidecam.learning.data.tile_sets import scale_notes, slides_of, tile_set_facts
+from slidecam.learning.data.picture_tables import (
+    scale_notes,
+    slides_of,
+    tile_set_facts,
+)
 from slidecam.models import open_bundle
 
 if TYPE_CHECKING:
