@@ -281,6 +281,14 @@ class PredictOptions:
             "napari": ONE_SLIDE,
         },
     )
+    window: str | None = option(
+        None,
+        "Of grey of more than 8 bits and of volumes: the intensities that are black and white, the"
+        " percentiles (1%,99.5%), or full for the whole range.",
+        unset="the card's, or found",
+        metavar="LOW,HIGH",
+        without={"napari": BY_COMMAND},
+    )
     keep_identifiers: bool = option(
         False,  # noqa: FBT003  (a field's default)
         "Call outputs after files that are called after a patient.",

@@ -66,19 +66,32 @@ def premultiplied_over(pixels: NDArray[np.uint8], background: RGB) -> NDArray[np
     return np.minimum(pixels[:, :, :3] + paper, OPAQUE).astype(np.uint8)
 
 
-def to_uint8(samples: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
+def windowed(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
+    """Scale values so that ``low`` becomes 0 and ``high`` 255, and cut off what lies beyond.
+
+    What is not-a-number is 0: it lies outside of whatever made a volume, as air does.
+    """
+    shares = (values.astype(np.float32) - np.float32(low)) * np.float32(OPAQUE / (high - low))
+    if values.dtype.kind == "f":
+        shares = np.nan_to_num(shares, nan=0.0)
+    pixels: NDArray[np.uint8] = np.clip(np.rint(shares), 0, OPAQUE).astype(np.uint8)
+    return pixels
+
+
+def to_uint8(
+    samples: NDArray[np.generic], bits: int, limits: tuple[float, float] | None = None
+) -> NDArray[np.uint8]:
     """Scale samples so that 0 stays 0 and the largest value of ``bits`` bits becomes 255.
 
     The scale depends on the format alone and never on the content, so that a colour is the same in
-    every box and in every slide of one scanner. A 12-bit camera that stores 16 bits and does not
-    say so comes out dark.
+    every box and in every slide of one scanner; but where ``limits`` say which samples are black
+    and white.
     """
+    if limits is not None:
+        return windowed(samples, *limits)
     if samples.dtype == np.uint8 and bits == 8:  # noqa: PLR2004 - the bits of the result
         return samples.view(np.uint8)
-    largest = 2**bits - 1
-    scaled = samples.astype(np.float32) * (OPAQUE / largest)
-    pixels: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, OPAQUE).astype(np.uint8)
-    return pixels
+    return windowed(samples, 0, 2**bits - 1)
 
 
 def to_rgb(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -105,6 +118,16 @@ def pick(samples: NDArray[np.uint8], bands: tuple[int, int, int]) -> NDArray[np.
     return pixels
 
 
+def is_deep_grey(picture: Image.Image) -> bool:
+    """Whether Pillow has a picture as grey of more than 8 bits."""
+    return picture.mode.startswith("I")
+
+
+def deep_samples(picture: Image.Image) -> NDArray[np.uint16]:
+    """Return the samples of such a picture, (height, width), cut off at those of 16 bits."""
+    return np.asarray(np.clip(np.asarray(picture), 0, _LARGEST_16_BIT), np.uint16)
+
+
 def picture_in_rgb(picture: Image.Image) -> Image.Image:
     """Return a picture of any mode of Pillow's in RGB.
 
@@ -117,9 +140,8 @@ def picture_in_rgb(picture: Image.Image) -> Image.Image:
     """
     if picture.mode == "F":
         raise ValueError("its values are fractions of unknown range; save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):
-        samples = np.clip(np.asarray(picture), 0, _LARGEST_16_BIT)
-        return Image.fromarray(to_uint8(samples, bits=16)).convert("RGB")
+    if is_deep_grey(picture):
+        return Image.fromarray(to_uint8(deep_samples(picture), bits=16)).convert("RGB")
     if has_transparency(picture):
         clear = np.asarray(picture.convert("RGBA"))
         return Image.fromarray(over_background(clear, GLASS))
@@ -136,7 +158,7 @@ def bits_of(picture: Image.Image) -> int:
 
     Pillow brings the colours of a PNG with 16 bits to 8 itself.
     """
-    if picture.mode.startswith("I"):
+    if is_deep_grey(picture):
         return 16
     for tile in getattr(picture, "tile", ()):
         if isinstance(tile[3], str) and tile[3].endswith(_PNG_16_BITS):

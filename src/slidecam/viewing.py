@@ -78,6 +78,16 @@ class Window:
                 f"Write {EXAMPLES}.",
             )
 
+    @property
+    def words(self) -> str:
+        """What its ends are, for people."""
+        ends = f"{self.low:g} to {self.high:g}"
+        if self.kind == "percentile":
+            return f"percentiles {ends}"
+        if self.kind == "zscore":
+            return f"the mean and {ends} standard deviations"
+        return f"the intensities {ends}"
+
     def limits(self, sample: NDArray[np.float32]) -> tuple[float, float]:
         """Return the intensities that become black and white, from a sample of the voxels."""
         if self.kind == "fixed":
@@ -114,6 +124,31 @@ def air_below(values: NDArray[np.float32]) -> float:
     return float(low + ABOVE_AIR * (high - low))
 
 
+FULL_RANGE = "full"
+"""What is passed for a window to have none."""
+
+_WINDOW_REMEDY = "Pass LOW,HIGH (120,3400), LOW%,HIGH% (1%,99.5%), or full for none."
+
+
+def window_of(text: str) -> Window:
+    """Return the window that ``--window`` names: ``120,3400`` or ``1%,99.5%``.
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+    """
+    ends = [part.strip() for part in text.split(",")]
+    kind: WindowKind = "fixed"
+    if all(part.endswith("%") for part in ends):
+        kind, ends = "percentile", [part[:-1] for part in ends]
+    try:
+        low, high = map(float, ends)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no window.", _WINDOW_REMEDY) from error
+    return Window(kind, low, high)
+
+
 Profile = Literal["ignore", "srgb"]
 
 
@@ -136,11 +171,16 @@ class PictureView:
         ``srgb``: the file's ICC profile is applied, and colours are those of sRGB. ``ignore``:
         pixels are as stored, which is how most classifiers were trained. None
         for what the card says, and ``ignore`` where there is none.
+    window
+        The samples that are black and white, as `window_of` reads them, of a volume or a picture of
+        more than 8 bits; ``full`` for all of a picture's range. None for what the card says, or
+        slidecam finds.
 
     Raises
     ------
     UsageError
-        If a number is below 1, there are two channels or more than three, or no such profile.
+        If a number is below 1, there are two channels or more than three, no such profile, or the
+        window is none.
     """
 
     image: str | None = None
@@ -148,8 +188,11 @@ class PictureView:
     time: int | None = None
     channels: tuple[str, ...] = ()
     profile: Profile | None = None
+    window: str | None = None
 
     def __post_init__(self) -> None:
+        if self.window not in {None, FULL_RANGE}:
+            window_of(str(self.window))
         for name, number in (("plane", self.plane), ("time", self.time)):
             if number is not None and number < 1:
                 raise UsageError(f"There is no {name} {number}.", "They count from 1.")
@@ -195,13 +238,13 @@ class VolumeView:
         Odd. 1: a picture is one slice, in grey. More: a window of that many neighbouring slices, of
         which the first, the middle and the last are red, green and blue.
     window
-        Black and white.
+        Black and white, where ``slide`` chooses no other.
     volume
         Which volume of a 4-D file: its number from 0 or its name; None for the first.
     keep_identifiers
         Whether names and paths that hold a patient's identifiers may be shown.
     slide
-        How a slide is seen; a volume knows nothing of it.
+        How a slide is seen; of it a volume knows the window alone.
 
     Raises
     ------
@@ -224,6 +267,13 @@ class VolumeView:
                 f"A window of {self.slices} slices has no middle.",
                 "Pass an odd number of slices.",
             )
+
+    @property
+    def shown_window(self) -> Window:
+        """The window of a volume: that which was chosen, else the card's."""
+        if self.slide.window in {None, FULL_RANGE}:
+            return self.window
+        return window_of(str(self.slide.window))
 
 
 def has_middle(slices: int) -> bool:

@@ -14,12 +14,16 @@ from PIL import Image
 
 from slidecam.events import Event, Finished, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
+from slidecam.geometry import LevelBox
 from slidecam.models import open_bundle, save_bundle
 from slidecam.models.architectures import build_network
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.outputs import OUTPUTS
+from slidecam.runs.run import Run
 from slidecam.runs.spec import PredictSpec
+from slidecam.sources import open_source
 from slidecam.store import RunStore, read_run
+from slidecam.viewing import VolumeView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,3 +221,32 @@ def test_that_a_classifier_sees_grey_is_said_where_it_predicts(
         logits = network(torch.from_numpy((seen / 255 - 0.5) / 0.25)[None, None])
     stored = RunStore.open(tmp_path / "out" / "scan").probabilities[0]
     np.testing.assert_allclose(stored, logits.softmax(1)[0].numpy(), rtol=0, atol=1e-5)
+
+
+def test_a_window_is_found_once_recorded_and_kept(tmp_path: Path, bundle: Path) -> None:
+    path, out = tmp_path / "mr.png", tmp_path / "out"
+    samples = np.random.default_rng(2).integers(17, 1733, (90, 133)).astype(np.uint16)
+    Image.fromarray(samples).save(path)
+    assert finished(list(predict(path, bundle, out, PLAIN)))
+    run = Run.open(out / "mr")
+    low, high = run.digest["picture window"]
+    with open_source(path) as source:
+        assert source.facts.window == (low, high)
+        whole = LevelBox(0, 0, 133, 90)
+        seen = source.read(0, whole)
+    record = json.loads((out / "mr" / "run.json").read_text(encoding="utf-8"))
+    (said,) = [each for each in record["input"]["readings"] if each.startswith("Window ")]
+    assert "of 65,535 is black to white" in said
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "of 65,535 is black to white" in page
+    with open_source(path, view=VolumeView(slide=run.seen)) as again:
+        np.testing.assert_array_equal(again.read(0, whole), seen)
+    assert finished(list(predict(path, bundle, out, replace(PLAIN, existing="resume"))))
+    other = replace(PLAIN, existing="resume", window="100,900")
+    (failed,) = [
+        each for each in predict(path, bundle, out, other) if isinstance(each, SlideFailed)
+    ]
+    assert "picture window was" in failed.problem
+    chosen = replace(PLAIN, window="100,900")
+    assert finished(list(predict(path, bundle, tmp_path / "own", chosen)))
+    assert Run.open(tmp_path / "own" / "mr").digest["picture window"] == [100.0, 900.0]

@@ -296,6 +296,22 @@ def test_a_stopped_volume_resumes_to_the_same_bits(
     assert "axis was 'axial', is 'coronal'" in failed.problem
 
 
+def test_the_window_of_a_volume_is_said_and_may_be_chosen(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path
+) -> None:
+    path = write_volume.nifti(tmp_path / "brain.nii.gz", head)
+    run(path, slice_bundle, tmp_path / "plain")
+    record = json.loads((tmp_path / "plain" / "brain" / "run.json").read_text(encoding="utf-8"))
+    (said,) = [each for each in record["input"]["readings"] if each.startswith("Window ")]
+    assert "of its voxels above air; --window sets another." in said
+    run(path, slice_bundle, tmp_path / "own", window="7%,83%")
+    store = RunStore.open(tmp_path / "own" / "brain")
+    assert store.digest["window"] == ["percentile", 7.0, 83.0]
+    assert not np.array_equal(store.logits, RunStore.open(tmp_path / "plain" / "brain").logits)
+    (failed,) = of(run(path, slice_bundle, tmp_path / "full", window="full"), SlideFailed)
+    assert "have no full range" in failed.problem
+
+
 def test_a_damaged_volume_fails_with_a_word_and_its_neighbour_goes_on(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +35,7 @@ from slidecam.registry import load
 from slidecam.runs.outputs import OUTPUT_TABLE, Output
 from slidecam.sources import READERS, open_source, settle_spacing
 from slidecam.sources.discovery import LISTED, sample_folders
+from slidecam.sources.volume import VolumeSource
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -205,6 +207,9 @@ def _extras() -> Iterator[CheckResult]:
 def describe_source(file: str, reader: str | None, view: VolumeView) -> dict[str, Any]:
     """Return the facts of a slide; a missing or unbelievable spacing is among them, not raised."""
     with open_source(file, reader, view) as source:
+        if isinstance(source, VolumeSource) and source.facts.planes == 1:
+            with suppress(RegionReadError):  # reading it says so
+                source.say_window()
         facts = source.facts
         return {
             "path": without_secrets(facts.path),

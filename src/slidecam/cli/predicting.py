@@ -121,7 +121,7 @@ OfVolume = dict[str, Any]
 Seen = Callable[[], "PictureView"]
 """What a command calls, where its errors are worded, for how a slide is to be seen."""
 
-VIEW_OPTIONS = ("image", "plane", "time", "channels", "profile")
+VIEW_OPTIONS = ("image", "plane", "time", "channels", "profile", "window")
 """Fields of `PredictOptions` that are those of `PictureView`."""
 
 VOLUME_OPTIONS = ("volume", "axis", "keep_identifiers")

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from slidecam.models import Card
     from slidecam.prediction.model import LoadedModel
     from slidecam.runs.spec import PredictSpec
-    from slidecam.sources import SettledSpacing, Source
+    from slidecam.sources import SettledSpacing, Source, SourceFacts
     from slidecam.tiling import TileGrid
     from slidecam.viewing import Profile
 
@@ -108,7 +108,7 @@ def view_of(card: Card, spec: PredictSpec) -> VolumeView:
         seen.window,
         spec.volume,
         spec.keep_identifiers,
-        PictureView(spec.image, spec.plane, spec.time, spec.channels, profile),
+        PictureView(spec.image, spec.plane, spec.time, spec.channels, profile, spec.window),
     )
 
 
@@ -118,7 +118,7 @@ def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec
     foreground, grid, tiling = _laid(source, spacing, model, spec)
     model = replace(model, batch_size=_batch_size(folder, model, spec))
     plan = _plan(source, spacing, foreground, model, tiling)
-    plan |= _picture(view_of(model.bundle.card, spec))
+    plan |= _picture(view_of(model.bundle.card, spec), source.facts)
     work = SlideWork(model, spec, source, spacing, foreground, grid, folder, plan, qupath, run=None)
     if spec.dry_run:
         return work
@@ -175,12 +175,13 @@ def _laid_volume(
     else:
         head = load_head(mask_file(source.facts, spec.mask, VOLUME_MASKS), source)
     source.facts = replace(source.facts, readings=(*source.facts.readings, *head.readings))
-    view = source.view
+    source.say_window()
+    view, window = source.view, source.view.shown_window
     settled: dict[str, Any] = {
         "axis": view.axis,
         "volume": view.volume,
         "slices": view.slices,
-        "window": [view.window.kind, view.window.low, view.window.high],
+        "window": [window.kind, window.low, window.high],
     }
     if card.spacing is None or spacing is None:
         grid = lay_planes(source.facts, head, card.input_px, spec.min_tissue)
@@ -274,15 +275,17 @@ def _plan(
     }
 
 
-def _picture(view: VolumeView) -> dict[str, Any]:
+def _picture(view: VolumeView, facts: SourceFacts) -> dict[str, Any]:
     """Return what the call chose of the file, as the plan has it; nothing where the file decides.
 
-    Only then is the key there, so that runs of earlier versions are resumed.
+    Only then are the keys there, so that runs of earlier versions are resumed.
     """
-    chosen = view.slide.chosen
-    if not chosen:
-        return {}
-    return {"picture": chosen}
+    found: dict[str, Any] = {}
+    if view.slide.chosen:
+        found["picture"] = view.slide.chosen
+    if facts.window is not None:
+        found["picture window"] = list(facts.window)
+    return found
 
 
 def _mask_of(foreground: Foreground) -> NDArray[np.bool_]:

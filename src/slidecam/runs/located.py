@@ -112,6 +112,10 @@ def recorded_view(plan: Mapping[str, Any]) -> VolumeView:
     """Return how a run saw its volume or slide."""
     chosen = plan.get("picture", {})
     slide = PictureView(**{**chosen, "channels": tuple(chosen.get("channels", ()))})
+    if "picture window" in plan and slide.window is None:
+        # As it was found then: a file is not looked at anew.
+        low, high = plan["picture window"]
+        slide = replace(slide, window=f"{low!r},{high!r}")
     if "window" not in plan:
         return VolumeView(slide=slide)
     kind, low, high = plan["window"]

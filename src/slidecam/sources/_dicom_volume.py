@@ -35,11 +35,15 @@ from slidecam.sources._dicom_pixels import (
 from slidecam.sources._dicom_stacks import volumes_of
 from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_files
-from slidecam.sources._voxels import VoxelLayout, Voxels
+from slidecam.sources._ranges import note_on_bits
+from slidecam.sources._voxels import (
+    VoxelLayout,
+    Voxels,
+    chosen_volume,
+)
 from slidecam.sources.identifiers import shown_source
 from slidecam.sources.placement import refuse_flat
-from slidecam.sources.source import note_on_bits
-from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
+from slidecam.sources.volume import VolumeSource, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:

@@ -5,6 +5,8 @@ A collection is what bioformats2raw makes of a file with several pictures.
 
 from __future__ import annotations
 
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -14,6 +16,7 @@ from urllib.parse import parse_qsl
 
 import zarr
 from fsspec.core import url_to_fs
+from zarr.errors import ZarrUserWarning
 from zarr.storage import FsspecStore, LocalStore
 
 from slidecam.errors import RefusedSourceError, UnreadableSourceError, UsageError
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from slidecam.geometry import Spacing
     from slidecam.sources._ngff import ListedLevel, Multiscale
     from slidecam.sources._probe import Probe
+    from slidecam.sources.images import FileImage
 
 LISTED = 3
 """Wells, fields or folders that a message names."""
@@ -86,6 +90,13 @@ class StoredLevel:
         if axis in self.axes:
             return int(self.array.shape[self.axes.index(axis)])
         return 1
+
+    @property
+    def bits(self) -> int:
+        """Bits of a sample."""
+        if self.array.dtype.kind == "b":
+            return 1
+        return 8 * int(self.array.dtype.itemsize)
 
 
 @dataclass(frozen=True)
@@ -362,3 +373,23 @@ def _names_images(folder: Path) -> bool:
         if '"multiscales"' in text and '"image-label"' not in text:
             return True
     return False
+
+
+def associated_images(
+    stored: Sequence[StoredImage],
+    listed: Sequence[FileImage],
+) -> dict[str, StoredImage]:
+    """Return the images that are called label, macro or thumbnail, by what people call them."""
+    found: dict[str, StoredImage] = {}
+    for each, image in zip(stored, listed, strict=False):
+        if image.associated and not image.chosen:
+            found.setdefault(image.associated, each)
+    return found
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep zarr's remarks on old metadata from people, who can do nothing about them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        yield

@@ -19,9 +19,15 @@ from nrrd.errors import NRRDError
 from slidecam.errors import RefusedSourceError
 from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_stream
-from slidecam.sources._voxels import COPY_BYTES, VoxelLayout, Voxels, refuse_short
+from slidecam.sources._voxels import (
+    COPY_BYTES,
+    VoxelLayout,
+    Voxels,
+    chosen_volume,
+    refuse_short,
+)
 from slidecam.sources.placement import assumed, refuse_flat
-from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
+from slidecam.sources.volume import VolumeSource, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from zarr.errors import ZarrUserWarning
 
 from slidecam.errors import RefusedSourceError, UsageError
 from slidecam.geometry import LevelBox, note_on_levels, pyramid
@@ -26,12 +24,12 @@ from slidecam.sources._library import (
     opening,
 )
 from slidecam.sources._ngff import COMPLETE, EXPORT, believed_spacings
-from slidecam.sources._ngff_images import find_images
+from slidecam.sources._ngff_images import associated_images, find_images, without_warnings
 from slidecam.sources._probe import DIGITS
+from slidecam.sources._ranges import BITS, Range, note_on_bits, range_of, samples_of, say_if_dark
 from slidecam.sources.channels import Channel, choose_channels, note_on_display
 from slidecam.sources.images import FileImage, choose_image, offering_others
-from slidecam.sources.overview import BITS, say_if_dark
-from slidecam.sources.source import Source, SourceFacts, note_on_bits
+from slidecam.sources.source import Source, SourceFacts
 from slidecam.viewing import AS_THE_FILE_SAYS
 
 if TYPE_CHECKING:
@@ -71,12 +69,15 @@ class Image:
         Which channels are read: one is grey, three are red, green and blue, and a fourth is alpha.
     readings
         What was chosen of it.
+    limits
+        Samples that are black and white; None for the range of their bits.
     """
 
     levels: tuple[StoredLevel, ...]
     places: Mapping[str, int]
     channels: tuple[int, ...]
     readings: tuple[str, ...]
+    limits: tuple[float, float] | None = None
 
     @property
     def full(self) -> StoredLevel:
@@ -86,7 +87,12 @@ class Image:
     @property
     def bits(self) -> int:
         """Bits of a sample."""
-        return _bits(self.full)
+        return self.full.bits
+
+    @property
+    def takes_window(self) -> bool:
+        """Whether a window can say which samples are black and white."""
+        return self.bits > BITS and len(self.channels) < _WITH_ALPHA
 
     def read(self, level: int, box: LevelBox) -> NDArray[np.generic]:
         """Return ``box`` of the channels that are read, as stored, (height, width, channels)."""
@@ -113,7 +119,7 @@ class Image:
     def shown(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         """Return ``box`` in RGB; what is transparent lies on white."""
         pixels = self.read(level, box)
-        samples = to_uint8(pixels, self.bits)
+        samples = to_uint8(pixels, self.bits, self.limits)
         if samples.shape[2] == _WITH_ALPHA:
             return over_background(samples, GLASS)
         return to_rgb(samples)
@@ -124,13 +130,13 @@ def open_slide(probe: Probe) -> Source:
 
     UnreadableSourceError if it is none, or none that can be shown as RGB.
     """
-    with _without_warnings(), opening(probe.given, "This is a Zarr folder", COMPLETE):
+    with without_warnings(), opening(probe.given, "This is a Zarr folder", COMPLETE):
         found = find_images(probe)
         listed, chosen, readings = _choose(probe, found)
         with offering_others(listed):
             image = _image(probe.given, chosen, probe.view.slide)
         facts = _facts(probe, chosen.multiscale.version, image)
-        others = _associated(found.images, listed)
+        others = associated_images(found.images, listed)
         offers = set(_offers(image))
         if found.plate or listed:
             offers.add("image")
@@ -141,18 +147,23 @@ def open_slide(probe: Probe) -> Source:
             images=listed,
             offers=frozenset(offers),
         )
+        shown = _range(probe, image)
+        if shown is not None:
+            image = replace(image, limits=shown.limits)
+            return OmeZarrSource(shown.put_into(facts), image, others)
         source = OmeZarrSource(facts, image, others)
         if image.bits > BITS:
             say_if_dark(source)
         return source
 
 
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Keep zarr's remarks on old metadata from people, who can do nothing about them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ZarrUserWarning)
-        yield
+def _range(probe: Probe, image: Image) -> Range | None:
+    """Return which samples are black and white, found on the coarsest level for all."""
+    if not image.takes_window:
+        return None
+    last = len(image.levels) - 1
+    samples = samples_of(image.levels[last].size, partial(image.read, last))
+    return range_of(probe.given, samples, image.bits, probe.view, grey=len(image.channels) == 1)
 
 
 class OmeZarrSource(Source):
@@ -219,18 +230,6 @@ def _choose(
     return listed, stored[chosen.number - 1], readings
 
 
-def _associated(
-    stored: Sequence[StoredImage],
-    listed: Sequence[FileImage],
-) -> dict[str, StoredImage]:
-    """Return the images that are called label, macro or thumbnail, by what people call them."""
-    found: dict[str, StoredImage] = {}
-    for each, image in zip(stored, listed, strict=False):
-        if image.associated and not image.chosen:
-            found.setdefault(image.associated, each)
-    return found
-
-
 def _image(path: str, stored: StoredImage, view: PictureView) -> Image:
     """Return what is read of a stored image; an error where it may not be shown as RGB."""
     multiscale = stored.multiscale
@@ -271,12 +270,6 @@ def _hides_all(image: Image) -> bool:
     except DECODING_ERRORS:
         return False  # reading it says so
     return not pixels[:, :, 3].any() and bool(np.ptp(pixels[:, :, :3]) > 0)
-
-
-def _bits(level: StoredLevel) -> int:
-    if level.array.dtype.kind == "b":
-        return 1
-    return 8 * int(level.array.dtype.itemsize)
 
 
 def _places(
@@ -320,7 +313,7 @@ def _channels(
     full: StoredLevel,
     view: PictureView,
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    length, bits = full.length("c"), _bits(full)
+    length, bits = full.length("c"), full.bits
     said: Sequence[Channel] = stored.multiscale.channels
     if len(said) != length:
         said = [Channel()] * length
@@ -337,6 +330,8 @@ def _offers(image: Image) -> Iterator[str]:
             yield field
     if image.full.length("c") > 1:
         yield "channels"
+    if image.takes_window:
+        yield "window"
 
 
 def _facts(probe: Probe, version: str, image: Image) -> SourceFacts:

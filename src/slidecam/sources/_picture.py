@@ -24,17 +24,21 @@ from slidecam.geometry import Level, Size
 from slidecam.icc import icc_profile
 from slidecam.pixels import (
     bits_of,
+    deep_samples,
     has_transparency,
+    is_deep_grey,
     picture_in_rgb,
     reason,
+    to_rgb,
+    to_uint8,
     upright,
     upright_size,
 )
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
 from slidecam.sources._probe import fingerprint_of_stream
-from slidecam.sources.overview import BITS, with_darkness
-from slidecam.sources.source import Source, SourceFacts, note_on_bits
+from slidecam.sources._ranges import BITS, Range, note_on_bits, range_of, with_darkness
+from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +54,9 @@ MOST_PIXELS = 200_000_000
 
 _TILED = "Convert it to a tiled TIFF, for example with `vips tiffsave IN OUT.tif --tile --pyramid`."
 _MARK_BYTES = 4
+_DEEP = 16
+"""Bits that Pillow brings grey of more than 8 to."""
+
 _PLUGINS: Mapping[bytes, Callable[[BinaryIO], Image.Image]] = {
     b"\x89PNG": PngImageFile,
     b"GIF8": GifImageFile,
@@ -101,17 +108,19 @@ def open_slide(probe: Probe) -> Source:
             problem = f"There is no plane {wanted}: it has {frames}."
             raise UsageError(problem, f"Pass --plane 1 to {frames}, or none.", probe.given)
         size, kind = Size(*upright_size(picture)), str(picture.format).lower()
+        offers: frozenset[str] = frozenset()
         profile = icc_profile(picture)
         clear, deep = has_transparency(picture), bits_of(picture)
+        if is_deep_grey(picture):
+            offers |= {"window"}
     if size.width * size.height > MOST_PIXELS:
         pixels = f"{size.width}x{size.height} pixels"
         problem = f"{pixels} are too many to decode a {kind.upper()} whole."
         raise RefusedSourceError(probe.given, problem, _TILED)
     notes: tuple[str, ...] = ()
-    offers: frozenset[str] = frozenset()
     if frames > 1:
         notes = (f"Plane {wanted} of {frames}, its frames, is read; --plane reads another.",)
-        offers = frozenset({"plane"})
+        offers |= {"plane"}
     notes += note_on_bits(deep)
     if clear:
         notes += ("What is transparent in it is shown white.",)
@@ -132,7 +141,7 @@ def open_slide(probe: Probe) -> Source:
     )
     source = PictureSource(facts, probe, profile)
     if deep > BITS:
-        source.say_if_dark()
+        source.settle_range()
     return source
 
 
@@ -147,6 +156,7 @@ class PictureSource(Source):
         self._probe = probe
         self._profile = profile
         self._frame = 0
+        self._range: Range | None = None
         if "plane" in facts.offers:
             self._frame = (probe.view.slide.plane or 1) - 1
         self._lock = Lock()
@@ -154,13 +164,21 @@ class PictureSource(Source):
         self._failure: str | None = None
         self._closed = False
 
-    def say_if_dark(self) -> None:
-        """Put it into ``facts.readings`` if the picture is dark; all of it is decoded."""
+    def settle_range(self) -> None:
+        """Put into ``facts`` which samples are black and white, or that the picture is dark.
+
+        All of it is decoded.
+        """
         try:
-            brightest = int(self._whole().max())
+            pixels = self._whole()
+        except RefusedSourceError:
+            raise
         except DECODING_ERRORS:
             return  # reading it says so
-        self.facts = with_darkness(self.facts, brightest)
+        if self._range is None:
+            self.facts = with_darkness(self, int(pixels.max()))
+        else:
+            self.facts = self._range.put_into(self.facts)
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         with decoding(self.facts.path, level, box):
@@ -187,10 +205,18 @@ class PictureSource(Source):
                 picture = _header(stream)
                 if self._frame:
                     picture.seek(self._frame)
-                return np.asarray(picture_in_rgb(upright(picture)))
+                picture = upright(picture)
+                if is_deep_grey(picture):
+                    return self._windowed(deep_samples(picture))
+                return np.asarray(picture_in_rgb(picture))
         except DECODING_ERRORS as error:
             self._failure = reason(error)
             raise
+
+    def _windowed(self, samples: NDArray[np.uint16]) -> NDArray[np.uint8]:
+        view = self._probe.view
+        self._range = range_of(self.facts.path, samples, _DEEP, view, grey=True) or Range()
+        return to_rgb(to_uint8(samples, _DEEP, self._range.limits)[:, :, np.newaxis])
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """Raise KeyError: a picture has no associated images."""

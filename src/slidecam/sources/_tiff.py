@@ -17,15 +17,18 @@ from slidecam.pixels import GLASS
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
+from slidecam.sources._ranges import Range, range_of, samples_of, say_if_dark
 from slidecam.sources._tiff_colours import (
     BYTE,
     PALETTE,
     RESAVE,
     blank,
     colour_readings,
+    lighter,
     photometric_of,
     says_bits,
     significant_bits,
+    takes_window,
     to_colours,
 )
 from slidecam.sources._tiff_evidence import alpha_by_pixels, deny_bits
@@ -34,7 +37,6 @@ from slidecam.sources._tiff_pages import PageReader, open_tiff
 from slidecam.sources._tiff_pictures import choose_picture
 from slidecam.sources._tiff_refusals import check_colours
 from slidecam.sources.images import offering_others
-from slidecam.sources.overview import say_if_dark
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
@@ -83,19 +85,44 @@ def open_slide(probe: Probe) -> Source:
         alpha = alpha_by_pixels(pages, chosen.rasters, bits[0])
         colours = said + colour_readings(chosen.page, bits[0], alpha)
         facts = replace(_facts(probe, tiff, chosen, colours), fingerprint=fingerprint)
-        samples = _Samples(bits, alpha)
-        source = TiffSource(facts, pages, chosen, samples, undo.pop_all())
+        shown: Range | None = None
+        if takes_window(chosen.page, alpha) and len(set(bits)) == 1:
+            facts = replace(facts, offers=facts.offers | {"window"})
+            shown = _range(probe, pages, chosen, bits[0])
+        if shown is not None:
+            samples = _Samples(bits, alpha, shown.limits)
+            return TiffSource(shown.put_into(facts), pages, chosen, samples, undo.pop_all())
+        source = TiffSource(facts, pages, chosen, _Samples(bits, alpha), undo.pop_all())
         if bits[0] > BYTE and photometric_of(chosen.page) != PALETTE:
             say_if_dark(source)
         return source
 
 
+def _range(probe: Probe, pages: PageReader, chosen: ChosenPicture, bits: int) -> Range | None:
+    """Return which samples are black and white, found on the coarsest level for all."""
+    raster = chosen.rasters[-1]
+    page = raster.keyframe
+    unread = None
+    if any(0 in each.databytecounts for each in raster.pages):
+        unread = int(lighter(page, blank(page), bits)[0])
+
+    def read(box: LevelBox) -> NDArray[np.generic]:
+        return lighter(page, pages.read(raster, box), bits)
+
+    samples = samples_of(raster.size, read, unread)
+    return range_of(probe.given, samples, bits, probe.view, grey=raster.channels == 1)
+
+
 @dataclass(frozen=True)
 class _Samples:
-    """What a picture's samples mean: how many bits count at each level, and its transparency."""
+    """What a picture's samples mean: how many bits count at each level, and its transparency.
+
+    And which of them are black and white; None for the range of their bits.
+    """
 
     bits: tuple[int, ...]
     alpha: Alpha | None
+    limits: tuple[float, float] | None = None
 
 
 class TiffSource(Source):
@@ -115,16 +142,18 @@ class TiffSource(Source):
         super().__init__(facts)
         self._rasters = chosen.rasters
         self._pages = pages
-        self._alpha = samples.alpha
-        self._bits = samples.bits
+        self._samples = samples
         self._files = files
         self._associated = chosen.associated
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         raster = self._rasters[level]
         with decoding(self.facts.path, level, box):
-            samples = self._pages.read(raster, box)
-            return to_colours(raster.keyframe, samples, self._bits[level], self._alpha)
+            return self._in_colours(level, self._pages.read(raster, box))
+
+    def _in_colours(self, level: int, samples: NDArray[np.generic]) -> NDArray[np.uint8]:
+        known, page = self._samples, self._rasters[level].keyframe
+        return to_colours(page, samples, known.bits[level], known.alpha, known.limits)
 
     def _is_absent(self, level: int, box: LevelBox) -> bool:
         raster = self._rasters[level]
@@ -133,8 +162,7 @@ class TiffSource(Source):
         samples = np.tile(blank(raster.keyframe), (1, 1, len(raster.pages)))
         if raster.samples is not None:
             samples = samples[:, :, raster.samples]
-        pixel = to_colours(raster.keyframe, samples, self._bits[level], self._alpha)
-        return tuple(pixel[0, 0]) == GLASS
+        return tuple(self._in_colours(level, samples)[0, 0]) == GLASS
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """Return the label, macro or thumbnail of an OME-TIFF.

@@ -12,7 +12,7 @@ import numpy as np
 from tifffile import TIFF
 
 from slidecam.pixels import GLASS, OPAQUE, over_background, premultiplied_over, to_rgb, to_uint8
-from slidecam.sources.source import note_on_bits
+from slidecam.sources._ranges import note_on_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,6 +67,7 @@ def to_colours(
     samples: NDArray[np.generic],
     bits: int,
     alpha: Alpha | None,
+    limits: tuple[float, float] | None = None,
 ) -> NDArray[np.uint8]:
     """Return samples as stored, (height, width, samples), as RGB.
 
@@ -80,8 +81,13 @@ def to_colours(
         How many bits of a sample count, as `significant_bits` says.
     alpha
         Its transparency, as `alpha_of` says of the page, or the pixels deny.
+    limits
+        Samples that are black and white, the larger the `lighter`; None for the format's range.
     """
     kind = photometric_of(page)
+    if limits is not None:
+        samples = lighter(page, samples, bits)
+        return _coloured(page, MIN_IS_BLACK, to_uint8(samples, bits, limits))
     if kind == RGB and samples.shape[2] == _THREE:
         return to_uint8(samples, bits)
     if kind == PALETTE:
@@ -94,6 +100,20 @@ def to_colours(
     if alpha.premultiplied:
         return premultiplied_over(np.dstack([pixels, clear]), GLASS)
     return over_background(np.dstack([pixels, clear]), GLASS)
+
+
+def takes_window(page: Page, alpha: Alpha | None) -> bool:
+    """Whether a window can say which samples of a page are black and white."""
+    bits = page.bitspersample
+    deep = not isinstance(bits, tuple) and bits > BYTE
+    return deep and alpha is None and photometric_of(page) in {*GREY, RGB}
+
+
+def lighter(page: Page, samples: NDArray[np.generic], bits: int) -> NDArray[np.generic]:
+    """Return samples of a page that `takes_window`, the larger the lighter."""
+    if photometric_of(page) != _MIN_IS_WHITE:
+        return samples
+    return np.asarray(np.maximum(2**bits - 1 - samples.astype(np.int64), 0))
 
 
 def _coloured(

@@ -17,7 +17,8 @@ from slidecam.icc import profile_of_page
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import closed, decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
-from slidecam.sources._tiff_colours import colour_readings, significant_bits, to_colours
+from slidecam.sources._ranges import say_if_dark
+from slidecam.sources._tiff_colours import BYTE, colour_readings, significant_bits, to_colours
 from slidecam.sources._tiff_evidence import alpha_by_pixels
 from slidecam.sources._tiff_pages import PageRaster, PageReader
 from slidecam.sources._tiff_refusals import check_for_others, check_picture
@@ -62,10 +63,13 @@ def open_slide(probe: Probe) -> Source:
             alpha = alpha_by_pixels(pages, (raster,), bits)
             colours = colour_readings(raster.keyframe, bits, alpha)
             facts = replace(_facts(probe, slide, colours), fingerprint=fingerprint)
-            return TiffSlideSource(facts, slide, alpha)
+            source = TiffSlideSource(facts, slide, alpha)
+            if bits > BYTE:
+                say_if_dark(source)
         except BaseException:
             slide.close()
             raise
+        return source
 
 
 class TiffSlideSource(Source):

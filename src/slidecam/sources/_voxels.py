@@ -22,13 +22,14 @@ import numpy as np
 from slidecam.errors import RefusedSourceError
 from slidecam.pixels import to_uint8
 from slidecam.sources._library import NotDecodedError
-from slidecam.sources.source import note_on_bits
+from slidecam.sources._ranges import note_on_bits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from slidecam.sources._probe import Probe
     from slidecam.sources.volume_grid import VolumeGrid
 
 BLOCK_BYTES = 8_000_000
@@ -285,3 +286,59 @@ def not_numbers_words(share: float) -> str:
     elif share >= NEARLY_ALL:
         how_many = "Nearly all"
     return f"{how_many} of its voxels are no numbers (NaN or infinite); they are shown as air."
+
+
+NAMED = 8
+"""Volumes of a file that a reading names."""
+
+
+def chosen_volume(
+    probe: Probe, count: int, names: Sequence[str] = (), what: str = "volumes"
+) -> tuple[int, tuple[str, ...]]:
+    """Return which of a file's volumes is read, from 0, and a note on it where there are several.
+
+    Parameters
+    ----------
+    probe
+        Whose view may choose one by number or name.
+    count
+        How many there are.
+    names
+        What each is called, where the file says what tells them apart.
+    what
+        What they are, in the plural.
+
+    Raises
+    ------
+    RefusedSourceError
+        If there is no such volume.
+    """
+    wanted = probe.view.volume
+    known = [name.casefold() for name in names]
+    number = 0
+    if wanted is not None and wanted.isdecimal() and int(wanted) < count:
+        number = int(wanted)
+    elif wanted is not None and known.count(wanted.casefold()) == 1:
+        number = known.index(wanted.casefold())
+    elif wanted is not None:
+        problem = f"There is no volume {wanted!r} among its {count}."
+        remedy = f"Pass --volume 0 to {count - 1}{_listed(names)}."
+        raise RefusedSourceError(probe.given, problem, remedy)
+    if count == 1:
+        return number, ()
+    hint, which = "", f"volume {number}"
+    if names and names[number]:
+        which = f"{which} ({names[number]})"
+    if wanted is None:
+        hint = f"; pass --volume to read another{_listed(names)}"
+    return number, (f"It holds {count} {what}: {which} is read{hint}.",)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the numbers and names of volumes in brackets; nothing where they have none."""
+    if not any(names):
+        return ""
+    said = [f"{number}: {name}" for number, name in enumerate(names[:NAMED])]
+    if len(names) > NAMED:
+        said.append("…")
+    return f" ({'; '.join(said)})"

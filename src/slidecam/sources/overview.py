@@ -1,17 +1,13 @@
-"""The whole slide as one small picture, decoded chunk by chunk and averaged over exact areas.
-
-And whether a slide is dark, as one is whose samples use little of their range. It is shown so all
-the same: a classifier is trained on pictures that are scaled by their format alone.
-"""
+"""The whole slide as one small picture, decoded chunk by chunk and averaged over exact areas."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from slidecam.errors import RefusedSourceError, RegionReadError
+from slidecam.errors import RegionReadError
 from slidecam.geometry import LevelBox, nearest_better_level
 from slidecam.pixels import GLASS, OPAQUE
 
@@ -21,19 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import Box, Level, Size
-    from slidecam.sources.source import Source, SourceFacts
 
 _SMALLEST_PIECE = 128
-
-BITS = 8
-_DARK = 128
-"""What brightens no further is said: half of the range, as where 12 or 15 bits lie in 16."""
-
-_AT_ONCE = 2**22
-"""Pixels of a level that is looked at whole."""
-
-_EDGE, _ROWS = 512, 4
-"""Of a larger one: boxes of this edge, so many along each side."""
 
 
 class PyramidFacts(Protocol):
@@ -260,49 +245,3 @@ def _count(length: int, chunk: int) -> int:
 
 def _area(boxes: tuple[Box, ...]) -> int:
     return sum(box.width * box.height for box in boxes)
-
-
-def with_darkness(facts: SourceFacts, brightest: int, *, whole: bool = True) -> SourceFacts:
-    """Return facts that say so if a picture is dark, by its brightest value from 0 to 255.
-
-    RefusedSourceError if the ``whole`` of it was looked at, and is black.
-    """
-    if brightest >= _DARK:
-        return facts
-    if whole and not brightest:
-        problem = "All of it is black: its samples use next to nothing of the range of 16 bits."
-        raise RefusedSourceError(facts.path, problem, "Save it with 8 bits and a window.")
-    said = f"It is dark: its brightest pixel is {brightest} of {OPAQUE}, as its samples use"
-    said = f"{said} little of the range of 16 bits; save it with 8 bits and a window to see more."
-    return replace(facts, readings=(*facts.readings, said))
-
-
-def say_if_dark(source: Source) -> None:
-    """Put it into a slide's readings if it is dark: by its coarsest level, or parts of that.
-
-    One that is all black is closed and refused.
-    """
-    level = source.facts.levels[-1]
-    brightest = 0
-    for box in _looked_at(level.size):
-        try:
-            brightest = max(brightest, int(source.read(level.index, box).max()))
-        except RegionReadError:
-            return  # reading it says so
-    whole = level.size.width * level.size.height <= _AT_ONCE
-    try:
-        source.facts = with_darkness(source.facts, brightest, whole=whole)
-    except RefusedSourceError:
-        source.close()
-        raise
-
-
-def _looked_at(size: Size) -> Iterator[LevelBox]:
-    if size.width * size.height <= _AT_ONCE:
-        yield LevelBox(0, 0, size.width, size.height)
-        return
-    for row in range(_ROWS):
-        for column in range(_ROWS):
-            x = (size.width - _EDGE) * column // (_ROWS - 1)
-            y = (size.height - _EDGE) * row // (_ROWS - 1)
-            yield LevelBox(max(0, x), max(0, y), _EDGE, _EDGE).clipped(size)

@@ -72,6 +72,9 @@ class SourceFacts:
         Fields of `PictureView` that this file leaves to choose: of others a choice is refused.
     stack
         Where the planes of a volume lie; None for a slide or picture, which is one plane.
+    window
+        The samples that are black and white, where a picture is shown through a window; None where
+        it is by the range of its format. `VolumeSource.limits` is that of a volume.
     aliases
         Other names that what belongs to it may be called by, in the call that it is opened in.
     """
@@ -91,6 +94,7 @@ class SourceFacts:
     images: tuple[FileImage, ...] = ()
     offers: frozenset[str] = frozenset()
     stack: PlaneStack | None = None
+    window: tuple[float, float] | None = None
     aliases: tuple[str, ...] = ()
 
     @property
@@ -114,13 +118,6 @@ class SourceFacts:
     def size(self) -> Size:
         """Width and height of level 0."""
         return self.levels[0].size
-
-
-def note_on_bits(bits: int) -> tuple[str, ...]:
-    """Return the note of samples that are scaled to the 8 bits of RGB; nothing where they fit."""
-    if bits > 8:  # noqa: PLR2004 - bits of RGB
-        return (f"Samples of {bits} bits were scaled to 8.",)
-    return ()
 
 
 class Source(ABC):

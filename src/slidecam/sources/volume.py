@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from slidecam.errors import RefusedSourceError
+from slidecam.errors import UsageError
 from slidecam.geometry import Level, LevelBox, Size, Spacing
+from slidecam.pixels import windowed
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import closed, decoding
 from slidecam.sources._voxels import SLOWEST, not_numbers_words
 from slidecam.sources.source import Source, SourceFacts
+from slidecam.viewing import FULL_RANGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -100,9 +102,13 @@ class VolumeSource(Source):
     """
 
     def __init__(self, facts: SourceFacts, voxels: Voxels, view: VolumeView) -> None:
-        super().__init__(
-            replace(facts, readings=facts.readings + voxels.layout.colours(facts.path))
-        )
+        facts = replace(facts, readings=facts.readings + voxels.layout.colours(facts.path))
+        if not voxels.is_colour:
+            facts = replace(facts, offers=facts.offers | {"window"})
+        if view.slide.window == FULL_RANGE:
+            problem = "The intensities of a volume have no full range."
+            raise UsageError(problem, "Pass --window LOW,HIGH or LOW%,HIGH%.", facts.path)
+        super().__init__(facts)
         assert facts.stack is not None  # noqa: S101  (for the type checker: every volume has one)
         self.stack: PlaneStack = facts.stack
         self.view = view
@@ -161,10 +167,22 @@ class VolumeSource(Source):
         with self._limits_lock:
             if self._limits is None:
                 sample = self._sample()
-                self._limits = self.view.window.limits(sample)
+                self._limits = self.view.shown_window.limits(sample)
                 if sample.size:
                     self._not_numbers = 1 - float(np.isfinite(sample).mean())
             return self._limits
+
+    def say_window(self) -> None:
+        """Put into ``facts.readings`` which intensities are black and white; colours have none."""
+        if self.is_colour:
+            return
+        low, high = self.limits
+        window, found = self.view.shown_window, ""
+        if window.kind != "fixed":
+            found = f": {window.words} of its voxels above air"
+        self._say(
+            f"Window {low:.4g} to {high:.4g} is black to white{found}; --window sets another."
+        )
 
     def say_what_is_no_number(self) -> None:
         """Put into ``facts.readings`` that voxels are no numbers, where some are."""
@@ -257,12 +275,7 @@ class VolumeSource(Source):
             return np.stack([grey[each] for each in shown], axis=2)
 
     def _shown(self, values: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.uint8]:
-        low, high = self.limits
-        # What is not-a-number lies outside of whatever made the volume, as air does.
-        shares = np.nan_to_num(
-            (values - np.float32(low)) * np.float32(WHITE / (high - low)), nan=0.0
-        )
-        return np.asarray(np.rint(np.clip(shares, 0, WHITE)), np.uint8)
+        return windowed(values, *self.limits)
 
     @property
     def _thickness(self) -> int:
@@ -339,59 +352,3 @@ class _VolumeView:
             return np.empty(self.shape, self.dtype)[key]
         read = np.stack(list(map(self._source.intensities, planes)))
         return stack.from_pictures(read)[tuple(inner)]
-
-
-NAMED = 8
-"""Volumes of a file that a reading names."""
-
-
-def chosen_volume(
-    probe: Probe, count: int, names: Sequence[str] = (), what: str = "volumes"
-) -> tuple[int, tuple[str, ...]]:
-    """Return which of a file's volumes is read, from 0, and a note on it where there are several.
-
-    Parameters
-    ----------
-    probe
-        Whose view may choose one by number or name.
-    count
-        How many there are.
-    names
-        What each is called, where the file says what tells them apart.
-    what
-        What they are, in the plural.
-
-    Raises
-    ------
-    RefusedSourceError
-        If there is no such volume.
-    """
-    wanted = probe.view.volume
-    known = [name.casefold() for name in names]
-    number = 0
-    if wanted is not None and wanted.isdecimal() and int(wanted) < count:
-        number = int(wanted)
-    elif wanted is not None and known.count(wanted.casefold()) == 1:
-        number = known.index(wanted.casefold())
-    elif wanted is not None:
-        problem = f"There is no volume {wanted!r} among its {count}."
-        remedy = f"Pass --volume 0 to {count - 1}{_listed(names)}."
-        raise RefusedSourceError(probe.given, problem, remedy)
-    if count == 1:
-        return number, ()
-    hint, which = "", f"volume {number}"
-    if names and names[number]:
-        which = f"{which} ({names[number]})"
-    if wanted is None:
-        hint = f"; pass --volume to read another{_listed(names)}"
-    return number, (f"It holds {count} {what}: {which} is read{hint}.",)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return the numbers and names of volumes in brackets; nothing where they have none."""
-    if not any(names):
-        return ""
-    said = [f"{number}: {name}" for number, name in enumerate(names[:NAMED])]
-    if len(names) > NAMED:
-        said.append("…")
-    return f" ({'; '.join(said)})"

@@ -32,7 +32,7 @@ from slidecam.geometry import LevelBox
 from slidecam.icc import icc_profile, in_colours
 from slidecam.learning.data.augmentation import AugmentationSpec, augment
 from slidecam.models.classifier import normalised
-from slidecam.pixels import RESAMPLING, picture_in_rgb, reason, upright
+from slidecam.pixels import RESAMPLING, is_deep_grey, picture_in_rgb, reason, upright
 from slidecam.sources import open_source
 from slidecam.steps import Step
 from slidecam.viewing import AS_THE_FILE_SAYS, PictureView, VolumeView
@@ -155,7 +155,9 @@ def picture_and_profile(
         picture_boundary(path),
         Image.open(path if content is None else BytesIO(content)) as picture,
     ):
-        return picture_in_rgb(upright(picture)), icc_profile(picture)
+        if not is_deep_grey(picture):
+            return picture_in_rgb(upright(picture)), icc_profile(picture)
+    return _level_and_profile(path, content, seen)
 
 
 def is_read_as_a_slide(path: Path, content: bytes | None, seen: PictureView) -> bool:

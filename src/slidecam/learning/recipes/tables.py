@@ -87,6 +87,8 @@ class DataSpec:
     image, plane, time, channels
         Which picture of files that hold several, which plane and channels of stacks; see
         `PictureView`. They are ``--image`` … of ``slidecam train``, and evaluating reads so too.
+    window
+        The samples that are black and white in grey of more than 8 bits: ``--window``.
     color_profile
         ``srgb`` applies each picture's ICC profile, here and wherever the bundle is used; tiles
         that were cut with ``--profile srgb`` say so themselves.
@@ -122,6 +124,7 @@ class DataSpec:
     time: Annotated[int, Ge(1)] | None = None
     channels: tuple[str, ...] = ()
     color_profile: Profile | None = None
+    window: str | None = None
     mean: PerChannel | None = None
     std: tuple[Positive, Positive, Positive] | tuple[Positive] | None = None
     repeat: Mapping[str, Annotated[int, Ge(1)]] = field(default_factory=dict)
@@ -155,7 +158,9 @@ class DataSpec:
     @property
     def seen(self) -> PictureView:
         """Which picture of a file is seen; UsageError if there is no such."""
-        return PictureView(self.image, self.plane, self.time, self.channels, self.color_profile)
+        return PictureView(
+            self.image, self.plane, self.time, self.channels, self.color_profile, self.window
+        )
 
     @property
     def parting(self) -> SplitSpec:
