@@ -19,7 +19,7 @@ from slidecam.exchange.manifest import (
     add_to_manifest,
     read_manifest,
 )
-from slidecam.runs.tiles import ClassSummary
+from slidecam.runs.legend import ClassSummary
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.runs.legend import OwnParts
     from slidecam.runs.tiles import TileTable
 
 SMALL = PredictSpec(batch=8, workers=1)
@@ -36,6 +37,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
         path: Path,
         _thumbnail: NDArray[np.uint8],
         _table: TileTable,
+        _parts: OwnParts,
         heats: Sequence[OverviewHeat],
         facts: OverviewFacts,
     ) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from slidecam.drawing.pen import Pen
 from slidecam.drawing.style import round_length
+from slidecam.foreground.mask import whole_slide
 from slidecam.geometry import Size, Spacing
 from slidecam.reports import picture as picture_module
 from slidecam.reports.picture import (
@@ -20,6 +21,7 @@ from slidecam.reports.picture import (
     plan_panels,
     write_overview_png,
 )
+from slidecam.runs.legend import own_parts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +83,12 @@ def drawn(
     path: Path, table: TileTable, size: Size, with_heat: OverviewHeat | None, **changes: Any
 ) -> Size:
     write_overview_png(
-        path, thumbnail(size), table, [with_heat] if with_heat else [], facts(size, **changes)
+        path,
+        thumbnail(size),
+        table,
+        own_parts(table.boxes, 1000, whole_slide(Size(10_000, 10_000)), None),
+        [with_heat] if with_heat else [],
+        facts(size, **changes),
     )
     with Image.open(path) as image:
         image.load()

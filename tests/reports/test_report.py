@@ -17,12 +17,12 @@ from slidecam.pages import picture_uri
 from slidecam.reports.report import (
     EMBEDDED,
     bar_pieces,
+    cohort_shares,
     in_words,
-    legend,
     status_counts,
     write_report,
 )
-from slidecam.runs.tiles import ClassSummary
+from slidecam.runs.legend import SHARE_MEANS, ClassifiedTissue, ClassSummary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,17 +180,24 @@ def test_a_run_without_slides_is_a_page(tmp_path: Path) -> None:
 
 
 def test_a_bar_keeps_the_classifiers_order_and_adds_up() -> None:
-    pieces = bar_pieces(classes(2, 0, 5), TileCounts(10, none_called=3))
+    pieces = bar_pieces(
+        done(
+            "a",
+            classes=classes(2, 0, 5),
+            tiles=TileCounts(10, none_called=3),
+            tissue=ClassifiedTissue("µm²", None, 11.0, none_called=4.0),
+        )
+    )
     assert [(piece.name, piece.count, piece.share) for piece in pieces] == [
         ("class 0", 2, 2 / 7),
         ("class 2", 5, 5 / 7),
-        ("none called", 3, 0.3),
+        ("none called", 3, 4 / 11),
     ]
 
 
 def test_of_many_classes_the_rare_ones_share_a_piece() -> None:
     counts = [1, 50, 2, 40, 30, 20, 10, 9, 8, 7, 0, 1]
-    pieces = bar_pieces(classes(*counts), TileCounts(sum(counts)))
+    pieces = bar_pieces(done("a", classes=classes(*counts), tiles=TileCounts(sum(counts))))
     assert [piece.name for piece in pieces] == [
         *(f"class {i}" for i in (1, 3, 4, 5, 6, 7, 8, 9)),
         "3 other classes",
@@ -199,14 +206,42 @@ def test_of_many_classes_the_rare_ones_share_a_piece() -> None:
     assert sum(piece.share for piece in pieces) == pytest.approx(1)
 
 
-def test_the_legend_counts_the_whole_run() -> None:
-    pieces = legend(
-        [done("a", classes=classes(7, 3)), failed("x"), done("b", classes=classes(1, 9))]
+def of_tissue(unit: str, *areas: float) -> dict[str, object]:
+    whole = sum(areas)
+    rows = tuple(
+        ClassSummary(f"class {i}", (i, 0, 0), 5, area / whole, 0.5, area=area)
+        for i, area in enumerate(areas)
     )
-    assert [(piece.name, piece.count, piece.share) for piece in pieces] == [
-        ("class 0", 8, 0.4),
-        ("class 1", 12, 0.6),
+    return {"classes": rows, "tissue": ClassifiedTissue(unit, None, whole)}
+
+
+def test_the_shares_of_a_cohort_are_those_of_its_tissue() -> None:
+    shares = cohort_shares(
+        [
+            done("large", **of_tissue("µm²", 700.0, 310.0)),
+            failed("x"),
+            done("small", **of_tissue("µm²", 1.5, 2.5)),
+        ]
+    )
+    assert [(piece.name, piece.count) for piece in shares.pieces] == [
+        ("class 0", 10),
+        ("class 1", 10),
     ]
+    assert [piece.share for piece in shares.pieces] == pytest.approx([701.5 / 1014, 312.5 / 1014])
+    assert shares.means == (SHARE_MEANS,)
+
+
+def test_slides_whose_areas_do_not_add_up_with_the_others_are_left_out_in_words() -> None:
+    shares = cohort_shares(
+        [
+            done("a", **of_tissue("µm²", 7.0, 6.0)),
+            done("no spacing", **of_tissue("px²", 1.0, 99.0)),
+            done("older"),
+        ]
+    )
+    assert shares.pieces[0].share == pytest.approx(7 / 13)
+    assert "1 slide without areas in µm²: not in the total." in shares.means
+    assert any("1 slide written by an older slidecam" in sentence for sentence in shares.means)
 
 
 def test_statuses_that_did_not_happen_are_not_told() -> None:

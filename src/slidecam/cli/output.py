@@ -13,6 +13,7 @@ from slidecam.errors import UsageError
 from slidecam.explain.facts import Spread, facts_in_words
 from slidecam.geometry import Box, Size
 from slidecam.options import EVERY_METHOD
+from slidecam.runs.legend import PARTS_MEAN, SHARE_MEANS
 from slidecam.settings import NotTakenError, from_text, words_of
 
 if TYPE_CHECKING:
@@ -244,13 +245,13 @@ def legend_facts(legend: Legend) -> dict[str, Any]:
         counted = f"from {legend.threshold:g}, whatever is called ({legend.rule})"
         none = f"none from {legend.threshold:g}"
     facts["counted"] = counted
+    facts["shares"], tissue = PARTS_MEAN, "not known"
+    if legend.tissue is not None:
+        facts["shares"], tissue = SHARE_MEANS, _area(legend.tissue, legend.unit)
     for row in legend.rows:
         facts[row.name] = _tissue_words(row, legend)
     if legend.none_called.count:
         facts[none] = _tissue_words(legend.none_called, legend)
-    tissue = "not known"
-    if legend.tissue is not None:
-        tissue = _area(legend.tissue, legend.unit)
     facts[_whole(legend)] = _area(legend.classified, legend.unit)
     facts["tissue"] = tissue
     return facts | _notes(legend.notes)
@@ -281,8 +282,9 @@ def comparison_facts(compared: RunComparison) -> dict[str, Any]:
     rows = list(compared.classes)
     if compared.none_called is not None:
         rows.append(compared.none_called)
+    facts["shares"] = SHARE_MEANS
     for one in rows:
-        share = f"{one.share_before:.1%} to {one.share_after:.1%} of what is classified"
+        share = f"{one.share_before:.1%} to {one.share_after:.1%} of the classified tissue"
         facts[one.name] = f"{one.count_before} to {one.count_after} tiles, {share}"
     return facts | _notes(compared.notes)
 

@@ -18,7 +18,10 @@ from pydantic import ValidationError
 
 from slidecam.errors import StoreError
 from slidecam.files import LOCK_FILE, strict_json, write_json
-from slidecam.runs.tiles import ClassSummary  # noqa: TC001  (pydantic reads the fields' types)
+from slidecam.runs.legend import (  # noqa: TC001  (pydantic reads the fields' types)
+    ClassifiedTissue,
+    ClassSummary,
+)
 from slidecam.settings import NotTakenError, taken
 
 if TYPE_CHECKING:
@@ -82,6 +85,9 @@ class SlideReport:
         timings.
     bundle, bundle_digest
         What it was classified with; empty of a slide that never came to it.
+    tissue
+        What the shares of its classes are shares of; None where nothing was classified, and where
+        an older slidecam wrote it, whose shares are of tiles.
     """
 
     slide: str
@@ -97,6 +103,7 @@ class SlideReport:
     facts: Mapping[str, Any] = field(default_factory=dict)
     bundle: str = ""
     bundle_digest: str = ""
+    tissue: ClassifiedTissue | None = None
 
     @property
     def has_results(self) -> bool:
@@ -301,9 +308,12 @@ def _slide_record(report: SlideReport) -> dict[str, Any]:
     for key in ("none_called", "several_called"):
         if not record["tiles"][key]:
             del record["tiles"][key]
-    for row, summary in zip(record["classes"], report.classes, strict=True):
-        if summary.mean_score is None:
-            del row["mean_score"]
+    if report.tissue is None:
+        del record["tissue"]
+    for row in record["classes"]:
+        for key in ("mean_score", "area"):
+            if row[key] is None:
+                del row[key]
     return record
 
 

@@ -26,6 +26,7 @@ from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.placing import NO_TILE
 from slidecam.plugin.tasks import in_background, now_and_then, step_in_words
 from slidecam.plugin.tile_explanation import explain_tile
+from slidecam.runs.legend import SHARE_MEANS
 
 if TYPE_CHECKING:
     from slidecam.plugin.open_run import ShownRun
@@ -85,6 +86,7 @@ class ReadTab(QWidget):
         self.legend.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.legend.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.legend.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
+        self.legend.setToolTip(SHARE_MEANS)
         self.layer = QComboBox()
         self.threshold, self.opacity = (QSlider(Qt.Orientation.Horizontal) for _ in range(2))
         self.threshold.setRange(0, PERCENT)

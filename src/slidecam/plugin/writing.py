@@ -35,6 +35,7 @@ from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.slide import KEY
 from slidecam.reports.picture import DISCLAIMER
 from slidecam.reports.run_figure import write_figure as figure
+from slidecam.runs.legend import SHARE_NAMES, UM2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -189,7 +190,7 @@ def slide_part(state: ViewerState, shape: tuple[int, int], per_world: float) -> 
 def _legend(pen: Pen, left: float, state: ViewerState) -> None:
     if state.run is None:
         return
-    pen.text(left, HEADER + 0.12, "Class, share of the tissue", Type(9.5, INK, "bold"), LEGEND)
+    pen.text(left, HEADER + 0.12, f"Class, {SHARE_NAMES[UM2]}", Type(9.5, INK, "bold"), LEGEND)
     for number, (name, color, figures) in enumerate(class_rows(state.run), 1):
         top = HEADER + 0.12 + number * ROW
         pen.box(Place(left, top - 0.11, 0.13, 0.13), as_hex(color), 0.02)

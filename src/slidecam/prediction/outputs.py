@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +24,7 @@ from slidecam.foreground import save_foreground
 from slidecam.prediction import volumes
 from slidecam.prediction.pictures import write_heatmaps, write_overview
 from slidecam.registry import resolve
+from slidecam.runs.legend import classified_tissue, summarise_classes
 from slidecam.runs.outputs import chosen_outputs, clear_leftovers, clear_others, painting
 from slidecam.runs.record import RunRecord
 from slidecam.runs.record_parts import (
@@ -36,7 +37,7 @@ from slidecam.runs.record_parts import (
     RecordedSpacing,
     RecordedVolume,
 )
-from slidecam.runs.tiles import TileTable, summarise_classes, write_slices_csv
+from slidecam.runs.tiles import TileTable, write_slices_csv
 from slidecam.sources import reader_packages
 from slidecam.sources.identifiers import hidden_parts
 from slidecam.store import Status
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from slidecam.exchange.manifest import SlideStatus
     from slidecam.prediction.pictures import WrittenHeatmap
     from slidecam.prediction.work import OpenRun, SlideWork
-    from slidecam.runs.tiles import ClassSummary
+    from slidecam.runs.legend import ClassSummary, OwnParts
     from slidecam.sources.names import FoundSlide
 
 
@@ -63,6 +64,8 @@ class Results:
         All that was settled about it.
     table
         Every tile with what became of it.
+    parts
+        What each tile counts for in shares.
     of_volume
         Of a volume, its slices and its call; None of a slide.
     written
@@ -72,6 +75,7 @@ class Results:
     name: str
     work: SlideWork
     table: TileTable
+    parts: OwnParts
     of_volume: volumes.VolumeResults | None
     written: list[WrittenHeatmap] = field(default_factory=list)
 
@@ -84,9 +88,10 @@ class Results:
 
 def results_of(name: str, work: SlideWork, table: TileTable) -> Results:
     """Return what a slide's outputs are written from."""
+    parts = work.own_parts()
     if not work.is_volume:
-        return Results(name, work, table, None)
-    return Results(name, work, table, volumes.volume_results(work))
+        return Results(name, work, table, parts, None)
+    return Results(name, work, table, parts, volumes.volume_results(work))
 
 
 def write_outputs(results: Results) -> None:
@@ -137,7 +142,8 @@ def heatmaps(results: Results, _path: Path) -> None:
 
 def overview(results: Results, path: Path) -> None:
     """Write ``overview.png``."""
-    write_overview(path, results.name, results.work, (results.table, results.written))
+    drawn = results.table, results.parts, results.written
+    write_overview(path, results.name, results.work, drawn)
 
 
 def montage(results: Results, path: Path) -> None:
@@ -294,7 +300,7 @@ def _report(
     seconds, remedy = 0.0, ""
     if record.outcome is not None:
         seconds = record.outcome.seconds.get("total", 0.0)
-    failed = int(table.failed.sum())
+    failed, parts = int(table.failed.sum()), work.own_parts()
     if failed:
         remedy = TRY_AGAIN
     return SlideReport(
@@ -307,7 +313,8 @@ def _report(
             skipped=work.grid.candidates - len(table),
             **table.call_counts,
         ),
-        classes=summarise_classes(table),
+        classes=summarise_classes(table, parts),
+        tissue=classified_tissue(table, parts),
         outputs={name: f"{slide.name}/{name}" for name in names if (work.folder / name).exists()},
         seconds=seconds,
         reason=reason,
@@ -373,7 +380,10 @@ def _recorded(results: Results, run: OpenRun) -> RecordedOutcome:
             "failed": len(failures),
             **table.call_counts,
         },
-        classes=[_class_row(each) for each in summarise_classes(table) if each.count],
+        tissue=asdict(classified_tissue(table, results.parts)),
+        classes=[
+            _class_row(each) for each in summarise_classes(table, results.parts) if each.count
+        ],
         failures=[{"tile": row, "reason": reason} for row, reason in failures[:FAILURES_LISTED]],
         heatmaps=tuple(map(RecordedHeatmap.from_json, heatmap_records(results))),
         seconds=results.work.timings.record(),
@@ -382,12 +392,8 @@ def _recorded(results: Results, run: OpenRun) -> RecordedOutcome:
 
 
 def _class_row(each: ClassSummary) -> dict[str, Any]:
-    return {
-        "name": each.name,
-        "tiles": each.count,
-        "share": each.share,
-        **each.means,
-    }
+    counts = {"tiles": each.count, "share": each.share, "area": each.area}
+    return {"name": each.name, **counts, **each.means}
 
 
 def _now() -> str:

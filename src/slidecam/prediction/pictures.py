@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from slidecam.inference import MapRequest
     from slidecam.models import Card
     from slidecam.prediction.work import SlideWork
+    from slidecam.runs.legend import OwnParts
     from slidecam.runs.spec import PredictSpec
     from slidecam.runs.tiles import TileTable
     from slidecam.sources import Source
@@ -196,20 +197,21 @@ def write_overview(
     path: Path,
     slide: str,
     work: SlideWork,
-    results: tuple[TileTable, Sequence[WrittenHeatmap]],
+    results: tuple[TileTable, OwnParts, Sequence[WrittenHeatmap]],
 ) -> None:
     """Draw a slide with its classes and heatmaps.
 
-    ``results`` are its tiles and what was written of its maps.
+    ``results`` are its tiles, what each of them counts for, and what was written of its maps.
     """
-    table, written = results
+    table, parts, written = results
     shown, whose = written, "slide"
     if sum(len(one.class_names) for one in written) > SHOWN:
         shown = written[:1]
     if work.model.sees_pictures:
         whose = "picture"
     heats = [_heat(one, _label(one, whose), alone=len(shown) == 1) for one in shown]
-    write_overview_png(path, _thumbnail(work.source), table, heats, _facts(slide, work, written))
+    facts = _facts(slide, work, written)
+    write_overview_png(path, _thumbnail(work.source), table, parts, heats, facts)
 
 
 def _thumbnail(source: Source) -> NDArray[np.uint8]:

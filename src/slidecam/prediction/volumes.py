@@ -30,13 +30,7 @@ from slidecam.reports.montage import (
     write_montage_png,
 )
 from slidecam.runs.outputs import clear_heatmaps, heatmap_files, nifti_name
-from slidecam.runs.tiles import (
-    DONE,
-    FAILED,
-    MISSING,
-    SKIPPED,
-    SliceTable,
-)
+from slidecam.runs.tiles import DONE, FAILED, MISSING, SKIPPED, SliceTable
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import Status
 

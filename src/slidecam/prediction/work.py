@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from slidecam.runs.legend import own_parts, own_slices
 from slidecam.runs.outputs import output_names
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from slidecam.inference import ScoredBatch
     from slidecam.models import Card
     from slidecam.prediction.model import LoadedModel
+    from slidecam.runs.legend import OwnParts
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources import SettledSpacing, Source
     from slidecam.sources.qupath import QuPathView
@@ -185,6 +187,13 @@ class SlideWork:
     def card(self) -> Card:
         """The classifier's card."""
         return self.model.bundle.card
+
+    def own_parts(self) -> OwnParts:
+        """Return what each of its tiles counts for in shares of classes."""
+        grid = self.grid
+        if self.is_volume:
+            return own_slices(len(grid))
+        return own_parts(grid.boxes, grid.steps, self.foreground, self.um_per_pixel)
 
     def output_names(self) -> tuple[str, ...]:
         """Return the names of all outputs in its folder, beside `run.json` and `run.zarr`."""

@@ -17,7 +17,7 @@ from slidecam.files import replacing
 from slidecam.reports.overlay import class_map, colored, faded, heated, resampled
 from slidecam.reports.sidebar import WIDTH as SIDEBAR
 from slidecam.reports.sidebar import HeatScale, Sidebar, SidebarFacts, draw_heat_scale
-from slidecam.runs.tiles import summarise_classes
+from slidecam.runs.legend import classified_tissue, summarise_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from slidecam.geometry import Size, Spacing
     from slidecam.pixels import RGB
-    from slidecam.runs.tiles import ClassSummary, TileTable
+    from slidecam.runs.legend import ClassSummary, OwnParts
+    from slidecam.runs.tiles import TileTable
 
 DISCLAIMER = "Research use only. Not for diagnosis."
 NO_TISSUE = "No tissue found"
@@ -149,6 +150,7 @@ def write_overview_png(
     path: Path,
     thumbnail: NDArray[np.uint8],
     table: TileTable,
+    parts: OwnParts,
     heats: Sequence[OverviewHeat],
     facts: OverviewFacts,
 ) -> None:
@@ -162,17 +164,20 @@ def write_overview_png(
         The whole slide, uint8, (height, width, 3), about 1000 pixels on its longer side.
     table
         The slide's tiles; if there are none, the picture says so.
+    parts
+        What each of them counts for in shares.
     heats
         For each method a level of its heatmap about as fine as the thumbnail.
     facts
         What stands beside the panels.
     """
-    summary = summarise_classes(table)
+    summary, tissue = summarise_classes(table, parts), classified_tissue(table, parts)
     panels = _first_panels(thumbnail, table, facts)
     for heat in heats:
         panels += _heat_panels(thumbnail, heat, facts.size, summary)
     scales = tuple(HeatScale(heat.label, heat.ticks, heat.signed) for heat in heats)
-    sidebar = Sidebar(table, summary, SidebarFacts(facts.details, scales, facts.whole_picture))
+    beside = SidebarFacts(facts.details, scales, facts.whole_picture)
+    sidebar = Sidebar(table, (summary, tissue), beside)
     layout = plan_panels(len(panels), facts.size)
     pen = Pen(
         layout.size[0] + SIDEBAR + 3 * MARGIN + GAP,
@@ -223,9 +228,8 @@ def _class_panel(thumbnail: NDArray[np.uint8], table: TileTable, slide: Size) ->
     note = ""
     if not table.done.any():
         note = "No tile classified"
-    return _Panel(
-        "Classes", colored(thumbnail, labels, np.array(table.class_colors, np.uint8)), note=note
-    )
+    classes = colored(thumbnail, labels, np.array(table.class_colors, np.uint8))
+    return _Panel("Classes", classes, note=note)
 
 
 def _heat_panels(
@@ -300,7 +304,7 @@ FIGURE_MARGIN, FIGURE_HEADER, FIGURE_FOOTER, LEGEND_WIDTH, FIGURE_GAP = 0.4, 0.9
 LEGEND_ROW, LEGEND_DETAIL = 0.3, 0.23
 """Inches of a class and of a line of facts."""
 
-HEADING = Type(8.5, MUTED, "bold")
+HEADING, SMALL_RIGHT = Type(8.5, MUTED, "bold"), Type(8.5, MUTED, align="right")
 
 
 @dataclass(frozen=True)
@@ -357,9 +361,7 @@ def write_figure_png(path: Path, pixels: NDArray[np.uint8], facts: FigureFacts) 
         pen.scale_bar(place, facts.um_per_px * width, BAR_SHARE)
     _draw_column(pen, column, FIGURE_HEADER, facts)
     pen.text(FIGURE_MARGIN, pen.height - 0.25, DISCLAIMER, Type(8.5, MUTED))
-    pen.text(
-        pen.width - FIGURE_MARGIN, pen.height - 0.25, "slidecam", Type(8.5, MUTED, align="right")
-    )
+    pen.text(pen.width - FIGURE_MARGIN, pen.height - 0.25, "slidecam", SMALL_RIGHT)
     with replacing(path) as fresh:
         pen.save(fresh)
 
@@ -377,9 +379,7 @@ def _column_height(facts: FigureFacts) -> float:
 def _draw_column(pen: Pen, left: float, top: float, facts: FigureFacts) -> None:
     if facts.legend:
         pen.text(left, top + 0.1, "CLASSES", HEADING)
-        pen.text(
-            left + LEGEND_WIDTH, top + 0.1, facts.legend_title, Type(8.5, MUTED, align="right")
-        )
+        pen.text(left + LEGEND_WIDTH, top + 0.1, facts.legend_title, SMALL_RIGHT)
         top += 0.3
         top = _draw_classes(pen, left, top, facts.legend) + 0.2
     if facts.heat:

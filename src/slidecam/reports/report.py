@@ -7,7 +7,7 @@ beside it instead, as they come into view, or it would weigh a gigabyte for ten 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
@@ -16,15 +16,16 @@ from urllib.parse import quote
 from slidecam.classes import NONE_CALLED, SEVERAL_CALLED
 from slidecam.drawing.style import as_hex, percent_words
 from slidecam.pages import picture_uri, write_page
+from slidecam.runs.legend import PX2, SHARE_MEANS, SLICES, SLICES_MEANS, UM2
 from slidecam.runs.outputs import OUTPUT_TABLE
+from slidecam.settings import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from slidecam.exchange.manifest import Manifest, RunFacts, SlideReport, TileCounts
+    from slidecam.exchange.manifest import Manifest, RunFacts, SlideReport
     from slidecam.pixels import RGB
-    from slidecam.runs.tiles import ClassSummary
 
 OVERVIEWS = tuple(row.name for row in OUTPUT_TABLE.own if row.pictured)
 """The output that is shown: of a slide, and of a volume."""
@@ -52,7 +53,7 @@ SECONDS_PER_MINUTE = 60
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece of a slide's bar: a class and its share of the tiles, 0 to 1.
+    """One piece of a slide's bar: a class and its share of the classified tissue, 0 to 1.
 
     ``width`` is its part of the bar, where tiles of several classes stand once for each.
     """
@@ -82,7 +83,7 @@ class SlideView:
     ) -> None:
         self.report, self.anchor = report, anchor
         self.status = WORDS[report.status]
-        self.pieces = bar_pieces(report.classes, report.tiles)
+        self.pieces = bar_pieces(report)
         self.took = in_words(report.seconds)
         self.first_share = 0.0
         if report.classes:
@@ -146,7 +147,7 @@ def write_report(manifest: Manifest, run: RunFacts, path: Path) -> dict[str, Exc
         calls=call_views(manifest.calls),
         models=models_of(reports),
         counts=status_counts(reports),
-        legend=legend(reports),
+        shares=cohort_shares(reports),
         several=_several_words(reports),
     )
     return {slide.report.slide: slide.error for slide in slides if slide.error is not None}
@@ -191,48 +192,109 @@ def _several_words(reports: Sequence[SlideReport]) -> str:
     return f"{SEVERAL_CALLED[0].upper()}{SEVERAL_CALLED[1:]} ({count:,} tiles are)."
 
 
-def bar_pieces(classes: Sequence[ClassSummary], tiles: TileCounts) -> list[Piece]:
+def bar_pieces(report: SlideReport) -> list[Piece]:
     """Return a slide's bar in pieces, in the classifier's order, so that slides compare easily.
 
     Of many classes the most frequent have a piece each; the other ones share one, as do tiles that
     are called none.
     """
-    won = [one for one in classes if one.count]
-    most = sorted((one.count for one in won), reverse=True)[:LISTED]
-    shown = [one for one in won if one.count >= most[-1]][:LISTED]
+    won = [one for one in report.classes if one.count]
+    most = sorted((one.share for one in won), reverse=True)[:LISTED]
+    shown = [one for one in won if one.share >= most[-1]][:LISTED]
     pieces = [Piece(one.name, one.color, one.count, one.share) for one in shown]
-    called, listed = sum(one.count for one in won), sum(one.count for one in shown)
-    others = f"{len(won) - len(shown)} other classes"
-    for name, count in ((others, called - listed), (NONE_CALLED, tiles.none_called)):
-        if count:
-            pieces.append(Piece(name, REST, count, count / tiles.done))
-    whole = called + tiles.none_called
-    return [replace(piece, width=piece.count / whole) for piece in pieces]
+    rest = [one for one in won if one not in shown]
+    if rest:
+        count, share = sum(one.count for one in rest), sum(one.share for one in rest)
+        pieces.append(Piece(f"{len(rest)} other classes", REST, count, share))
+    none = report.tiles.none_called
+    if none:
+        pieces.append(Piece(NONE_CALLED, REST, none, _none_share(report)))
+    whole = sum(piece.share for piece in pieces)
+    if not whole:
+        return pieces
+    return [replace(piece, width=piece.share / whole) for piece in pieces]
 
 
-def legend(reports: Sequence[SlideReport]) -> list[Piece]:
-    """Return a run's classes with their share of all its tiles, in the classifier's order.
+def _none_share(report: SlideReport) -> float:
+    if report.tissue is None:
+        return report.tiles.none_called / report.tiles.done
+    return report.tissue.share(report.tissue.none_called)
 
-    Tiles that are called none come last, where there are any.
+
+@dataclass(frozen=True)
+class CohortShares:
+    """How the tissue of all slides together divides among the classes.
+
+    Attributes
+    ----------
+    pieces
+        The classes in the classifier's order, tiles that are called none last; of many classes the
+        most frequent ones.
+    means
+        What a share is, and of which slides, as sentences.
     """
+
+    pieces: tuple[Piece, ...] = ()
+    means: tuple[str, ...] = ()
+
+
+def cohort_shares(reports: Sequence[SlideReport]) -> CohortShares:
+    """Return how the tissue of all slides together divides among the classes.
+
+    Areas add up where they are in one unit: of slides without a known spacing, of volumes and of
+    what an older slidecam wrote, the sentences say that they are left out.
+    """
+    classified = [report for report in reports if report.classes]
+    units = [report.tissue.unit for report in classified if report.tissue is not None]
+    if not units:
+        if not classified:
+            return CohortShares()
+        return CohortShares(means=(OLDER.format(count=counted(len(classified), "slide")),))
+    unit = min(units, key=(UM2, PX2, SLICES).index)
     totals: dict[str, Piece] = {}
-    tiles = max(1, sum(report.tiles.done for report in reports))
-    counts: Counter[str] = Counter()
-    for report in reports:
+    counts, areas = Counter[str](), defaultdict[str, float](float)
+    whole, none, none_area = 0.0, 0, 0.0
+    for report in classified:
+        if report.tissue is None or report.tissue.unit != unit:
+            continue
+        whole += report.tissue.classified
+        none, none_area = none + report.tiles.none_called, none_area + report.tissue.none_called
         for one in report.classes:
             counts[one.name] += one.count
-            count = counts[one.name]
-            totals[one.name] = Piece(one.name, one.color, count, count / tiles)
-    uncalled, none = sum(report.tiles.none_called for report in reports), []
-    if uncalled:
-        none.append(Piece(NONE_CALLED, REST, uncalled, uncalled / tiles))
-    if len(totals) <= LISTED:
-        return [*totals.values(), *none]
-    frequent = sorted(
-        (piece for piece in totals.values() if piece.count),
-        key=lambda piece: -piece.count,
-    )
-    return [*frequent[:LISTED], *none]
+            areas[one.name] += one.area or 0.0
+            totals[one.name] = Piece(one.name, one.color, counts[one.name], areas[one.name])
+    pieces = list(totals.values())
+    if len(pieces) > LISTED:
+        pieces = sorted(filter(_is_called, pieces), key=lambda piece: -piece.share)[:LISTED]
+    if none:
+        pieces.append(Piece(NONE_CALLED, REST, none, none_area))
+    shares = tuple(replace(piece, share=piece.share / (whole or 1.0)) for piece in pieces)
+    return CohortShares(shares, _share_words(classified, unit))
+
+
+def _is_called(piece: Piece) -> bool:
+    return piece.count > 0
+
+
+OLDER = "{count} written by an older slidecam: shares there are of tiles, and not in the total."
+
+
+def _share_words(classified: Sequence[SlideReport], unit: str) -> tuple[str, ...]:
+    """Return what the shares of the page are, and which slides the total is without."""
+    words, older, other = [SHARE_MEANS], 0, 0
+    if unit == SLICES:
+        words = [SLICES_MEANS]
+    for report in classified:
+        if report.tissue is None:
+            older += 1
+        elif report.tissue.unit != unit:
+            other += 1
+    if other:
+        whose = counted(other, "slide")
+        words.append(f"{whose} without areas in {unit}: not in the total.")
+    if older:
+        words.append(OLDER.format(count=counted(older, "slide")))
+    return tuple(words)
 
 
 def status_counts(reports: Sequence[SlideReport]) -> Mapping[str, int]:

@@ -20,7 +20,7 @@ from slidecam.geometry import Box, LevelBox, Size, nearest_better_level
 from slidecam.reports.overlay import class_map, colored, heated, resampled, value_map
 from slidecam.reports.picture import FigureClass, FigureFacts, write_figure_png
 from slidecam.reports.sidebar import HeatScale
-from slidecam.runs.legend import legend
+from slidecam.runs.legend import SHARE_NAMES, legend
 from slidecam.runs.tiles import cells
 from slidecam.store import Status
 
@@ -200,15 +200,12 @@ class _Classes(_Overlay):
         inside = replace(self._run, tiles=_centred(self._run, region))
         found, threshold = legend(inside, self._spec.threshold), self._spec.threshold
         rows = sorted(found.rows, key=lambda row: -row.called_share)[:LISTED]
-        words, uncalled = (
-            "most probable class",
-            (NONE_CALLED, found.none_called.own_share),
-        )
+        words, uncalled = "most probable class", NONE_CALLED
         shares = [row.called_share for row in rows]
         if threshold is not None:
             words += f", from a {table.classes.output_word} of {threshold:g}"
             shares = [row.share for row in rows]
-            uncalled = f"none from {threshold:g}", found.none_called.share
+            uncalled = f"none from {threshold:g}"
         elif table.classes.may_be_several:
             words += f"; {SEVERAL_CALLED}"
         entries = [
@@ -216,13 +213,14 @@ class _Classes(_Overlay):
             for row, share in zip(rows, shares, strict=True)
         ]
         if found.none_called.count:
-            entries.append(FigureClass(uncalled[0], NONE_COLOR, percent_words(uncalled[1])))
+            none = percent_words(found.none_called.share)
+            entries.append(FigureClass(uncalled, NONE_COLOR, none))
         return shown, FigureFacts(
             "",
             words,
             None,
             tuple(entries),
-            "share of tissue",
+            SHARE_NAMES[found.unit],
             details=_calibration(self._run),
         )
 

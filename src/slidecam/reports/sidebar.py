@@ -12,12 +12,14 @@ from slidecam.classes import NONE_CALLED, NONE_COLOR
 from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.drawing.style import INK, MUTED, as_hex, percent_words
 from slidecam.reports.overlay import UNREADABLE_COLOR, heat_scale
+from slidecam.runs.legend import SHARE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slidecam.pixels import RGB
-    from slidecam.runs.tiles import ClassSummary, TileTable
+    from slidecam.runs.legend import ClassifiedTissue, ClassSummary
+    from slidecam.runs.tiles import TileTable
 
 WIDTH = 3.3
 """Inches."""
@@ -91,20 +93,24 @@ class Sidebar:
 
     Parameters
     ----------
-    table, summary
-        The slide's tiles and how they divide among the classes.
+    table, division
+        The slide's tiles, how they divide among the classes, and what shares are shares of.
     facts
         What else to tell.
     """
 
     def __init__(
-        self, table: TileTable, summary: tuple[ClassSummary, ...], facts: SidebarFacts
+        self,
+        table: TileTable,
+        division: tuple[tuple[ClassSummary, ...], ClassifiedTissue],
+        facts: SidebarFacts,
     ) -> None:
+        summary, self._tissue = division
         self._table, self._facts = table, facts
         if facts.whole_picture and table.done.any():
             self._rows = _probability_rows(summary, table.activation)
         else:
-            self._rows = [*_class_rows(summary), *_other_rows(table)]
+            self._rows = [*_class_rows(summary), *_other_rows(table, self._tissue)]
 
     @property
     def height(self) -> float:
@@ -138,7 +144,7 @@ class Sidebar:
 
     def _draw_counts(self, pen: Pen, left: float, top: float) -> float:
         classified = int(self._table.done.sum())
-        words, figures = f"{classified:,} tiles classified", "share of tiles"
+        words, figures = f"{classified:,} tiles classified", SHARE_NAMES[self._tissue.unit]
         if classified == 1:
             words = "1 tile classified"
         if self._facts.whole_picture:
@@ -179,14 +185,16 @@ def _class_rows(summary: tuple[ClassSummary, ...]) -> list[_Row]:
     return [*rows[: LISTED - 1], _Row(f"{len(rest)} other classes", None, count, share)]
 
 
-def _other_rows(table: TileTable) -> Iterator[_Row]:
-    classified, failed = int(table.done.sum()), int(table.failed.sum())
+def _other_rows(table: TileTable, tissue: ClassifiedTissue) -> Iterator[_Row]:
+    failed = int(table.failed.sum())
     counts = table.call_counts
     undecided, several = counts.get("none_called", 0), counts.get("several_called", 0)
     if undecided:
-        yield _Row(NONE_CALLED.capitalize(), NONE_COLOR, undecided, undecided / classified)
+        yield _Row(
+            NONE_CALLED.capitalize(), NONE_COLOR, undecided, tissue.share(tissue.none_called)
+        )
     if several:
-        yield _Row("Called several classes", None, several, several / classified)
+        yield _Row("Called several classes", None, several, tissue.share(tissue.several_called))
     if failed:
         yield _Row("Could not be read", UNREADABLE_COLOR, failed, None)
 

@@ -313,10 +313,10 @@ def _none_change(before: Run, after: Run) -> ClassChange | None:
         color=NONE_COLOR,
         count_before=old.count,
         count_after=new.count,
-        area_before=old.own_area,
-        area_after=new.own_area,
-        share_before=old.own_share,
-        share_after=new.own_share,
+        area_before=old.area,
+        area_after=new.area,
+        share_before=old.share,
+        share_after=new.share,
     )
 
 

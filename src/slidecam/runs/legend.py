@@ -1,6 +1,7 @@
-"""What a legend tells of each class.
+"""How the tissue of a slide divides among the classes: the one home of "how much of a class".
 
-How much of the tissue it takes, and how many tiles, at a threshold.
+A tile counts with its own part, so that where tiles overlap a place counts once. A legend tells it
+of each class, as called or at a threshold.
 """
 
 from __future__ import annotations
@@ -12,15 +13,217 @@ import numpy as np
 
 from slidecam.classes import SEVERAL_CALLED
 from slidecam.errors import UsageError
+from slidecam.pixels import RGB  # noqa: TC001  (the manifest reads the fields' types)
 from slidecam.runs.tiles import cells
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slidecam.pixels import RGB
+    from slidecam.foreground import Foreground
+    from slidecam.geometry import Spacing
     from slidecam.runs.run import Run
+    from slidecam.runs.tiles import TileTable
 
-UM2, PX2 = "µm²", "px²"
+
+UM2, PX2, SLICES = "µm²", "px²", "slices"
+"""What a share is counted in: tissue, in pixels of level 0 where nobody knows the spacing; slices
+of a volume."""
+
+SHARE_NAMES = {
+    UM2: "share of classified tissue",
+    PX2: "share of classified tissue",
+    SLICES: "share of classified slices",
+}
+"""What "how much of a class" is called wherever it is shown."""
+
+SHARE_MEANS = (
+    "Share of classified tissue: the tissue in the tiles that are called so, of the tissue in all"
+    " classified tiles; where tiles overlap, each counts with its own part, its middle."
+)
+"""The one definition of "how much of a class" on a slide, which stands beside the figures."""
+
+PARTS_MEAN = (
+    "Share of the classified part of the slide: the area of the tiles that are called so, of that"
+    " of all classified tiles; where tiles overlap, each counts with its own part, its middle."
+)
+"""The same where the slide's mask is not known."""
+
+SLICES_MEANS = (
+    "Share of classified slices: the slices of a volume that are called so, of all classified ones."
+)
+
+
+@dataclass(frozen=True)
+class ClassifiedTissue:
+    """What a slide's shares are shares of, and what of it no class has, or several have.
+
+    Attributes
+    ----------
+    unit
+        Of areas: `UM2`, `PX2`, or `SLICES`.
+    tissue
+        All tissue of the slide, under tiles or not; None where its mask is not known, and of a
+        volume.
+    classified
+        Tissue in the own parts of all classified tiles.
+    none_called, several_called
+        The same of the tiles that are called none, and several classes.
+    """
+
+    unit: str
+    tissue: float | None
+    classified: float
+    none_called: float = 0.0
+    several_called: float = 0.0
+
+    def share(self, area: float) -> float:
+        """Return an area as a share of the classified tissue, 0 to 1; 0 where there is none."""
+        if not self.classified:
+            return 0.0
+        return area / self.classified
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """One class on one slide.
+
+    Attributes
+    ----------
+    name, color
+        The class.
+    count
+        Tiles that are called so. One that is called several classes counts for each of them.
+    share
+        Of the classified tissue, 0 to 1, as `SHARE_MEANS`; tiles that are called none belong to no
+        class. What an older slidecam wrote is of the classified tiles, and has no `area`.
+    mean_probability
+        Mean over all classified tiles, or None where there is none. Of raw scores it is a score.
+    mean_score
+        The same where it is a score; None of probabilities.
+    area
+        Tissue in the own parts of these tiles, in the unit of the slide's `ClassifiedTissue`.
+    """
+
+    name: str
+    color: RGB
+    count: int
+    share: float
+    mean_probability: float | None
+    mean_score: float | None = None
+    area: float | None = None
+
+    @property
+    def means(self) -> dict[str, float | None]:
+        """Its means by the keys of ``run.json``, which names a score only where it is one."""
+        means = {"mean_probability": self.mean_probability}
+        if self.mean_score is not None:
+            means["mean_score"] = self.mean_score
+        return means
+
+
+@dataclass(frozen=True, eq=False)
+class OwnParts:
+    """What each tile of a slide counts for.
+
+    Attributes
+    ----------
+    areas
+        float64, (tiles,): tissue in each tile's own part, in ``unit``.
+    unit
+        As of `ClassifiedTissue`.
+    tissue
+        All tissue of the slide, in ``unit``; None where it is not known.
+    """
+
+    areas: NDArray[np.float64]
+    unit: str
+    tissue: float | None = None
+
+    def of(self, tiles: NDArray[np.bool_]) -> float:
+        """Return what some tiles count for together; ``tiles`` is bool, (tiles,)."""
+        return float(self.areas[tiles].sum())
+
+
+def own_parts(
+    boxes: NDArray[np.int64],
+    steps: int | tuple[int, int],
+    mask: Foreground,
+    spacing: Spacing | None,
+    *,
+    mask_known: bool = True,
+) -> OwnParts:
+    """Return what each tile of a slide counts for: the tissue in its own part.
+
+    Parameters
+    ----------
+    boxes, steps
+        As of `cells`.
+    mask
+        The tissue that the tiles were laid on.
+    spacing
+        µm per level-0 pixel; None where nobody knows it, and areas are in pixels.
+    mask_known
+        Whether ``mask`` is the slide's tissue, and not all of it as nobody knows that.
+    """
+    own = cells(boxes, steps)
+    unit, of_pixel, tissue = PX2, 1.0, None
+    if spacing is not None:
+        unit, of_pixel = UM2, spacing.x * spacing.y
+    if mask_known:
+        tissue = mask.share * mask.size.width * mask.size.height * of_pixel
+    areas = mask.coverage(own) * own[:, 2] * own[:, 3] * of_pixel
+    return OwnParts(np.asarray(areas, np.float64), unit, tissue)
+
+
+def parts_of(run: Run) -> OwnParts:
+    """Return what each tile of a slide's run counts for; UsageError if it is one of a volume."""
+    if run.is_volume:
+        raise UsageError(
+            "Areas are those of a slide, and this is a run of a volume.",
+            "See the volume's own call and its slices.csv.",
+            run.folder,
+        )
+    known = run.tissue is not None
+    mask = run.tissue_or_slide
+    return own_parts(run.tiles.boxes, run.steps, mask, run.spacing, mask_known=known)
+
+
+def own_slices(count: int) -> OwnParts:
+    """Return what each tile of a volume counts for: one slice."""
+    return OwnParts(np.ones(count), SLICES)
+
+
+def classified_tissue(table: TileTable, parts: OwnParts) -> ClassifiedTissue:
+    """Return what a slide's shares are shares of."""
+    return ClassifiedTissue(
+        unit=parts.unit,
+        tissue=parts.tissue,
+        classified=parts.of(table.done),
+        none_called=parts.of(table.none_called),
+        several_called=parts.of(table.several_called),
+    )
+
+
+def summarise_classes(table: TileTable, parts: OwnParts) -> tuple[ClassSummary, ...]:
+    """Return one row per class, in the classifier's order."""
+    whole = classified_tissue(table, parts)
+    rows: list[ClassSummary] = []
+    for index, count in enumerate(table.called.sum(axis=0).tolist()):
+        mean, score = _mean(table, index), None
+        if not table.classes.are_probabilities:
+            score = mean
+        area = parts.of(table.called[:, index])
+        name, color = table.class_names[index], table.class_colors[index]
+        rows.append(ClassSummary(name, color, count, whole.share(area), mean, score, area))
+    return tuple(rows)
+
+
+def _mean(table: TileTable, index: int) -> float | None:
+    values = table.probabilities[table.done, index]
+    finite = values[np.isfinite(values)]
+    if finite.size:
+        return float(finite.mean(dtype=np.float64))
+    return None
 
 
 @dataclass(frozen=True)
@@ -34,14 +237,12 @@ class LegendRow:
     count
         Tiles that are called so; with a threshold, those whose probability of the class reaches it.
     area, share
-        Tissue under any of these tiles, each place counted once however many of them lie over it,
-        and its share of the classified tissue. A place may lie under tiles of two classes, so that
-        shares may add up to more than 1.
-    winners
-        Tiles whose most probable class it is, whatever the threshold.
-    winner_area, winner_share
-        Tissue in the middles of these tiles, as large as the step from tile to tile: what the class
-        map shows. These add up to 1 at most.
+        Tissue in the own parts of these tiles, and its share of the classified tissue, as
+        `SHARE_MEANS` says. A tile may count for two classes, so that shares may add up to more
+        than 1.
+    winners, winner_area, winner_share
+        The same of the tiles whose most probable class it is, whatever the threshold. These add up
+        to 1 at most.
     called, called_area, called_share
         The same of all tiles that are called so, whatever the threshold: one that is called several
         classes counts for each.
@@ -68,15 +269,11 @@ class UncalledRow:
     ----------
     count, area, share
         As of `LegendRow`.
-    own_area, own_share
-        Tissue in the middles of these tiles, as of its ``winner_area``.
     """
 
     count: int
     area: float
     share: float
-    own_area: float
-    own_share: float
 
 
 @dataclass(frozen=True)
@@ -97,7 +294,7 @@ class Legend:
         Tissue of the slide, in ``unit``: all that the mask holds. None where the run's mask is not
         known, and all that lies under tiles counts.
     classified
-        Tissue under any classified tile; shares are shares of this.
+        Tissue in the own parts of all classified tiles; shares are shares of this.
     unit
         ``µm²``, or ``px²`` of level 0 where nobody knows the spacing.
     calibration
@@ -132,8 +329,7 @@ def legend(run: Run, threshold: float | None = None) -> Legend:
     Parameters
     ----------
     run
-        Its mosaic of tile edges is laid at the first call; later ones cost some milliseconds for
-        100,000 tiles.
+        Finished or not.
     threshold
         Probability or score from which a tile counts for a class; None for the classes that it is
         called.
@@ -141,42 +337,39 @@ def legend(run: Run, threshold: float | None = None) -> Legend:
     Raises
     ------
     UsageError
-        If ``threshold`` is no number.
+        If ``threshold`` is no number, or the run is one of a volume.
     """
     if threshold is not None and not np.isfinite(threshold):
         raise UsageError(
             f"A threshold of {threshold} parts nothing.",
             "Pass a probability from 0 to 1.",
         )
-    table, own = run.tiles, own_areas(run)
-    classified = run.mosaic.area(table.done)
-    unit = UM2
-    if run.spacing is None:
-        unit = PX2
+    table, parts = run.tiles, parts_of(run)
+    whole = classified_tissue(table, parts)
     counted = table.called
     if threshold is not None:
         counted = np.asarray(table.done[:, None] & (table.probabilities >= threshold))
     rows = []
     for index, (name, color) in enumerate(zip(table.class_names, table.class_colors, strict=True)):
         won, called = table.winners == index, table.called[:, index]
-        area, won_area = run.mosaic.area(counted[:, index]), float(own[won].sum())
-        called_area = float(own[called].sum())
+        area, won_area, called_area = map(parts.of, (counted[:, index], won, called))
         rows.append(
             LegendRow(
                 name=name,
                 color=color,
                 count=int(counted[:, index].sum()),
-                area=area * run.unit_area,
-                share=_share(area, classified),
+                area=area,
+                share=whole.share(area),
                 winners=int(won.sum()),
-                winner_area=won_area * run.unit_area,
-                winner_share=_share(won_area, classified),
+                winner_area=won_area,
+                winner_share=whole.share(won_area),
                 called=int(called.sum()),
-                called_area=called_area * run.unit_area,
-                called_share=_share(called_area, classified),
+                called_area=called_area,
+                called_share=whole.share(called_area),
             )
         )
     several = int((counted.sum(axis=1) > 1).sum())
+    none = table.done & ~counted.any(axis=1)
     notes = run.notes
     if threshold is None and table.classes.may_be_several:
         notes = (*notes, f"{SEVERAL_CALLED} ({several} tiles are).")
@@ -184,47 +377,15 @@ def legend(run: Run, threshold: float | None = None) -> Legend:
         notes = (*notes, f"{several} tiles count for several classes.")
     return Legend(
         rows=tuple(rows),
-        none_called=_uncalled(run, table.done & ~counted.any(axis=1), own, classified),
+        none_called=UncalledRow(int(none.sum()), parts.of(none), whole.share(parts.of(none))),
         several_called=several,
         threshold=threshold,
         rule=table.classes.rule,
-        tissue=_tissue(run),
-        classified=classified * run.unit_area,
-        unit=unit,
+        tissue=whole.tissue,
+        classified=whole.classified,
+        unit=whole.unit,
         calibration=run.calibration,
         tiles=int(table.done.sum()),
         failed=int(table.failed.sum()),
         notes=notes,
     )
-
-
-def _uncalled(
-    run: Run, tiles: NDArray[np.bool_], own: NDArray[np.float64], classified: float
-) -> UncalledRow:
-    area, own_area = run.mosaic.area(tiles), float(own[tiles].sum())
-    return UncalledRow(
-        count=int(tiles.sum()),
-        area=area * run.unit_area,
-        share=_share(area, classified),
-        own_area=own_area * run.unit_area,
-        own_share=_share(own_area, classified),
-    )
-
-
-def _share(area: float, classified: float) -> float:
-    if not classified:
-        return 0.0
-    return area / classified
-
-
-def own_areas(run: Run) -> NDArray[np.float64]:
-    """Return the tissue in each tile's own part, in level-0 pixels, float64, (tiles,)."""
-    own = cells(run.tiles.boxes, run.steps)
-    inside = run.tissue_or_slide.coverage(own)
-    return np.asarray(inside * own[:, 2] * own[:, 3])
-
-
-def _tissue(run: Run) -> float | None:
-    if run.tissue is None:
-        return None
-    return run.tissue.share * run.size.width * run.size.height * run.unit_area

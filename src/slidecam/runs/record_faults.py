@@ -157,6 +157,7 @@ RULES = (
     _Rule("remedy", str),
     _Rule("traceback", tuple[str, ...]),
     _Rule("tiles", Mapping[str, Count]),
+    _Rule("tissue", Table),
     _Rule("classes", tuple[Table, ...]),
     _Rule("failures", tuple[Table, ...]),
     _Rule("heatmaps", tuple[Table, ...]),

@@ -281,9 +281,9 @@ class RecordedOutcome:
         When, ISO 8601.
     reason, remedy, traceback
         Of a slide that was given up: what was wrong, what to do, and where in our code.
-    tiles, classes, failures, seconds
-        Counts of tiles; rows by class; some of the tiles that failed, and why; the time that each
-        stage took. As JSON.
+    tiles, tissue, classes, failures, seconds
+        Counts of tiles; what shares are shares of; rows by class; some of the tiles that failed,
+        and why; the time that each stage took. As JSON.
     heatmaps
         In the order of the methods.
     call
@@ -295,6 +295,7 @@ class RecordedOutcome:
     remedy: str = ""
     traceback: tuple[str, ...] = ()
     tiles: Mapping[str, int] = field(default_factory=dict)
+    tissue: Mapping[str, Any] = field(default_factory=dict)
     classes: Sequence[Mapping[str, Any]] = ()
     failures: Sequence[Mapping[str, Any]] = ()
     heatmaps: tuple[RecordedHeatmap, ...] = ()
@@ -312,6 +313,7 @@ class RecordedOutcome:
             remedy=str(data.get("remedy", "")),
             traceback=tuple(data.get("traceback", ())),
             tiles={name: int(count) for name, count in data.get("tiles", {}).items()},
+            tissue=dict(data.get("tissue", {})),
             classes=tuple(data.get("classes", ())),
             failures=tuple(data.get("failures", ())),
             heatmaps=tuple(RecordedHeatmap.from_json(one) for one in data.get("heatmaps", ())),
@@ -333,6 +335,7 @@ class RecordedOutcome:
         record: dict[str, Any] = {
             "finished": self.finished,
             "tiles": dict(self.tiles),
+            "tissue": dict(self.tissue),
             "classes": [dict(row) for row in self.classes],
             "failures": [dict(row) for row in self.failures],
         }

@@ -28,7 +28,7 @@ from slidecam.runs.located import (
 from slidecam.runs.outputs import FURTHER_HEATMAPS, HEATMAP
 from slidecam.runs.record import RUN_AGAIN, RunRecord
 from slidecam.runs.record_parts import if_known
-from slidecam.runs.tiles import Mosaic, TileTable, lay_mosaic, read_slices_csv
+from slidecam.runs.tiles import TileTable, read_slices_csv
 from slidecam.store import RunStore, has_run
 
 if TYPE_CHECKING:
@@ -269,24 +269,6 @@ class Run:
     def calibration(self) -> str:
         """Whether the probabilities were calibrated, in words."""
         return self.tiles.classes.calibration
-
-    @property
-    def unit_area(self) -> float:
-        """Area of one level-0 pixel: in µm², or 1 where there is no spacing."""
-        if self.spacing is None:
-            return 1.0
-        return self.spacing.x * self.spacing.y
-
-    @cached_property
-    def mosaic(self) -> Mosaic:
-        """The slide's tissue cut along the edges of all tiles, for areas of unions."""
-        if self.is_volume:
-            raise UsageError(
-                "Areas are those of a slide, and this is a run of a volume.",
-                "See the volume's own call and its slices.csv.",
-                self.folder,
-            )
-        return lay_mosaic(self.tiles.boxes, self.tissue_or_slide)
 
     @property
     def tissue_or_slide(self) -> Foreground:

@@ -1,7 +1,6 @@
 """The classified tiles of one slide, and the slices of one volume, as plain arrays.
 
-How tiles divide among the classes, and the area under some of them: where they overlap, a place
-counts once.
+See `slidecam.runs.legend` for how the tissue divides among the classes.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import numpy as np
 from slidecam.classes import NO_CLASS
 from slidecam.errors import UsageError
 from slidecam.files import replacing
-from slidecam.pixels import RGB  # noqa: TC001  (the manifest reads the fields' types)
 from slidecam.store import Status
 
 if TYPE_CHECKING:
@@ -25,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.classes import Activation, ClassSet
-    from slidecam.foreground import Foreground
     from slidecam.geometry import Box
+    from slidecam.pixels import RGB
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,130 +140,6 @@ def _expect(name: str, array: NDArray[np.generic], shape: tuple[int, ...], dtype
             f"A tile table's {name} are {array.dtype} {array.shape}, not {dtype} {shape}.",
             "Pass one row per tile and one column per class.",
         )
-
-
-@dataclass(frozen=True)
-class ClassSummary:
-    """One class on one slide.
-
-    Attributes
-    ----------
-    name, color
-        The class.
-    count
-        Tiles that are called so. One that is called several classes counts for each of them.
-    share
-        ``count`` as a share of all classified tiles, 0 to 1; tiles that are called none belong to
-        no class.
-    mean_probability
-        Mean over all classified tiles, or None where there is none. Of raw scores it is a score.
-    mean_score
-        The same where it is a score; None of probabilities.
-    """
-
-    name: str
-    color: RGB
-    count: int
-    share: float
-    mean_probability: float | None
-    mean_score: float | None = None
-
-    @property
-    def means(self) -> dict[str, float | None]:
-        """Its means by the keys of ``run.json``, which names a score only where it is one."""
-        means = {"mean_probability": self.mean_probability}
-        if self.mean_score is not None:
-            means["mean_score"] = self.mean_score
-        return means
-
-
-def summarise_classes(table: TileTable) -> tuple[ClassSummary, ...]:
-    """Return one row per class, in the classifier's order."""
-    classified = int(table.done.sum())
-    counts = table.called.sum(axis=0).tolist()
-    rows: list[ClassSummary] = []
-    for index, count in enumerate(counts):
-        mean, score = _mean(table, index), None
-        if not table.classes.are_probabilities:
-            score = mean
-        name, color = table.class_names[index], table.class_colors[index]
-        rows.append(ClassSummary(name, color, count, count / max(classified, 1), mean, score))
-    return tuple(rows)
-
-
-def _mean(table: TileTable, index: int) -> float | None:
-    values = table.probabilities[table.done, index]
-    finite = values[np.isfinite(values)]
-    if finite.size:
-        return float(finite.mean(dtype=np.float64))
-    return None
-
-
-@dataclass(frozen=True, eq=False)
-class Mosaic:
-    """A slide cut along the edges of its tiles.
-
-    Every piece lies wholly inside a tile or outside it.
-
-    Attributes
-    ----------
-    spans
-        int64, (tiles, 4): first row, first column of the pieces of each tile, and one past its last
-        of both.
-    tissue
-        float64, (rows, columns): tissue in each piece, in level-0 pixels.
-    """
-
-    spans: NDArray[np.int64]
-    tissue: NDArray[np.float64]
-
-    def area(self, tiles: NDArray[np.bool_]) -> float:
-        """Return the tissue under any of some tiles, in level-0 pixels.
-
-        ``tiles`` is bool, (tiles,).
-        """
-        return float(self.tissue[self.covered(tiles)].sum())
-
-    def covered(self, tiles: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which pieces lie under any of some tiles, bool, (rows, columns).
-
-        Each tile raises what lies right of and below its first corner by one, and takes it back at
-        its other corners; running sums along both axes say then how many tiles lie over a piece.
-        """
-        top, left, bottom, right = self.spans[tiles].T
-        rows, columns = self.tissue.shape[0] + 1, self.tissue.shape[1] + 1
-        corners = np.concatenate([top * columns + left, bottom * columns + right])
-        opposite = np.concatenate([top * columns + right, bottom * columns + left])
-        steps = np.bincount(corners, minlength=rows * columns) - np.bincount(
-            opposite, minlength=rows * columns
-        )
-        depth = steps.reshape(rows, columns).cumsum(axis=0).cumsum(axis=1)
-        return np.asarray(depth[:-1, :-1] > 0)
-
-
-def lay_mosaic(boxes: NDArray[np.int64], tissue: Foreground) -> Mosaic:
-    """Cut a slide along the edges of all boxes, int64 (tiles, 4), level-0 pixels."""
-    left, top, width, height = boxes.T
-    columns, across = np.unique(np.concatenate([left, left + width]), return_inverse=True)
-    rows, down = np.unique(np.concatenate([top, top + height]), return_inverse=True)
-    count = len(boxes)
-    spans = np.stack([down[:count], across[:count], down[count:], across[count:]], axis=1).astype(
-        np.int64
-    )
-    return Mosaic(spans, _tissue_of(rows, columns, tissue))
-
-
-def _tissue_of(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], tissue: Foreground
-) -> NDArray[np.float64]:
-    if not len(rows):
-        return np.zeros((0, 0))
-    y, x = (grid.ravel() for grid in np.meshgrid(rows[:-1], columns[:-1], indexing="ij"))
-    height, width = (
-        grid.ravel() for grid in np.meshgrid(np.diff(rows), np.diff(columns), indexing="ij")
-    )
-    share = tissue.coverage(np.stack([x, y, width, height], axis=1))
-    return np.asarray((share * width * height).reshape(len(rows) - 1, len(columns) - 1))
 
 
 def cells(boxes: NDArray[np.int64], steps: int | tuple[int, int]) -> NDArray[np.int64]:
