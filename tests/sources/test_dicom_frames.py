@@ -210,6 +210,92 @@ def test_echoes_are_told_apart_by_their_times_and_named_by_them(
         read(first, "echo 3")
 
 
+def shifted(folder: Path, mm: float) -> Path:
+    """Return a series of axial slices, moved up."""
+    for path in folder.iterdir():
+        made = dcmread(path)
+        x, y, z = map(float, made.ImagePositionPatient)
+        made.ImagePositionPatient = [x, y, round(z + mm, 4)]
+        made.save_as(path)
+    return folder
+
+
+@pytest.mark.parametrize("share", [0.5, 0.31])
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ({"EchoTime": 78.9}, "echo 2, 78.9 ms"),
+        ({"TemporalPositionIdentifier": 2}, "temporal position 2"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]}, "phase"),
+        ({"AcquisitionNumber": 2}, "acquisition 2"),
+    ],
+    ids=["echo", "time", "phase", "acquisition"],
+)
+def test_volumes_of_which_one_lies_between_the_slices_of_the_other_are_two(
+    tmp_path: Path,
+    write_volume: Any,
+    head: NDArray[np.int16],
+    share: float,
+    said: dict[str, Any],
+    name: str,
+) -> None:
+    plain: dict[str, Any] = {
+        "EchoTime": 11.3,
+        "TemporalPositionIdentifier": 1,
+        "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"],
+        "AcquisitionNumber": 1,
+    }
+    first = write_volume.dicom(tmp_path / "a", head, **plain)
+    second = write_volume.dicom(tmp_path / "b", head + 41, **{**plain, **said})
+    one, stack, _ = read(first)
+    step = stack.spacing_mm[0]
+    for path in (*first.iterdir(), *second.iterdir()):
+        made = dcmread(path)
+        made.SpacingBetweenSlices = step
+        made.save_as(path)
+    merged(first, shifted(second, share * step))
+    short, its_stack, readings = read(first)
+    assert any(reading.startswith("It holds 2 volumes") for reading in readings)
+    np.testing.assert_array_equal(short, one)
+    np.testing.assert_allclose(its_stack.positions, stack.positions, atol=1e-3)
+    other, moved, _ = read(first, name)
+    np.testing.assert_array_equal(other, one + 41)
+    np.testing.assert_allclose(moved.positions - stack.positions, share * step, atol=1e-3)
+
+
+def test_slices_taken_in_turns_by_two_acquisitions_are_one_volume(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    folder = write_volume.dicom(tmp_path / "a", head)
+    expected, stack, before = read(folder)
+    lowest, step = stack.positions.min(), stack.spacing_mm[0]
+    for path in folder.iterdir():
+        made = dcmread(path)
+        number = round((float(made.ImagePositionPatient[2]) - lowest) / step)
+        made.AcquisitionNumber = number % 2 + 1
+        made.SpacingBetweenSlices = step
+        made.save_as(path)
+    found, _stack, readings = read(folder)
+    np.testing.assert_array_equal(found, expected)
+    assert len(readings) <= len(before)
+
+
+def test_what_differs_from_end_to_end_of_one_volume_is_said(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    folder = write_volume.dicom(tmp_path / "a", head)
+    expected = read(folder)[0]
+    middle = sum(float(dcmread(path).ImagePositionPatient[2]) for path in folder.iterdir()) / 12
+    for path in folder.iterdir():
+        made = dcmread(path)
+        made.FlipAngle = 17 + 4 * (made.ImagePositionPatient[2] > middle)
+        made.save_as(path)
+    found, _stack, readings = read(folder)
+    np.testing.assert_array_equal(found, expected)
+    (said,) = [each for each in readings if "flip angle" in each]
+    assert said.startswith("Its slices differ in flip angle (2 values), and no two of one place")
+
+
 def test_magnitude_and_phase_are_two_volumes(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
 ) -> None:

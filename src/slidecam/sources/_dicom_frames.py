@@ -12,12 +12,13 @@ from pydicom import dcmread
 
 from slidecam.errors import RefusedSourceError
 from slidecam.registry import load
-from slidecam.sources._dicom_many import doubts_on_vectors, places_of_many
 from slidecam.sources._dicom_places import (
     apart_of,
     directions_of,
     doubts_on,
+    doubts_on_vectors,
     pixel_size,
+    places_of_many,
     triple,
 )
 from slidecam.sources._dicom_traits import (

@@ -1,4 +1,7 @@
-"""Where DICOM frames lie and how large their pixels are; what is odd of it, or no file says."""
+"""Where DICOM frames lie and how large their pixels are, by their header; what no file says of it.
+
+Frames of one file without functional groups lie by its vectors, or its step.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +16,10 @@ import numpy as np
 from slidecam.sources.placement import assumed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
-
-    from slidecam.sources._dicom_frames import Frame
-    from slidecam.sources._dicom_stacks import FrameStack, Group
 
 _SAME_SIZE = 1e-3
 _NO_UNIT = 0.01
@@ -29,22 +28,15 @@ _NO_UNIT = 0.01
 _FLAT_REGION, _CENTIMETRES, _MM_PER_CM = 1, 3, 10.0
 """Of a region of an ultrasound picture: that it is a section, and that its unit is cm."""
 
+_AT_ORIGIN = (0.0, 0.0, 0.0)
+_POINTERS_TO_TIME = {0x00181063, 0x00181065}
+"""FrameTime and FrameTimeVector, as what a file's frames follow each other in."""
 
-GAP = 1.5
-"""Of the usual step: from there on a slice is missing between two."""
+_OF_SLICES = ("GridFrameOffsetVector", "SliceLocationVector", "SliceVector")
+"""What says of each frame where it lies, the most telling first."""
 
-UNEVEN = 0.05
-"""Share of the usual step by which others may differ before a note says so."""
-
-_BESIDE = 0.1
-"""Share of a pixel that slices may lie beside the line of their stack before a note says so."""
-
-_NAMED = 6
-"""Volumes that a reading describes."""
-
-
-REPETITION = "repetition"
-"""What volumes are called that nothing tells apart."""
+_AXIAL = 0.999
+_FIRST_MM = 1e-3
 
 
 @dataclass(frozen=True)
@@ -209,115 +201,88 @@ def apart_of(values: Any) -> float | None:  # noqa: ANN401
     return abs(float(said))
 
 
-def left_out(count: int, one: str, several: str) -> list[str]:
-    """Return the sentence on slices that belong to no volume, where there are such."""
-    if not count:
-        return []
-    if count == 1:
-        return [f"1 of its slices {one} and is left out."]
-    return [f"{count} of its slices {several} and are left out."]
+def places_of_many(
+    header: Dataset, count: int, *, counts_otherwise: bool
+) -> tuple[list[tuple[float, float, float] | None], Any, bool]:
+    """Return where a file's frames without functional groups lie.
+
+    Parameters
+    ----------
+    header
+        Of the file.
+    count
+        Frames in it.
+    counts_otherwise
+        Whether its vectors count its frames by something else than slices.
+
+    Returns
+    -------
+    places
+        Of each frame, LPS mm; None where the file does not say.
+    orientation
+        ImageOrientationPatient, or None.
+    in_sequence
+        Whether its frames are no slices, but follow each other.
+    """
+    detector = (header.get("DetectorInformationSequence") or [{}])[0]
+    first = triple(header.get("ImagePositionPatient") or detector.get("ImagePositionPatient"))
+    orientation = header.get("ImageOrientationPatient") or detector.get("ImageOrientationPatient")
+    normal = np.cross(*directions_of(orientation))
+    offsets = _offsets(header, count, normal, counts_otherwise=counts_otherwise)
+    if offsets is None:
+        return [first] * count, orientation, True
+    places: list[tuple[float, float, float] | None] = []
+    for offset in offsets:
+        x, y, z = (np.array(first or _AT_ORIGIN) + offset * normal).tolist()
+        places.append((x, y, z))
+    return places, orientation, False
 
 
-def depths_of(frames: Sequence[Frame]) -> NDArray[np.float64]:
-    """Return where frames lie along their normal, mm, (frames,)."""
-    return np.array([*map(attrgetter("depth"), frames)], np.float64)
+def _offsets(
+    header: Dataset, count: int, normal: NDArray[np.float64], *, counts_otherwise: bool
+) -> NDArray[np.float64] | None:
+    """Return how far each frame lies from the first along their normal, mm; None for no slices."""
+    grid = _numbers(header.get("GridFrameOffsetVector"), count)
+    if grid is not None:
+        if abs(grid[0]) > _FIRST_MM and abs(float(normal[2])) > _AXIAL:  # patient coordinates
+            return np.asarray((grid - grid[0]) * math.copysign(1, normal[2]), np.float64)
+        return np.asarray(grid - grid[0], np.float64)
+    locations = _numbers(header.get("SliceLocationVector"), count)
+    if locations is not None:
+        return np.asarray(locations - locations[0], np.float64)
+    step = float(header.get("SpacingBetweenSlices") or 0)
+    slices = _numbers(header.get("SliceVector"), count)
+    if slices is not None:
+        step = step or float(header.get("SliceThickness") or 0)
+        if step:
+            # The position is that of the first slice, wherever its frame lies in the file.
+            return np.asarray((slices - slices.min()) * step, np.float64)
+    pointers = header.get("FrameIncrementPointer") or ()
+    if isinstance(pointers, int):
+        pointers = (pointers,)
+    if step and not (counts_otherwise or _POINTERS_TO_TIME & set(map(int, pointers))):
+        return np.asarray(np.arange(count) * step, np.float64)
+    return None
 
 
-def usual_step(steps: NDArray[np.float64]) -> float:
-    """Return the step, mm, that half of the slices are apart or less."""
-    return float(np.sort(steps)[(len(steps) - 1) // 2])
+def _numbers(values: Any, count: int) -> NDArray[np.float64] | None:  # noqa: ANN401
+    """Return a vector of one value for each frame, or None where it is none."""
+    if values is None or isinstance(values, int | float | str) or len(values) != count:
+        return None
+    return np.array([*map(float, values)], np.float64)
 
 
-def uneven(groups: Sequence[Group]) -> list[str]:
-    """Return the sentence on volumes of different numbers of slices, where there are such."""
-    counts = [len(group.frames) for group in groups]
-    if len(set(counts)) == 1:
-        return []
-    said = [f"{', '.join(group.names)}: {len(group.frames)}" for group in groups[:_NAMED]]
-    if len(groups) > _NAMED:
-        said.append("…")
-    return [f"Its volumes do not hold the same number of slices ({'; '.join(said)})."]
-
-
-def lost_within(usual: float, step: float) -> int:
-    """Return how many slices are missing between two neighbours."""
-    if step <= GAP * usual:
-        return 0
-    return max(0, round(step / usual) - 1)
-
-
-def odd(groups: Sequence[Group], stacks: Sequence[FrameStack]) -> list[str]:
-    """Return what is odd about the steps between slices, each sentence once."""
-    readings: list[str] = []
-    names = sum((group.names for group in groups), ())
-    if any(name.startswith(REPETITION) for name in names):
-        by = "their instance numbers"
-        frames = groups[0].frames
-        if len({frame.path for frame in frames}) < len(frames):
-            by = "the order in which their file stores them, which may be any"
-        readings.append(
-            "Nothing says which of the slices of one place belong together: they are taken by"
-            f" {by}."
-        )
-    if None in map(attrgetter("position"), groups[0].frames):
-        readings.append(
-            "The files do not say where their slices lie: they are sorted by instance number, and"
-            " which end is the head's, and where the volume lies, is a guess."
-        )
-        return readings
-    for group, stack in zip(groups, stacks, strict=True):
-        of_volume = ""
-        if stack.name and stack is not stacks[0]:
-            of_volume = f"Of volume {stack.name}: "
-        readings += map(of_volume.__add__, _odd_steps(group.frames))
-    if len(readings) > _NAMED:
-        readings = [*readings[:_NAMED], "There is more of that kind in other volumes."]
-    return readings
-
-
-def _odd_steps(frames: Sequence[Frame]) -> list[str]:
-    if len(frames) == 1:
-        return []
-    steps = np.diff(np.sort(depths_of(frames)))
-    usual = usual_step(steps)
-    lost = sum(map(partial(lost_within, usual), steps))
-    readings: list[str] = []
-    if lost:
-        word = "slices are"
-        if lost == 1:
-            word = "slice is"
-        readings.append(
-            f"{lost} {word} missing: the step between neighbours is {usual:g} mm and once"
-            f" {steps.max():g} mm."
-        )
-    elif float(np.abs(steps - usual).max()) > UNEVEN * usual:
-        readings.append(
-            f"Its slices are unevenly spaced, {steps.min():g} to {steps.max():g} mm: a mean step is"
-            " taken."
-        )
-    beside = _beside(frames)
-    if beside > _BESIDE * min(frames[0].spacing):
-        readings.append(
-            f"Its slices lie up to {beside:.3g} mm beside the straight line that they are put on."
-        )
-    said = frames[0].apart
-    if said and said > GAP * usual:
-        readings.append(
-            f"Its slices lie {usual:g} mm apart, though SpacingBetweenSlices says {said:g} mm."
-        )
-    if said and usual > GAP * said:
-        readings.append(
-            f"Its slices lie {usual:g} mm apart, though SpacingBetweenSlices says {said:g} mm:"
-            " slices between them may be missing."
-        )
-    return readings
-
-
-def _beside(frames: Sequence[Frame]) -> float:
-    """Return how many mm slices lie beside the line from the first to the last at most."""
-    ordered = sorted(frames, key=lambda frame: frame.depth)
-    places = np.array([*map(attrgetter("position"), ordered)], np.float64)
-    depths = depths_of(ordered)
-    shares = (depths - depths[0]) / (depths[-1] - depths[0])
-    apart = places - places[0] - shares[:, None] * (places[-1] - places[0])
-    return float(np.linalg.norm(apart, axis=1).max())
+def doubts_on_vectors(header: Dataset, count: int) -> Iterator[str]:
+    """Yield a sentence on each thing that is taken of the vectors that place a file's frames."""
+    said = {name: header.get(name) for name in _OF_SLICES if header.get(name) is not None}
+    for name, values in said.items():
+        if _numbers(values, count) is None:
+            length = 1
+            if not isinstance(values, int | float | str):
+                length = len(values)
+            yield assumed("vector too short", f"{name} has {length} values for {count} frames")
+    if len(said) > 1:
+        return
+    slices = _numbers(said.get("SliceVector"), count)
+    if slices is not None and slices[0] > slices.min():
+        yield assumed("first slice", f"{slices.min():g}")

@@ -6,17 +6,24 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.sources._dicom_places import (
+from slidecam.sources._dicom_groups import (
     REPETITION,
+    SAME_MM,
+    FrameStack,
+    Group,
     depths_of,
     left_out,
+    lie_closer_than_said,
     lost_within,
     odd,
+    together,
+    traits_of_frames,
     uneven,
     usual_step,
 )
@@ -26,6 +33,7 @@ from slidecam.sources._dicom_traits import (
     IMAGE_TYPE,
     is_magnitude,
     name_of,
+    tells_volumes,
 )
 
 if TYPE_CHECKING:
@@ -42,34 +50,17 @@ TURNED = 1e-3
 """How far two frames' directions may differ and still be of one stack."""
 
 _SAME_SPACING = 1e-3
-_SAME_MM = 1e-3
 _SAME_PLACE = 0.02
 """Share of a step that frames of one place may lie apart: those of echoes are rounded apart."""
+
+_NEIGHBOURS_ALIKE = 0.2
+"""Share of neighbouring places that may be alike in what alternates from slice to slice."""
 
 _FAR_OFF = 10
 """Slices that are missing at least where one is said to lie far off."""
 
 _MOST_LINES = 1000
 """Lines through two slices that are tried, to find the one that a stack lies along."""
-
-
-@dataclass(frozen=True)
-class FrameStack:
-    """The frames of one volume by position.
-
-    Attributes
-    ----------
-    frames
-        From one end to the other; None where one is missing.
-    step
-        mm vector from frame to frame, LPS.
-    name
-        What it is called by what differs from the other volumes; empty where it is the only one.
-    """
-
-    frames: tuple[Frame | None, ...]
-    step: NDArray[np.float64]
-    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,14 +83,6 @@ class SeriesVolumes:
     left_out: int
     readings: tuple[str, ...]
     in_sequence: bool = False
-
-
-@dataclass(frozen=True)
-class Group:
-    """Frames of which no two lie at one place, and what they are called."""
-
-    names: tuple[str, ...]
-    frames: tuple[Frame, ...]
 
 
 def volumes_of(frames: Sequence[Frame], step_mm: float) -> SeriesVolumes:
@@ -126,17 +109,19 @@ def volumes_of(frames: Sequence[Frame], step_mm: float) -> SeriesVolumes:
     readings += left_out(
         len(near) - len(in_line), "lies sideways of the others", "lie sideways of the others"
     )
-    groups, repeated = _split(in_line, _places(in_line, _tolerance(step_mm)))
+    places = _places(in_line, _tolerance(step_mm))
+    groups, repeated = _split(in_line, places)
     readings += left_out(repeated, "repeats the place of another", "repeat the places of others")
     stacks = tuple(map(partial(_stack, step_mm), groups))
     readings += uneven(groups)
+    readings += together(groups)
     readings += odd(groups, stacks)
     return SeriesVolumes(stacks, len(frames) - len(in_line) + repeated, tuple(readings))
 
 
 def _tolerance(step_mm: float) -> float:
     """Return how many mm of depth count as the same place."""
-    return max(_SAME_MM, _SAME_PLACE * step_mm)
+    return max(SAME_MM, _SAME_PLACE * step_mm)
 
 
 def _without_copies(frames: Sequence[Frame]) -> list[Frame]:
@@ -263,7 +248,7 @@ def _lines(
     for next_but in (1, 2, len(places) - 1):
         for number in range(0, len(places) - next_but, stride):
             at, other = places[number], places[number + next_but]
-            if next_but and other[0] - at[0] > _SAME_MM:
+            if next_but and other[0] - at[0] > SAME_MM:
                 yield at, (other[1:] - at[1:]) / (other[0] - at[0])
 
 
@@ -282,40 +267,56 @@ def _split(frames: Sequence[Frame], places: dict[Frame, int]) -> tuple[list[Grou
     """Return the frames by what names them, no two of a place together; and how many are over."""
     at_place = Counter(places[frame] for frame in frames)
     most = max(at_place.values())
+    of_frames = traits_of_frames(frames)
+    for trait, of_frame in of_frames.items():
+        tells = tells_volumes(trait) or lie_closer_than_said(frames)
+        if tells and _alternates(of_frame, places):
+            return _by_trait(frames, places, trait, of_frame)
     if most == 1:
         return [Group((), tuple(frames))], 0
-    for trait, of_frame in _varying(frames, places).items():
-        values = _sorted(trait, of_frame)
-        if len(values) > most:
-            continue  # it differs from slice to slice, and is no volume's
-        groups: list[Group] = []
-        over = 0
-        for value in values:
-            same = [frame for frame in frames if of_frame[frame] == value]
-            inner, left = _split(same, places)
-            name = name_of(trait, value, values)
-            groups += map(partial(_named, name), inner)
-            over += left
-        return groups, over
+    for trait, of_frame in of_frames.items():
+        # What has more values differs from slice to slice, and is no volume's.
+        if _differs(of_frame, places) and len(set(of_frame.values())) <= most:
+            return _by_trait(frames, places, trait, of_frame)
     return _by_instance(frames, places, min(at_place.values()))
+
+
+def _by_trait(
+    frames: Sequence[Frame], places: dict[Frame, int], trait: str, of_frame: dict[Frame, Value]
+) -> tuple[list[Group], int]:
+    values = _sorted(trait, of_frame)
+    groups: list[Group] = []
+    over = 0
+    for value in values:
+        same = [frame for frame in frames if of_frame[frame] == value]
+        inner, left = _split(same, places)
+        name = name_of(trait, value, values)
+        groups += map(partial(_named, name), inner)
+        over += left
+    return groups, over
 
 
 def _named(name: str, group: Group) -> Group:
     return replace(group, names=(name, *group.names))
 
 
-def _varying(frames: Sequence[Frame], places: dict[Frame, int]) -> dict[str, dict[Frame, Value]]:
-    """Return the traits that differ among frames of one place, the most telling first."""
-    names: dict[str, None] = {}
-    for frame in frames:
-        names.update(dict.fromkeys(dict(frame.traits)))
-    found: dict[str, dict[Frame, Value]] = {}
-    for name in names:
-        of_frame = {frame: dict(frame.traits).get(name) for frame in frames}
-        first: dict[int, Value] = {}
-        if any(first.setdefault(places[each], of_frame[each]) != of_frame[each] for each in frames):
-            found[name] = of_frame
-    return found
+def _differs(of_frame: dict[Frame, Value], places: dict[Frame, int]) -> bool:
+    """Whether a trait differs among frames of one place."""
+    first: dict[int, Value] = {}
+    return any(first.setdefault(places[each], value) != value for each, value in of_frame.items())
+
+
+def _alternates(of_frame: dict[Frame, Value], places: dict[Frame, int]) -> bool:
+    """Whether frames of each value lie between those of others, as two echoes half a step apart."""
+    at_place: dict[int, set[Value]] = {}
+    for frame, value in of_frame.items():
+        at_place.setdefault(places[frame], set()).add(value)
+    places_of_value = Counter(value for values in at_place.values() for value in values)
+    if min(places_of_value.values()) < 2:  # noqa: PLR2004  (it has no neighbour)
+        return False
+    ordered = [at_place[place] for place in sorted(at_place)]
+    alike = sum(not one.isdisjoint(next_one) for one, next_one in pairwise(ordered))
+    return alike <= _NEIGHBOURS_ALIKE * (len(ordered) - 1)
 
 
 def _sorted(trait: str, of_frame: dict[Frame, Value]) -> list[Value]:

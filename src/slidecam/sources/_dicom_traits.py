@@ -49,6 +49,12 @@ _TIMES: Mapping[str, str] = MappingProxyType(
 )
 """What differs from slice to slice as a rule, so that it is asked last."""
 
+_OF_ONE_SLICE = {
+    *("trigger time", "frame reference time", "time offset", ACQUISITION),
+    *_TIMES,
+}
+"""What differs among the slices of one volume where they were taken in turns."""
+
 _OF_GROUPS: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
     {
         COMPONENT: (("MRImageFrameTypeSequence",), "ComplexImageComponent"),
@@ -256,6 +262,11 @@ def _value(values: Any) -> Value:  # noqa: ANN401
     if len(numbers) == 1:
         return numbers[0]
     return numbers
+
+
+def tells_volumes(trait: str) -> bool:
+    """Whether what differs in a trait is of several volumes, wherever it lies."""
+    return trait not in _OF_ONE_SLICE
 
 
 def name_of(trait: str, value: Value, values: Sequence[Value]) -> str:

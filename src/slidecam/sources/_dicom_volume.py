@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from slidecam.sources._dicom_frames import Frame
-    from slidecam.sources._dicom_stacks import FrameStack
+    from slidecam.sources._dicom_groups import FrameStack
     from slidecam.sources._probe import Probe
 
 _AGAIN = "Copy the series again, or convert it with dcm2niix."
