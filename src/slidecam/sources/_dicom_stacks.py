@@ -311,7 +311,9 @@ def _alternates(of_frame: dict[Frame, Value], places: dict[Frame, int]) -> bool:
     at_place: dict[int, set[Value]] = {}
     for frame, value in of_frame.items():
         at_place.setdefault(places[frame], set()).add(value)
-    places_of_value = Counter(value for values in at_place.values() for value in values)
+    places_of_value: Counter[Value] = Counter()
+    for values in at_place.values():
+        places_of_value.update(values)
     if min(places_of_value.values()) < 2:  # noqa: PLR2004  (it has no neighbour)
         return False
     ordered = [at_place[place] for place in sorted(at_place)]
