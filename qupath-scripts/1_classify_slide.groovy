@@ -26,7 +26,7 @@ Map settings = [
     python    : '',            // a Python that has slidecam; empty: SLIDECAM_PYTHON, or slidecam on the PATH
     map       : '',            // class of the measurement map; empty: the first one; none
     existing  : 'resume',      // what to do with an earlier run: resume, overwrite, refuse
-    heatmap   : 'gradcam++',   // methods for 3_show_heatmap, comma-separated, or none
+    heatmap   : '',            // methods for 3_show_heatmap, comma-separated, or none; empty: the model's usual ones
     overlap   : '',            // and further options of `slidecam predict`; empty: its defaults
     min_tissue: '',
     grid      : '',

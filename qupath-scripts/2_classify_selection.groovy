@@ -25,7 +25,7 @@ Map settings = [
     engine    : 'auto',        // auto: the server if one runs; server; process
     python    : '',            // a Python that has slidecam; empty: SLIDECAM_PYTHON, or slidecam on the PATH
     existing  : 'overwrite',   // what to do with an earlier run: another selection cannot go on with it
-    heatmap   : 'gradcam++',   // methods for 3_show_heatmap, comma-separated, or none
+    heatmap   : '',            // methods for 3_show_heatmap, comma-separated, or none; empty: the model's usual ones
     overlap   : '',            // and further options of `slidecam predict`; empty: its defaults
     min_tissue: '0.5',         // least share of a tile that lies in the selection
     batch     : '',

@@ -51,3 +51,7 @@ def picture = ImageIO.read(new File(results.folder, heatmap.file))
 def region = ImageRegion.createInstance(heatmap.x as int, heatmap.y as int, heatmap.width as int, heatmap.height as int, 0, 0)
 slidecam.loadClass('slidecam.Window').lay(viewer, picture, region, opacity)
 log.info('{} of {} at {}, {}, {} x {} px', heatmap.method, heatmap['class'], region.x, region.y, region.width, region.height)
+log.info([heatmap.shows, heatmap.measured].findAll().join(' '))
+def others = heatmaps*.method.unique() - heatmap.method
+if (others)
+    log.info('Beside it (method=...): {}', others.join(', '))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from slidecam.inference import (
     request_maps,
 )
 from slidecam.models import Card, open_bundle
+from slidecam.models.evidence import MapEvidence, MapJudgement
 from slidecam.streaming import TileBatch, TileFailure
 
 if TYPE_CHECKING:
@@ -117,6 +119,28 @@ def test_all_classes_are_mapped_by_default_unless_they_are_many() -> None:
     assert request_maps(card(17), None, ("class 3",), has_map=True) == MapRequest(
         ("gradcam++",), (3,)
     )
+
+
+def test_a_linear_head_is_mapped_by_cam_beside_and_what_was_shown_to_be_faithful_leads() -> None:
+    def usual(**judged: tuple[int, int, int]) -> tuple[str, ...]:
+        methods = {}
+        for name, counts in judged.items():
+            methods[name.replace("pp", "++")] = MapJudgement(*counts)
+        shown = replace(card(2), heatmap_evidence=MapEvidence("9 tiles", "class A", methods))
+        request = request_maps(shown, None, (), has_map=True, linear=True)
+        assert request is not None
+        return request.methods
+
+    nobody_measured = request_maps(card(2), None, (), has_map=True, linear=True)
+    assert nobody_measured == MapRequest(("cam", "gradcam++"), (0, 1))
+    assert usual(cam=(7, 7, 0), gradcampp=(7, 0, 2)) == ("cam", "gradcam++")
+    assert usual(cam=(7, 2, 0), gradcampp=(7, 5, 0)) == ("gradcam++", "cam")
+    # Where neither was shown to be, the one that adds up leads.
+    assert usual(cam=(7, 3, 0), gradcampp=(7, 6, 1)) == ("cam", "gradcam++")
+    assert usual(gradcampp=(7, 4, 0)) == ("gradcam++", "cam")
+    # And it is not made where a head is more than a linear layer.
+    other = replace(card(2), heatmap_evidence=MapEvidence("x", "y", {"cam": MapJudgement(7, 7, 0)}))
+    assert request_maps(other, None, (), has_map=True) == MapRequest(("gradcam++",), (0, 1))
 
 
 def test_methods_are_named_with_commas_and_each_is_taken_once() -> None:

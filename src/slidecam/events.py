@@ -128,13 +128,17 @@ class SlideFailed:
 
 @dataclass(frozen=True)
 class Finished:
-    """The run is over. ``exit_code`` is 0 all done, 1 nothing done, 3 partly done."""
+    """The run is over. ``exit_code`` is 0 all done, 1 nothing done, 3 partly done.
+
+    ``heatmaps`` are sentences on what its heatmaps show.
+    """
 
     manifest: str
     report: str
     slides: int
     failed: int
     exit_code: int
+    heatmaps: tuple[str, ...] = ()
 
 
 Event = Planned | BatchDone | TileFailed | Warned | SlideFinished | SlideFailed | Finished

@@ -23,6 +23,7 @@ from slidecam.explain.catalogue import (
     slide_methods,
     title_of,
 )
+from slidecam.explain.facts import usual_methods
 from slidecam.models.classifier import NOT_A_NUMBER
 from slidecam.store import TileResults
 
@@ -46,9 +47,6 @@ LARGEST_BATCH = 512
 
 MANY_CLASSES = 16
 """Up to so many classes are mapped where none is named; ImageNet's thousand would fill a disk."""
-
-
-DEFAULT_METHOD = "gradcam++"
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,7 @@ def request_maps(
     against: str | None = None,
     *,
     has_map: bool,
+    linear: bool = False,
 ) -> MapRequest | None:
     """Settle which classes are mapped and how.
 
@@ -105,14 +104,16 @@ def request_maps(
     card
         The bundle's card.
     methods
-        Names of `slide_methods`, separated by commas; ``none``; or None for ``gradcam++`` where
-        that is possible and cheap.
+        Names of `slide_methods`, separated by commas; ``none``; or None for `usual_methods` where
+        they are possible and cheap.
     names
         Class names to map; empty for all of them (but ``against``).
     against
         Name of the class that Finer-CAM compares with.
     has_map
         Whether the classifier has an activation map at all.
+    linear
+        Whether one linear layer makes the logits of its average.
 
     Raises
     ------
@@ -135,7 +136,9 @@ def request_maps(
             "Pass --heatmap none, or use a bundle with model.safetensors and a `split` layer in its"
             " card.",
         )
-    wanted = heatmap_methods(DEFAULT_METHOD if methods is None else methods)
+    wanted = usual_methods(card, linear=linear)
+    if methods is not None:
+        wanted = heatmap_methods(methods)
     rival = _rival(card, wanted, against)
     classes = _classes(card, names, rival, by_default=methods is None)
     if classes is None:

@@ -85,7 +85,7 @@ class PredictOptions:
     heatmap: str | None = option(
         None,
         "cam, gradcam, gradcam++, hirescam, layercam, eigencam, finer-cam, dt-gradcam, or none.",
-        unset="gradcam++ up to 16 classes",
+        unset="cam where the head is linear, and gradcam++; up to 16 classes",
         metavar="METHOD[,METHOD]",
     )
     heatmap_classes: tuple[str, ...] = option(

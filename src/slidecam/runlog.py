@@ -76,6 +76,8 @@ class RunLog:
         What the slides are classified with, and how.
     slides
         Every slide of the call.
+    heatmaps
+        Sentences on what its heatmaps show.
     call
         What tells the call from others in the manifest.
     reports
@@ -90,6 +92,7 @@ class RunLog:
     bundle: Bundle
     spec: PredictSpec
     slides: Sequence[FoundSlide]
+    heatmaps: tuple[str, ...] = ()
     reports: list[SlideReport] = field(default_factory=list)
     failed_outputs: list[FailedOutput] = field(default_factory=list)
     notes: list[Warned] = field(default_factory=list)
@@ -239,6 +242,7 @@ class RunLog:
             failed_outputs=tuple(self.failed_outputs),
             slides=len(self.slides),
             failed=sum(report.status == "failed" for report in self.reports),
+            heatmaps=self.heatmaps,
             call=self.call,
         )
 
@@ -250,7 +254,7 @@ class RunLog:
             manifest = str(self.out / MANIFEST)
             if all(each.slide for each in self.failed_outputs):
                 report = str(self.out / REPORT)
-        return Finished(manifest, report, len(self.reports), failed, self.exit_code)
+        return Finished(manifest, report, len(self.reports), failed, self.exit_code, self.heatmaps)
 
 
 def _plain(spec: PredictSpec, hidden: Iterable[str]) -> dict[str, Any]:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from slidecam.explain.facts import Spread, facts_in_words, facts_of_tiles, facts_record
+from slidecam.explain.catalogue import CATALOGUE
+from slidecam.explain.facts import (
+    Spread,
+    facts_in_words,
+    facts_of_tiles,
+    facts_record,
+    map_note,
+    shown_by,
+    unit_of,
+)
 
 TILES = (
     {"seed": 3, "explained variance": 0.71, "completeness gap": 0.02, "thresholds": [[0.4]]},
@@ -42,3 +51,41 @@ def test_people_read_which_is_which() -> None:
     assert facts_in_words({"seed": 3, "explained variance": Spread(0.131313, 0.55)}) == (
         "seed: 3, explained variance: 0.1313 at worst, 0.55 typically"
     )
+
+
+def test_every_method_says_what_its_maps_show_and_their_unit_in_one_sentence() -> None:
+    for name, method in CATALOGUE.items():
+        words = shown_by(name, {"target": "probability"})
+        assert words.startswith(f"{method.title} shows ")
+        assert words.endswith(f"({unit_of(name, {'target': 'probability'})}).")
+        assert words.count(".") == 1 or name == "finer-cam"
+    assert shown_by("somebody-elses") == ""
+    assert unit_of("lime", {"target": "logit"}) == "logits"
+    assert unit_of("lime", {"target": "probability"}) == "probability"
+
+
+@pytest.mark.parametrize(
+    ("unit", "peak", "places", "little"),
+    [
+        ("probability", 0.0099, 1, True),
+        ("probability", 0.0101, 49, False),
+        # A logit moves a probability by a quarter at most: p (1 - p) at one half.
+        ("logits", 0.0399, 49, True),
+        ("logits", 0.0401, 49, False),
+        # Shares of a sum: all places together may hold so much.
+        ("logits per place", 0.0399 / 49, 49, True),
+        ("logits per place", 0.0401 / 49, 49, False),
+        ("no unit", 1e-9, 49, False),
+    ],
+)
+def test_less_than_a_hundredth_of_probability_is_almost_nothing(
+    unit: str, peak: float, places: int, *, little: bool
+) -> None:
+    note = map_note("lime", unit, peak, places)
+    assert note.startswith("almost nothing") is little
+    assert bool(note) is little
+
+
+def test_an_empty_map_says_why() -> None:
+    assert "what speaks against it is not shown" in map_note("gradcam++", "no unit", 0.0, 49)
+    assert map_note("cam", "logits", 0.0, 49) == "empty: no place has a say"

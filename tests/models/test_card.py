@@ -18,6 +18,7 @@ from slidecam.models.card import (
     check_card,
     read_card,
 )
+from slidecam.models.evidence import MapEvidence, MapJudgement
 from slidecam.models.volume_card import Pooling, VolumeCard
 from slidecam.settings import hints_of
 
@@ -257,6 +258,7 @@ def test_a_card_is_written_with_the_keys_that_are_read(make_card: MakeCard) -> N
         color_profile="srgb",
         volume=VolumeCard(pooling=Pooling("top-k", 3)),
         channels=1,
+        heatmap_evidence=MapEvidence("2 tiles", "class A", {"cam": MapJudgement(7, 6, 1)}),
     )
     assert list(card_object(full)) == list(hints_of(CardKeys))
 

@@ -61,12 +61,12 @@ def test_arrows_and_the_wheel_stop_at_the_last_whole_step_and_typing_goes_on(tab
 
 
 def test_what_is_not_touched_is_what_every_door_does_but_that_a_run_goes_on(tab: Any) -> None:
-    assert tab.spec() == PredictSpec(heatmap="gradcam++", existing="resume")
+    assert tab.spec() == PredictSpec(existing="resume")
     assert tab.options["mpp"].widget.text() == "as the file says"
     tab.options["mpp"].widget.setValue(0.2527)
     tab.options["existing"].widget.setChecked(True)
     assert tab.options["mpp"].widget.text() == "0.2527"
-    assert tab.spec() == PredictSpec(heatmap="gradcam++", mpp=0.2527, existing="overwrite")
+    assert tab.spec() == PredictSpec(mpp=0.2527, existing="overwrite")
 
 
 def test_a_spacing_that_nobody_can_believe_is_refused_where_the_command_stands(tab: Any) -> None:

@@ -125,8 +125,7 @@ def test_tiles_classes_heat_and_areas_are_those_of_the_twin(
     assert planned.spacing == pytest.approx(0.375)
     assert any(reading.startswith(said) for reading in run.record.input.readings)
 
-    (heat,) = [read_heatmap_ome_zarr(path) for path in run.heatmaps]
-    (before,) = [read_heatmap_ome_zarr(path) for path in twin.heatmaps]
+    heat, before = (read_heatmap_ome_zarr(each.heatmaps[0]) for each in (run, twin))
     ours, theirs = np.asarray(heat.levels[0]), np.asarray(before.levels[0])
     assert heat.spec.pitch == before.spec.pitch
     along = tuple(slice(None, None, int(step)) for step in scale[::-1])

@@ -142,8 +142,12 @@ def test_a_picture_has_no_scale_bar_and_no_tissue(
     Image.fromarray(noise(200, 90)).save(tmp_path / "scan.png")
     heats, facts = run(tmp_path / "scan.png", whole.path, drawn, SMALL)
     assert (facts.spacing, facts.whole_picture) == (None, True)
-    assert [label for label, _value in facts.details] == ["Tile", "Probabilities", "Grad-CAM++"]
-    assert heats[0].label == "Grad-CAM++, share of the picture's scale"
+    assert [label for label, _value in facts.details] == [
+        "Tile", "Probabilities", "CAM", "Grad-CAM++"
+    ]  # fmt: skip
+    assert [heat.label for heat in heats] == ["CAM, share of the picture's scale"]
+    assert facts.said[0].startswith("CAM shows what each place adds to the class's logit")
+    assert "mostly activation" in facts.said[1]
 
 
 @pytest.mark.parametrize("whole", [False, True])

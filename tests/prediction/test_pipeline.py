@@ -107,7 +107,8 @@ def test_a_slide_in_all_outputs_out(
     events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
     assert kinds(events) == {"Planned", "BatchDone", "SlideFinished", "Finished"}
     assert last(events).exit_code == 0
-    assert seen_in(tmp_path / "out" / "one") == {"run.json", "run.zarr", *OUTPUTS}
+    beside = "heatmap-gradcam++.ome.zarr"
+    assert seen_in(tmp_path / "out" / "one") == {"run.json", "run.zarr", *OUTPUTS, beside}
     assert seen_in(tmp_path / "out") == {"one", "manifest.json", "report.html"}
 
 

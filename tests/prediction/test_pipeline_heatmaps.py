@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 from slidecam.errors import ExplanationError, RunMismatchError, UsageError
 from slidecam.events import BatchDone, Event, Finished, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.models import open_bundle, save_bundle
+from slidecam.models.evidence import MapEvidence, MapJudgement
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.outputs import OUTPUTS
 from slidecam.runs.spec import PredictSpec
@@ -72,6 +75,87 @@ def test_every_method_has_a_heatmap_of_its_own_and_the_first_has_the_plain_name(
     record = read_run(tmp_path / "one") or {}
     assert record["plan"]["heatmap"] == ["gradcam++", "cam", "eigencam"]
     assert [one["file"] for one in record["heatmaps"]] == ["heatmap.ome.zarr", *sorted(further)]
+
+
+def test_where_no_method_is_named_cam_leads_and_gradcam_plus_plus_lies_beside_from_one_pass(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
+    events = went(slide, tiny_bundle, tmp_path / "both", SMALL)
+    kept = RunStore.open(tmp_path / "both" / "one").maps
+    assert kept is not None
+    for number, method in enumerate(("cam", "gradcam++")):
+        went(slide, tiny_bundle, tmp_path / method, replace(SMALL, heatmap=method))
+        alone = RunStore.open(tmp_path / method / "one").maps
+        assert alone is not None
+        assert np.asarray(kept[:, number]).tobytes() == np.asarray(alone[:, 0]).tobytes()
+    record = read_run(tmp_path / "both" / "one") or {}
+    first, beside = record["heatmaps"]
+    assert (first["file"], first["method"], first["unit"]) == ("heatmap.ome.zarr", "cam", "logits")
+    assert (beside["file"], beside["unit"]) == ("heatmap-gradcam++.ome.zarr", "no unit")
+    assert "mostly activation" in beside["shows"]
+    assert attributes(tmp_path / "both" / "one", first["file"])["shows"] == first["shows"]
+    assert isinstance(events[-1], Finished)
+    said = events[-1].heatmaps
+    assert said[:2] == (first["shows"], beside["shows"])
+    assert (
+        first["shows"].split(" (")[0].replace("'", "&#39;")
+        in (tmp_path / "both" / "report.html").read_text()
+    )
+    with Image.open(tmp_path / "both" / "one" / "overview.png") as picture:
+        assert str(picture.info["Description"]).splitlines()[: len(said)] == list(said)
+
+
+def test_what_was_measured_for_the_card_says_which_leads(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle)
+    found = {"cam": MapJudgement(6, 1, 0), "gradcam++": MapJudgement(6, 5, 0)}
+    card = replace(bundle.card, heatmap_evidence=MapEvidence("30 tiles", "class A", found))
+    shown = save_bundle(tmp_path / "shown", card, bundle.network())
+    went(slide, shown.path, tmp_path / "out", SMALL)
+    first, beside = (read_run(tmp_path / "out" / "one") or {})["heatmaps"]
+    assert (first["method"], beside["method"]) == ("gradcam++", "cam")
+    assert first["measured"] == (
+        "Measured on 30 tiles, for class A: Grad-CAM++ is better than a random map by 5 of 6"
+        " measures."
+    )
+    assert "1 of 6" in beside["measured"]
+
+
+def test_a_run_that_was_begun_when_one_method_was_usual_goes_on_with_it(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
+    went(slide, tiny_bundle, tmp_path, replace(SMALL, heatmap="gradcam++"))
+    before = RunStore.open(tmp_path / "one")
+    events = went(slide, tiny_bundle, tmp_path, AGAIN)
+    assert ended_well(events)
+    assert not [event for event in events if isinstance(event, BatchDone)]
+    assert RunStore.open(tmp_path / "one").digest == before.digest
+    assert [one["method"] for one in (read_run(tmp_path / "one") or {})["heatmaps"]] == [
+        "gradcam++"
+    ]
+
+
+def test_maps_that_show_nothing_or_almost_nothing_say_so(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle)
+    network = bundle.network()
+    head = next(layer for layer in network.modules() if isinstance(layer, nn.Linear))
+    with torch.no_grad():
+        head.weight[0] = 0.0
+        head.weight[1] *= 1e-6
+    faint = save_bundle(tmp_path / "faint", bundle.card, network)
+    went(slide, faint.path, tmp_path / "out", SMALL)
+    folder = tmp_path / "out" / "one"
+    first, _beside = (read_run(folder) or {})["heatmaps"]
+    assert first["notes"][0] == "empty: no place has a say"
+    assert first["notes"][1].startswith("almost nothing: at most ")
+    assert first["notes"][2] == ""
+    slides = json.loads((tmp_path / "out" / "manifest.json").read_text())["slides"]
+    assert "CAM of A is empty: no place has a say." in slides[0]["warnings"]
+    with Image.open(folder / "overview.png") as picture:
+        assert "CAM of A is empty" in str(picture.info["Description"])
 
 
 def test_each_heatmap_is_what_its_method_gives_alone(

@@ -192,6 +192,9 @@ def faithfulness(
         typer.Option(help="Check whether maps change when weights are made random."),
     ] = True,
     masks: Masks = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Keep what was found on the bundle's card.")
+    ] = False,
     mpp: Mpp = None,
     reader: Reader = None,
     device: Device = "auto",
@@ -238,6 +241,7 @@ def faithfulness(
                 _names(measures) if measures else tuple(MEASURES), tuple(range(seeds))
             ),
             randomisation=RandomisationSpec() if randomisation else None,
+            onto_card=card,
             device=device,
             trust=trust,
             overwrite=overwrite,

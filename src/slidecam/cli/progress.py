@@ -208,7 +208,8 @@ def _sentence(event: Event) -> str:
     if isinstance(event, SlideFinished):
         return _finished(event)
     if isinstance(event, Finished):
-        return f"{counted(event.slides, 'slide')}, {event.failed} failed. {escape(event.report)}"
+        ended = f"{counted(event.slides, 'slide')}, {event.failed} failed. {escape(event.report)}"
+        return "\n".join(filter(None, (escape(" ".join(event.heatmaps)), ended)))
     return ""
 
 

@@ -21,6 +21,7 @@ from slidecam.faithfulness import (
     FaithfulnessSpec,
     RandomisationSpec,
     check_randomisable,
+    evidence_of,
     measure,
     randomisation,
     write_faithfulness,
@@ -28,7 +29,9 @@ from slidecam.faithfulness import (
 from slidecam.faithfulness.mapping import PREDICTED, explained_classes
 from slidecam.models import Card, open_bundle
 from slidecam.models.backends import choose_device
+from slidecam.models.bundle import refuse_foreign, write_card
 from slidecam.models.channels import channel_notes
+from slidecam.settings import counted
 from slidecam.steps import note_steps
 
 if TYPE_CHECKING:
@@ -60,6 +63,9 @@ class MeasureSpec:
         Measures, seeds, steps.
     randomisation
         Settings of the check with random weights, on the first tiles; None leaves it out.
+    onto_card
+        Whether the bundle's card keeps what was found, for viewers to lead with what was shown to
+        be faithful.
     device, trust, overwrite
         As in `CloseUpSpec`.
     """
@@ -70,6 +76,7 @@ class MeasureSpec:
     tiles: TileChoice = field(default_factory=lambda: TileChoice(random=40))
     faithfulness: FaithfulnessSpec = field(default_factory=FaithfulnessSpec)
     randomisation: RandomisationSpec | None = field(default_factory=RandomisationSpec)
+    onto_card: bool = False
     device: str = "auto"
     trust: bool = False
     overwrite: bool = False
@@ -105,6 +112,8 @@ def measure_tiles(
     methods = choose_methods(spec.methods, spec.settings)
     _refuse_unmeasurable(Path(source), spec)
     bundle = open_bundle(model, trust=spec.trust)
+    if spec.onto_card:
+        refuse_foreign(bundle)
     classifier = bundle.classifier(choose_device(spec.device))
     # What is wrong is found now rather than after minutes of measuring.
     if spec.explained not in {PREDICTED, LABELLED}:
@@ -142,6 +151,9 @@ def measure_tiles(
         report = replace(report, likenesses=likenesses)
     report = replace(report, notes=notes)
     write_faithfulness(report, folder)
+    if spec.onto_card:
+        on = f"{counted(report.tiles, 'tile')} of {Path(source).name}"
+        write_card(bundle, replace(bundle.card, heatmap_evidence=evidence_of(report, on)))
     return report
 
 

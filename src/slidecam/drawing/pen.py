@@ -19,6 +19,7 @@ from matplotlib.patches import FancyBboxPatch
 from slidecam.drawing.style import DPI, FAMILY, INK, LINE, length_words, round_length
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -95,13 +96,16 @@ class Pen:
         )
         self._figure.add_artist(shape)
 
-    def save(self, path: Path) -> None:
-        """Write a PNG, the same bytes each time."""
+    def save(self, path: Path, said: Sequence[str] = ()) -> None:
+        """Write a PNG, the same bytes each time; ``said`` are sentences that it carries as text."""
+        words = {"Software": "slidecam"}
+        if said:
+            words["Description"] = "\n".join(said)
         self._figure.savefig(
             path,
             format="png",
             dpi=DPI,
-            metadata={"Software": "slidecam"},
+            metadata=words,
             # Half of the seconds of the usual 6, an eighth more bytes.
             pil_kwargs={"compress_level": 3},
         )

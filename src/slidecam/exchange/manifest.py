@@ -152,6 +152,8 @@ class RunFacts:
         Outputs of the whole run that failed; in the manifest only where there is one.
     slides, failed
         How many slides the call had, and how many of them failed.
+    heatmaps
+        Sentences on what its heatmaps show, and how faithful they are.
     call
         What tells it from other calls.
     """
@@ -166,6 +168,7 @@ class RunFacts:
     failed_outputs: tuple[FailedOutput, ...] = ()
     slides: int = 0
     failed: int = 0
+    heatmaps: tuple[str, ...] = ()
     call: str = field(default_factory=lambda: uuid4().hex)
 
     @property
@@ -324,8 +327,9 @@ def _run_record(run: RunFacts) -> dict[str, Any]:
         "finished": _iso(run.finished),
         "seconds": run.seconds,
     }
-    if not run.failed_outputs:
-        del record["failed_outputs"]
+    for key in ("failed_outputs", "heatmaps"):
+        if not record[key]:
+            del record[key]
     return record
 
 

@@ -209,6 +209,8 @@ def _write_heatmaps(export: QuPathExport, folder: Path) -> Iterator[dict[str, An
                 "method": image.spec.attributes.get("method", ""),
                 "class": name,
                 "signed": image.spec.signed,
+                "shows": image.spec.attributes.get("shows", ""),
+                "measured": image.spec.attributes.get("measured", ""),
                 "x": left - export.table.corner[0],
                 "y": top - export.table.corner[1],
                 "width": heat.shape[1] * pitch,

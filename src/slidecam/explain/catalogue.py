@@ -1,9 +1,8 @@
 """Every explanation that there is, by name: one entry of a table for each.
 
-To add a method, write a module with an `Explainer` and its settings dataclass, and an entry in
-`METHODS`; in another package, an entry point of the group ``slidecam.explainers`` that names a
-`Method`. What an entry names is imported when it is used: the table itself loads no torch and no
-library, so that ``--help`` can read it.
+To add a method, write an `Explainer` with its settings dataclass and an entry in `METHODS`; in
+another package, an entry point of the group ``slidecam.explainers`` that names a `Method`. What an
+entry names is imported when it is used: the table itself loads no torch and no library.
 """
 
 from __future__ import annotations
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
     from slidecam.explain.explainer import Explainer, Gradients
     from slidecam.models import Classifier
+
+Unit = Literal["logits", "logits per place", "logits per pixel", "target", "no unit"]
+"""``per``: shares of a sum. ``target``: what the method's setting of that name says."""
 
 Needs = Literal["gradients", "linear head", "rivals", "nothing"]
 
@@ -51,6 +53,8 @@ class Method(Entry):
     needs
         What ``slide_map`` cannot do without, beside the activation: a linear head, a rival for each
         class, or gradients. ``nothing`` is the same map for every class.
+    unit
+        What a raw value is counted in, one of `Unit`.
     thresholds
         The method whose raw maps this one keeps above a threshold, which for a whole slide is
         applied when they are painted; empty for others.
@@ -64,6 +68,7 @@ class Method(Entry):
     costly: bool = True
     slide_map: Callable[[Gradients], Tensor] | str | None = None
     needs: Needs = "gradients"
+    unit: Unit = "no unit"
     thresholds: str = ""
 
     @property
@@ -108,7 +113,8 @@ METHODS: tuple[Method, ...] = (
         costly=False,
         slide_map=f"{_FORMULAS}:evidence",
         needs="linear head",
-        help="what each place adds to the logit, for and against",
+        unit="logits",
+        help="what each place adds to the class's logit, for it and against it",
     ),
     Method(
         "gradcam",
@@ -117,7 +123,8 @@ METHODS: tuple[Method, ...] = (
         f"{_MAPS}:gradcam",
         costly=False,
         slide_map=f"{_FORMULAS}:grad_cam",
-        help="channels weighted by their mean gradients",
+        unit="logits per place",
+        help="where channels are active that raise the class on average",
     ),
     Method(
         "gradcam++",
@@ -126,7 +133,7 @@ METHODS: tuple[Method, ...] = (
         f"{_MAPS}:gradcam_plus_plus",
         costly=False,
         slide_map=f"{_FORMULAS}:grad_cam_plus_plus",
-        help="Grad-CAM for several places of one class",
+        help="mostly activation of the channels that raise the class anywhere",
     ),
     Method(
         "hirescam",
@@ -135,7 +142,8 @@ METHODS: tuple[Method, ...] = (
         f"{_MAPS}:hirescam",
         costly=False,
         slide_map=f"{_FORMULAS}:hires_cam",
-        help="gradient times activation, place by place",
+        unit="logits per place",
+        help="what each place adds to the logit for the class, gradient times activation",
     ),
     Method(
         "layercam",
@@ -144,7 +152,8 @@ METHODS: tuple[Method, ...] = (
         f"{_MAPS}:layercam",
         costly=False,
         slide_map=f"{_FORMULAS}:layer_cam",
-        help="positive gradients as weights, place by place",
+        unit="logits per place",
+        help="what places add by channels that raise the class there",
     ),
     Method(
         "eigencam",
@@ -164,6 +173,7 @@ METHODS: tuple[Method, ...] = (
         costly=False,
         slide_map=f"{_FORMULAS}:finer_cam",
         needs="rivals",
+        unit="logits per place",
         help="what speaks for a class against another one",
     ),
     Method(
@@ -173,6 +183,7 @@ METHODS: tuple[Method, ...] = (
         f"{_MAPS}:DtGradCam",
         costly=False,
         thresholds="gradcam",
+        unit="logits per place",
         help="Grad-CAM above a threshold found from the map",
     ),
     Method(
@@ -182,6 +193,7 @@ METHODS: tuple[Method, ...] = (
         f"{_LIBRARY}:xgradcam",
         costly=False,
         packages=("grad-cam",),
+        unit="logits per place",
         help="gradients weighted by the activation's share",
     ),
     Method(
@@ -191,6 +203,7 @@ METHODS: tuple[Method, ...] = (
         f"{_LIBRARY}:gradcam_elementwise",
         costly=False,
         packages=("grad-cam",),
+        unit="logits per place",
         help="positive products of gradient and activation",
     ),
     Method(
@@ -272,6 +285,7 @@ METHODS: tuple[Method, ...] = (
         signed=True,
         needs_map=False,
         packages=("captum",),
+        unit="logits",
         help="what the logit loses where the tile is covered",
     ),
     Method(
@@ -282,6 +296,7 @@ METHODS: tuple[Method, ...] = (
         signed=True,
         needs_map=False,
         packages=("captum",),
+        unit="logits per pixel",
         help="gradients summed on the way from a baseline",
     ),
     Method(
@@ -301,6 +316,7 @@ METHODS: tuple[Method, ...] = (
         f"{_PIXELS}:GradientShap",
         signed=True,
         needs_map=False,
+        unit="logits per pixel",
         help="expected gradients between baselines and the tile",
     ),
     Method(
@@ -311,6 +327,7 @@ METHODS: tuple[Method, ...] = (
         signed=True,
         needs_map=False,
         packages=("scikit-image", "scikit-learn"),
+        unit="target",
         help="a linear model of which superpixels matter",
     ),
     Method(
@@ -320,6 +337,7 @@ METHODS: tuple[Method, ...] = (
         f"{_HERE}.partition_shap:PartitionShap",
         signed=True,
         needs_map=False,
+        unit="logits per place",
         help="Owen values of nested rectangles",
     ),
 )

@@ -1,6 +1,6 @@
 """Measures of how faithful a map is, always beside a random map and a centre prior."""
 
-from slidecam.faithfulness.measure import measure
+from slidecam.faithfulness.measure import evidence_of, measure, measure_heatmaps
 from slidecam.faithfulness.report import FaithfulnessReport
 from slidecam.faithfulness.sentences import cautions, sentences
 from slidecam.faithfulness.spec import MEASURES, FaithfulnessSpec
@@ -18,7 +18,9 @@ __all__ = [
     "RandomisationSpec",
     "cautions",
     "check_randomisable",
+    "evidence_of",
     "measure",
+    "measure_heatmaps",
     "randomisation",
     "sentences",
     "write_faithfulness",

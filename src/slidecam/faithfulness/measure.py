@@ -5,6 +5,7 @@ A method that is no better than chance, or than the middle of the picture, expla
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import UsageError
+from slidecam.explain.catalogue import method_for
+from slidecam.explain.facts import usual_methods
 from slidecam.faithfulness.mapping import (
     PREDICTED,
     MethodMaps,
@@ -19,6 +22,7 @@ from slidecam.faithfulness.mapping import (
     maps_of_tiles,
 )
 from slidecam.faithfulness.perturbation import ClassScorer
+from slidecam.faithfulness.removal import CurveSpec
 from slidecam.faithfulness.report import (
     CENTRE,
     RANDOM,
@@ -32,6 +36,7 @@ from slidecam.faithfulness.spec import FaithfulnessSpec
 from slidecam.faithfulness.stability import max_sensitivity
 from slidecam.faithfulness.tile_measure import CHANGES, MAPS, MeasuredTile, measure_tile
 from slidecam.models.classifier import Classifier, normalised
+from slidecam.models.evidence import MapEvidence, MapJudgement
 from slidecam.steps import Step, result_of
 
 if TYPE_CHECKING:
@@ -103,6 +108,59 @@ def measure(
         chunk = _Chunk(start, tiles[some].to(classifier.device), indices[some], masked)
         yield from work.take(chunk, len(tiles))
     return work.report(explained, len(tiles), mask_share)
+
+
+QUICK = FaithfulnessSpec(
+    measures=("deletion", "insertion", "correlation", "sensitivity-n"),
+    seeds=(0,),
+    curves=CurveSpec(steps=14),
+)
+"""What is measured where it is done along with something else: one draw, and no ROAD, whose
+systems of equations take longer than all the passes."""
+
+FEWEST, MOST = 8, 24
+"""Tiles without which nothing is measured along the way, and those that suffice."""
+
+
+def measure_heatmaps(
+    classifier: Classifier, tiles: Tensor, classes: Sequence[int], on: str
+) -> Generator[Step, None, MapEvidence | None]:
+    """Measure the heatmaps that `predict` makes where no method is named, for a card.
+
+    Parameters
+    ----------
+    classifier
+        On its device.
+    tiles, classes
+        As `measure` takes them.
+    on
+        What the tiles are, in words.
+
+    Returns
+    -------
+    MapEvidence
+        None where there is no map, or fewer than `FEWEST` tiles.
+    """
+    if not classifier.has_map or len(tiles) < FEWEST:
+        return None
+    methods = {}
+    for name in usual_methods(classifier.card, linear=classifier.linear_head is not None):
+        entry = method_for(name)
+        methods[name] = entry.make(classifier, entry.spec())
+    report = yield from measure(classifier, methods, tiles, classes, QUICK)
+    return evidence_of(report, on)
+
+
+def evidence_of(report: FaithfulnessReport, on: str) -> MapEvidence:
+    """Return what a card keeps of a report, whose tiles are called ``on``."""
+    found = {}
+    for method in report.methods:
+        if not method.reference:
+            counts = Counter(report.verdicts(method.name))
+            found[method.name] = MapJudgement(
+                measures=counts.total(), better=counts["better"], worse=counts["worse"]
+            )
+    return MapEvidence(on=on, explained=report.explained, methods=found)
 
 
 def random_map(seed: int | Sequence[int], shape: Grid) -> Maps:

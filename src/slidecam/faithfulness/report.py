@@ -192,6 +192,17 @@ class FaithfulnessReport:
                 return finding
         return None
 
+    def verdicts(self, method: str) -> list[Verdict]:
+        """Return how a method compares with its random map, by each measure that judges it."""
+        random = {one.name: one.random for one in self.methods}[method]
+        verdicts: list[Verdict] = []
+        for one in self.findings:
+            if one.method == method and measure_called(one.measure).judged:
+                verdicts += [
+                    apart.verdict for apart in one.differences if apart.reference == random
+                ]
+        return verdicts
+
     def likenesses_of(self, method: str) -> dict[str, tuple[float, float]]:
         """Return a method's mean rank correlation and its standard error, by stage."""
         found = {}

@@ -6,7 +6,7 @@ Which raw value is painted as 1, and below which nothing is painted.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -149,12 +149,15 @@ class Scale:
         fainter for that.
     called
         Whether some tile of the slide was called so.
+    peak
+        The largest raw value on any tile, whatever its sign.
     """
 
     low: float
     high: float
     presence: float = 1.0
     called: bool = True
+    peak: float = 1.0
 
 
 def presence(
@@ -211,8 +214,10 @@ def slide_scales(maps: TileMaps, spec: PaintSpec) -> tuple[Scale, ...]:
     without tumour would glow like one with it. A class whose best tile stood at 1 : 50 comes to 2 %
     of the scale at most.
     """
+    peaks = _peaks(maps)
     if spec.fixed is not None:
-        return (_fixed(spec.fixed, signed=spec.signed),) * maps.shape[0]
+        fixed = _fixed(spec.fixed, signed=spec.signed)
+        return tuple(replace(fixed, peak=float(peak)) for peak in peaks)
     classes = spec.classes or tuple(range(maps.shape[0]))
     near = presence(maps.probabilities, classes, spec.activation, spec.thresholds)
     called = _called(maps.probabilities, spec)[:, list(classes)]
@@ -223,11 +228,12 @@ def slide_scales(maps: TileMaps, spec: PaintSpec) -> tuple[Scale, ...]:
     if len(maps):
         best = np.maximum(near.max(axis=0), LEAST_PRESENCE)
     if (best < 1).any():
-        highs = np.where(best < 1, np.maximum(top, _peaks(maps)) / best, top)
-    return tuple(
-        Scale(0.0, float(high), min(1.0, float(share)), bool(called_any[place]))
-        for place, (high, share) in enumerate(zip(highs, best, strict=True))
-    )
+        highs = np.where(best < 1, np.maximum(top, peaks) / best, top)
+    scales = []
+    for high, share, was_called, peak in zip(highs, best, called_any, peaks, strict=True):
+        faint = min(1.0, float(share))
+        scales.append(Scale(0.0, float(high), faint, bool(was_called), float(peak)))
+    return tuple(scales)
 
 
 def _called(probabilities: NDArray[np.float32], spec: PaintSpec) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from slidecam.errors import BundleError, CardError, MissingBundleError
-from slidecam.files import check_folder, refuse_url
+from slidecam.files import check_folder, refuse_url, replacing
 from slidecam.models.architectures import build_network
 from slidecam.models.card import (
     CARD_FILE,
@@ -223,6 +223,31 @@ def save_bundle(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return open_bundle(folder)
+
+
+def refuse_foreign(bundle: Bundle) -> None:
+    """Refuse a bundle without a card of ours, which could keep nothing; BundleError."""
+    if bundle.kind != "slidecam":
+        problem = f"The bundle has no {CARD_FILE} that could keep anything."
+        remedy = "Leave --card out, or make a bundle of it first (slidecam bundle)."
+        raise BundleError(bundle.path, problem, remedy)
+
+
+def write_card(bundle: Bundle, card: Card) -> Bundle:
+    """Give a bundle another card for the same weights, in one step, and return it, opened.
+
+    Raises
+    ------
+    CardError
+        If the card says something impossible.
+    OSError
+        If it cannot be written.
+    """
+    path = bundle.path / CARD_FILE
+    check_card(card, path)
+    with replacing(path) as fresh:
+        fresh.write_text(card_text(card), encoding="utf-8", newline="\n")
+    return open_bundle(bundle.path)
 
 
 def find_bundles(

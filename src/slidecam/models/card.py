@@ -22,6 +22,7 @@ from slidecam.errors import CardError
 from slidecam.geometry import COARSEST, COARSEST_VOXEL
 from slidecam.models.card_file import CardComplaints, check_together, is_said, read_json_object
 from slidecam.models.channels import ARGUMENT, COLOURS, GREY, PerChannel, argued_channels
+from slidecam.models.evidence import MapEvidence  # noqa: TC001  (read_fields reads the types)
 from slidecam.models.volume_card import VolumeCard, VolumeKeys, volume_object, with_ends
 from slidecam.settings import hints_of, read_fields, shown
 from slidecam.viewing import Profile  # noqa: TC001  (read_fields reads the types)
@@ -87,6 +88,8 @@ class Card:
         defaults.
     channels
         3 for a network that is given red, green and blue, 1 for one that is given grey.
+    heatmap_evidence
+        What was measured of its heatmaps; None where nobody has.
     weights_file, weights_sha256
         The file beside the card and its digest in hexadecimal.
     extra
@@ -116,6 +119,7 @@ class Card:
     color_profile: Profile = "ignore"
     volume: VolumeCard | None = None
     channels: int = COLOURS
+    heatmap_evidence: MapEvidence | None = None
     weights_file: str = WEIGHTS_FILE
     weights_sha256: str = ""
     extra: Mapping[str, object] = field(default_factory=dict)
@@ -226,6 +230,7 @@ class CardKeys:
     color_profile: Profile | None = None
     volume: VolumeKeys | None = None
     channels: int | None = None
+    heatmap_evidence: MapEvidence | None = None
     weights: WeightsKeys
 
 
@@ -276,6 +281,7 @@ def read_card(path: Path) -> Card:
         color_profile=keys.color_profile or "ignore",
         volume=volume,
         channels=keys.channels or COLOURS,
+        heatmap_evidence=keys.heatmap_evidence,
         weights_file=keys.weights.file,
         weights_sha256=keys.weights.sha256,
         extra={key: table[key] for key in table if key not in hints_of(CardKeys)},
@@ -322,6 +328,8 @@ def card_object(card: Card) -> dict[str, object]:
         values["volume"] = volume_object(card.volume)
     if card.channels != COLOURS:
         values["channels"] = card.channels
+    if card.heatmap_evidence is not None:
+        values["heatmap_evidence"] = card.heatmap_evidence.to_json()
     values["weights"] = {"file": card.weights_file, "sha256": card.weights_sha256}
     return {**values, **card.extra}
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QWidget
 
 from slidecam.explain.catalogue import NO_METHOD, slide_methods
-from slidecam.inference import DEFAULT_METHOD
 from slidecam.options import literal_choices, options_of
 
 if TYPE_CHECKING:
@@ -103,18 +102,26 @@ class _Number(QDoubleSpinBox):
             super().stepBy(steps)
 
 
-def _choice_field(option: NamedOption, choices: Mapping[str, str], chosen: str) -> OptionField:
+AS_MEASURED = "the model's usual ones"
+"""What the box of heatmaps says where no method is named."""
+
+
+def _choice_field(
+    option: NamedOption, choices: Mapping[str, str | None], chosen: str | None
+) -> OptionField:
     """Return a field for one of some values, each under its title."""
     box = QComboBox()
     for title, value in choices.items():
         box.addItem(title, value)
-    box.setCurrentIndex(box.findData(chosen))
+    box.setCurrentIndex(list(choices.values()).index(chosen))
     return OptionField(_title(option), box, box.currentData, box.currentIndexChanged)
 
 
 def _heatmap_field(option: NamedOption) -> OptionField:
-    choices = {method.title: name for name, method in slide_methods().items()}
-    return _choice_field(option, {**choices, "none": NO_METHOD}, DEFAULT_METHOD)
+    choices: dict[str, str | None] = {AS_MEASURED: None}
+    for name, method in slide_methods().items():
+        choices[method.title] = name
+    return _choice_field(option, {**choices, "none": NO_METHOD}, None)
 
 
 def _device_field(option: NamedOption) -> OptionField:

@@ -209,6 +209,8 @@ def _heat_layer(
         "class": name,
         "heatmap": str(path),
         "method": method,
+        "shows": spec.attributes.get("shows", ""),
+        "measured": spec.attributes.get("measured", ""),
     }
     meta = {
         "name": f"{owner}: {title_of(method)} {name}",

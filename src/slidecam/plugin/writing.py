@@ -33,8 +33,8 @@ from slidecam.plugin.areas import (
 from slidecam.plugin.cards import class_rows
 from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.slide import KEY
-from slidecam.reports.picture import DISCLAIMER
 from slidecam.reports.run_figure import write_figure as figure
+from slidecam.reports.sidebar import DISCLAIMER
 from slidecam.runs.legend import SHARE_NAMES, UM2
 
 if TYPE_CHECKING:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
 
-from slidecam.errors import WeightsError
+from slidecam.errors import StoreError, WeightsError
 from slidecam.inference import find_batch_size, map_shape, request_maps
 from slidecam.models import open_bundle
 from slidecam.models.backends import choose_device
+from slidecam.store import RunStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +102,7 @@ def load_model(
         spec.heatmap_classes,
         spec.heatmap_against,
         has_map=classifier.has_map,
+        linear=classifier.linear_head is not None,
     )
     shape = map_shape(classifier, request)
     return LoadedModel(
@@ -110,6 +112,39 @@ def load_model(
         shape,
         spec.batch or find_batch_size(classifier, request),
     )
+
+
+def with_usual_maps(
+    folder: Path, model: LoadedModel, spec: PredictSpec, *, volume: bool
+) -> LoadedModel:
+    """Return the model with the maps that one source gets where the call names no method.
+
+    A volume gets those of the method that leads: their painting, voxel by voxel, is most of its
+    time. A run that is resumed goes on with the methods that it was begun with: which ones are
+    usual has changed from version to version, and changes with what a card says of them.
+    """
+    request, shape = model.request, model.map_shape
+    if spec.heatmap is not None or request is None or shape is None:
+        return model
+    methods = request.methods
+    if volume:
+        methods = methods[:1]
+    if spec.existing == "resume":
+        methods = _methods_begun(folder, request) or methods
+    return replace(
+        model, request=replace(request, methods=methods), map_shape=(len(methods), *shape[1:])
+    )
+
+
+def _methods_begun(folder: Path, request: MapRequest) -> tuple[str, ...]:
+    """Return the usual methods that a run was begun with; none where there is no such run."""
+    try:
+        stored = RunStore.open(folder).digest.get("heatmap") or ()
+    except StoreError:
+        return ()
+    if not set(stored) <= set(request.raw):
+        return ()
+    return tuple(stored)
 
 
 def _proven(bundle: Bundle, classifier: Classifier) -> Classifier:

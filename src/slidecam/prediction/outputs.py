@@ -319,7 +319,7 @@ def _report(
         seconds=seconds,
         reason=reason,
         remedy=remedy,
-        warnings=work.warnings,
+        warnings=(*work.warnings, *record.faint_heatmaps),
         facts=record.manifest_facts(),
         bundle=record.bundle.name,
         bundle_digest=record.bundle.digest or "",

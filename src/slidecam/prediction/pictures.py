@@ -15,6 +15,7 @@ from slidecam.exchange.ome_zarr import (
     write_heatmap_ome_zarr,
 )
 from slidecam.explain.catalogue import method_for, title_of
+from slidecam.explain.facts import map_note, measured, said_of_methods, shown_by, unit_of
 from slidecam.heatmap import PaintSpec, paint
 from slidecam.reports.picture import OverviewFacts, OverviewHeat, write_overview_png
 from slidecam.runs.outputs import clear_heatmaps, heatmap_files
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.heatmap import Heatmap
+    from slidecam.heatmap.maps import Scale
     from slidecam.inference import MapRequest
     from slidecam.models import Card
     from slidecam.prediction.work import SlideWork
@@ -55,6 +57,8 @@ class WrittenHeatmap:
         As it was painted: its scales and thresholds.
     against
         The class that the others were compared with; empty where none was.
+    measured
+        In a sentence how faithful the method was on other tiles; empty where nobody has measured.
     """
 
     path: Path
@@ -62,6 +66,7 @@ class WrittenHeatmap:
     class_names: tuple[str, ...]
     heatmap: Heatmap
     against: str = ""
+    measured: str = ""
 
     @property
     def title(self) -> str:
@@ -70,6 +75,24 @@ class WrittenHeatmap:
         if self.against:
             return f"{title} against {self.against}"
         return title
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """For each channel why there is little or nothing to see, or an empty text."""
+        _classes, height, width = self.heatmap.maps.shape
+        unit = unit_of(self.method)
+        return tuple(
+            map_note(self.method, unit, scale.peak, height * width) for scale in self.heatmap.scales
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on the channels where there is little or nothing to see."""
+        found = []
+        for name, note in zip(self.class_names, self.notes, strict=True):
+            if note:
+                found.append(f"{self.title} of {name} is {note}.")
+        return tuple(found)
 
     def record(self) -> dict[str, Any]:
         """Return what ``run.json`` says of it."""
@@ -106,7 +129,9 @@ def _write(path: Path, method: str, work: SlideWork) -> WrittenHeatmap | None:
     if heatmap is None:
         return None
     names = tuple(card.class_names[index] for index in request.classes)
-    written = WrittenHeatmap(path, method, names, heatmap, rival(method, request, card))
+    written = WrittenHeatmap(
+        path, method, names, heatmap, rival(method, request, card), measured(card, method)
+    )
     write_heatmap_ome_zarr(path, heatmap.bands(), _raster(written, work))
     return written
 
@@ -164,10 +189,15 @@ def attributes(written: WrittenHeatmap) -> dict[str, Any]:
     record: dict[str, Any] = {
         "method": written.method,
         "values": SIGNED_SHARE if spec.signed else SHARE,
+        "shows": shown_by(written.method),
+        "unit": unit_of(written.method),
+        "measured": written.measured,
         "scale": "fixed" if spec.fixed else "slide",
         "raw_at_0": [scale.low for scale in painted.scales],
         "raw_at_1": [scale.high for scale in painted.scales],
     }
+    if any(written.notes):
+        record["notes"] = list(written.notes)
     if spec.fixed is None:
         record["presence"] = [scale.presence for scale in painted.scales]
     if written.against:
@@ -205,7 +235,8 @@ def write_overview(
     """
     table, parts, written = results
     shown, whose = written, "slide"
-    if sum(len(one.class_names) for one in written) > SHOWN:
+    # Where nobody named methods, the one that leads is looked at, and the other lies beside it.
+    if work.spec.heatmap is None or sum(len(one.class_names) for one in written) > SHOWN:
         shown = written[:1]
     if work.model.sees_pictures:
         whose = "picture"
@@ -245,8 +276,17 @@ def _heat(written: WrittenHeatmap, label: str, *, alone: bool) -> OverviewHeat:
         title="Heatmap" if alone else title_of(written.method),
         signed=painted.spec.signed,
         ticks=_ticks(written),
-        notes=tuple("" if scale.called else NOT_CALLED for scale in painted.scales),
+        notes=tuple(map(_aside, painted.scales, written.notes)),
     )
+
+
+def _aside(scale: Scale, note: str) -> str:
+    """Return what a reader must know of one panel, or nothing."""
+    called = ""
+    if not scale.called:
+        called = NOT_CALLED
+    # The record says it in full.
+    return ", ".join(filter(None, (called, note.partition(":")[0])))
 
 
 def _label(written: WrittenHeatmap, whose: str) -> str:
@@ -276,7 +316,15 @@ def _facts(slide: str, work: SlideWork, written: Sequence[WrittenHeatmap]) -> Ov
         spacing=work.um_per_pixel,
         details=tuple(_details(work, work.card, written)),
         whole_picture=work.model.sees_pictures,
+        said=tuple(_said(work, written)),
     )
+
+
+def _said(work: SlideWork, written: Sequence[WrittenHeatmap]) -> Iterator[str]:
+    """Yield what must be known of the heatmaps, and of those where there is little to see."""
+    yield from said_of_methods(work.card, work.model.methods)
+    for one in written:
+        yield from one.warnings
 
 
 def _details(
@@ -300,8 +348,7 @@ def _scale_rows(written: WrittenHeatmap) -> Iterator[tuple[str, str]]:
     painted = written.heatmap
     if painted.spec.fixed is None:
         raw = f"1 is raw {min(scale.high for scale in painted.scales):.3g}"
-        if written.method == "cam":
-            raw += " logits"
-        yield title_of(written.method), raw
+        unit = unit_of(written.method)
+        yield title_of(written.method), f"{raw} ({unit})" if unit else raw
     if painted.spec.threshold is not None:
         yield "Threshold", f"{painted.spec.threshold} of the {painted.spec.scope}"

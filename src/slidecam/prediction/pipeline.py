@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Event, Planned, TileFailed, Warned
 from slidecam.exchange.manifest import read_manifest
+from slidecam.explain.facts import said_of_methods
 from slidecam.inference import classify
 from slidecam.prediction.boundary import (
     Failure,
@@ -118,7 +119,8 @@ def predict(
     completed = with_project(spec, found)
     loaded = load_model(model, completed, warm)
     slides = spec.share_of(found.slides)
-    log = RunLog(out, loaded.bundle, completed, slides)
+    said = said_of_methods(loaded.bundle.card, loaded.methods)
+    log = RunLog(out, loaded.bundle, completed, slides, said)
     for message in notes_of(found, loaded, spec):
         yield Warned("", message)
     with ExitStack() as cleanup:
@@ -204,7 +206,7 @@ class _SlidesOnTheirWay:
                 self.log.note(slide.name, work.close())
             else:
                 begin_slide(slide, work)
-                yield from _scored(slide.name, work.run, self.model, self.commit, work.timings)
+                yield from _scored(slide.name, work.run, work.model, self.commit, work.timings)
             return None
         return self._given_up(slide, work, outcome.lost())
 

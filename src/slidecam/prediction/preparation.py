@@ -20,6 +20,7 @@ from slidecam.foreground import (
 )
 from slidecam.foreground.mask import mask_digest
 from slidecam.models.volume_card import VolumeCard
+from slidecam.prediction.model import with_usual_maps
 from slidecam.prediction.work import OpenRun, SlideWork, Timings
 from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs
 from slidecam.runs.record import RunRecord, refuse_later
@@ -117,6 +118,8 @@ def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec
     qupath = _qupath(source, spec)
     foreground, grid, tiling = _laid(source, spacing, model, spec)
     model = replace(model, batch_size=_batch_size(folder, model, spec))
+    is_volume = source.facts.stack is not None
+    model = with_usual_maps(folder, model, spec, volume=is_volume)
     plan = _plan(source, spacing, foreground, model, tiling)
     plan |= _picture(view_of(model.bundle.card, spec), source.facts)
     work = SlideWork(model, spec, source, spacing, foreground, grid, folder, plan, qupath, run=None)

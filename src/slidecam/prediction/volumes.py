@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.drawing.style import lowest_share
 from slidecam.errors import StoreError
 from slidecam.exchange.volumes import (
     PLANES,
@@ -18,6 +19,7 @@ from slidecam.exchange.volumes import (
     write_volume_ome_zarr,
 )
 from slidecam.explain.catalogue import title_of
+from slidecam.explain.facts import measured, said_of_methods
 from slidecam.foreground import VolumeForeground
 from slidecam.geometry import LevelBox
 from slidecam.heatmap import paint
@@ -166,7 +168,9 @@ def _write_heatmap(path: Path, method: str, work: SlideWork) -> WrittenHeatmap:
     heatmap = paint(run.store, source.facts.size, paint_spec(method, request, card, work.spec))
     assert heatmap is not None  # noqa: S101  (for the type checker: a run with a request keeps maps)
     names = tuple(card.class_names[index] for index in request.classes)
-    written = WrittenHeatmap(path, method, names, heatmap, rival(method, request, card))
+    written = WrittenHeatmap(
+        path, method, names, heatmap, rival(method, request, card), measured(card, method)
+    )
     colors = dict(zip(card.class_names, card.class_colors, strict=True))
     raster = VolumeRasterSpec(
         source.facts.name,
@@ -183,8 +187,8 @@ def _write_heatmap(path: Path, method: str, work: SlideWork) -> WrittenHeatmap:
     saved = read_volume_ome_zarr(path)
     for index, name in enumerate(names):
         description = (
-            f"slidecam {method} {re.sub('[^ -~]', '?', name)}, 0 to 1, 0 where nothing was"
-            " classified"
+            f"slidecam {method} {re.sub('[^ -~]', '?', name)},"
+            f" {lowest_share(signed=heatmap.spec.signed):g} to 1, 0 where nothing was classified"
         )
         grid = source.stack.grid
         write_nifti(
@@ -243,7 +247,8 @@ def write_montage(
     if written and names[shown] in written[0].class_names:
         first = written[0]
     slices = _montage_slices(_volume(work), numbers, first, names[shown])
-    write_montage_png(path, slices, table, _montage_facts(work, call, first, names[shown]))
+    facts = _montage_facts(work, call, first, names[shown])
+    write_montage_png(path, slices, table, facts)
 
 
 def _montage_slices(
@@ -290,4 +295,7 @@ def _montage_facts(
     size = source.facts.size
     aspect = size.height * row_mm / (size.width * column_mm)
     signed = first is not None and first.heatmap.spec.signed
-    return MontageFacts(source.facts.name, details, words, shown, card.classes, aspect, signed)
+    said = said_of_methods(card, work.model.methods)
+    return MontageFacts(
+        source.facts.name, details, words, shown, card.classes, aspect, signed, said
+    )

@@ -15,7 +15,7 @@ from slidecam.drawing.heat import enlarged, glowing
 from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.drawing.style import FAMILY, INK, LINE, MUTED, as_hex
 from slidecam.files import replacing
-from slidecam.reports.picture import DISCLAIMER
+from slidecam.reports.sidebar import DISCLAIMER
 from slidecam.runs.tiles import FAILED, MISSING, SKIPPED
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class MontageFacts:
         Height of a slice over its width, in millimetres.
     signed
         Whether heat speaks against the class too.
+    said
+        Sentences on what the heat shows, which the file carries.
     """
 
     name: str
@@ -92,6 +94,7 @@ class MontageFacts:
     classes: ClassSet
     aspect: float
     signed: bool = False
+    said: tuple[str, ...] = ()
 
 
 def decisive_slices(table: SliceTable, index: int) -> list[int]:
@@ -137,7 +140,7 @@ def write_montage_png(
     pen.text(MARGIN, pen.height - 0.2, DISCLAIMER, Type(9, MUTED))
     pen.text(pen.width - MARGIN, pen.height - 0.2, "slidecam", Type(9, MUTED, align="right"))
     with replacing(path) as fresh:
-        pen.save(fresh)
+        pen.save(fresh, facts.said)
 
 
 def _draw_slice(

@@ -24,7 +24,7 @@ from slidecam.files import replacing
 from slidecam.pages import picture_uri, write_page
 from slidecam.reports.overlay import heat_scale
 from slidecam.reports.panel_rows import method_scales, overlaid, scale_ends
-from slidecam.reports.picture import DISCLAIMER
+from slidecam.reports.sidebar import DISCLAIMER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

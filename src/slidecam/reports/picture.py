@@ -15,8 +15,16 @@ from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.drawing.style import INK, MUTED, as_hex
 from slidecam.files import replacing
 from slidecam.reports.overlay import class_map, colored, faded, heated, resampled
+from slidecam.reports.sidebar import (
+    HEADING,
+    SMALL_RIGHT,
+    HeatScale,
+    Sidebar,
+    SidebarFacts,
+    draw_foot,
+    draw_heat_scale,
+)
 from slidecam.reports.sidebar import WIDTH as SIDEBAR
-from slidecam.reports.sidebar import HeatScale, Sidebar, SidebarFacts, draw_heat_scale
 from slidecam.runs.legend import classified_tissue, summarise_classes
 
 if TYPE_CHECKING:
@@ -30,11 +38,10 @@ if TYPE_CHECKING:
     from slidecam.runs.legend import ClassSummary, OwnParts
     from slidecam.runs.tiles import TileTable
 
-DISCLAIMER = "Research use only. Not for diagnosis."
 NO_TISSUE = "No tissue found"
 
 HEAT_PANELS = 4
-"""Heatmaps that are drawn; all of them are in the OME-Zarr."""
+"""Classes whose heat is drawn; the OME-Zarr has all."""
 
 MARGIN, HEADER, FOOTER = 0.45, 1.15, 0.55
 """Inches round everything, above and below the panels."""
@@ -61,9 +68,10 @@ class OverviewFacts:
     slide, model, method, date
         As they are to be read; ``method`` is empty where there are no heatmaps.
     size, spacing
-        Level-0 size of the slide, and its µm per level-0 pixel; without them there is no scale bar.
-    details
-        Further lines of (label, value), such as the tile size.
+        Level-0 size of the slide, and its µm per level-0 pixel: for the scale bar.
+    details, said
+        Further lines of (label, value); and sentences on the heatmaps: one stands below, and all
+        are in the file.
     whole_picture
         Whether the one tile is the whole picture.
     """
@@ -76,6 +84,7 @@ class OverviewFacts:
     spacing: Spacing | None
     details: tuple[tuple[str, str], ...] = ()
     whole_picture: bool = False
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,20 +95,17 @@ class OverviewHeat:
     ----------
     values
         float32, (classes, height, width), 0 to 1 (-1 to 1 if signed), NaN where there is nothing.
-    pitch
-        Level-0 pixels per pixel of ``values``.
-    class_names
-        One per channel.
+    pitch, class_names
+        Level-0 pixels per pixel of ``values``, and a name per channel.
     label
         What a value means: ``Grad-CAM++, share of the slide's scale``.
     title
         The method, where several are shown.
     signed
         Whether values below 0 speak against a class.
-    ticks
-        What stands at the left end, in the middle and at the right end of the colours.
-    notes
-        For each class what a reader must know of its panel, or nothing.
+    ticks, notes
+        What stands at the left end, in the middle and at the right end of the colours; and for each
+        class what a reader must know of its panel, or nothing.
     """
 
     values: NDArray[np.float32]
@@ -189,7 +195,7 @@ def write_overview_png(
     _draw_scale_bar(pen, layout, facts)
     sidebar.draw(pen, pen.width - MARGIN - SIDEBAR, HEADER + 0.15)
     with replacing(path) as fresh:
-        pen.save(fresh)
+        pen.save(fresh, facts.said)
 
 
 def plan_panels(count: int, slide: Size) -> Layout:
@@ -211,10 +217,7 @@ def _fit(columns: int, rows: int, aspect: float) -> Layout:
 def _first_panels(
     thumbnail: NDArray[np.uint8], table: TileTable, facts: OverviewFacts
 ) -> list[_Panel]:
-    """Return the slide and its classes.
-
-    The class of a whole picture stands beside it, and would only cover it.
-    """
+    """Return the slide and its classes, but that of a whole picture, which stands beside it."""
     if facts.whole_picture and table.done.any():
         return [_Panel("Picture", thumbnail)]
     return [_Panel("Slide", thumbnail), _class_panel(thumbnail, table, facts.size)]
@@ -265,8 +268,7 @@ def _draw_words(pen: Pen, facts: OverviewFacts) -> None:
     made_by = "   ·   ".join(filter(None, (facts.model, facts.method, facts.date)))
     pen.text(MARGIN, 0.56, facts.slide, Type(17, INK, "bold"), room)
     pen.text(MARGIN, 0.84, made_by, Type(10, MUTED), room)
-    pen.text(MARGIN, pen.height - 0.28, DISCLAIMER, Type(9, MUTED))
-    pen.text(pen.width - MARGIN, pen.height - 0.28, "slidecam", Type(9, MUTED, align="right"))
+    draw_foot(pen, MARGIN, facts.said)
 
 
 def _draw_panel(pen: Pen, layout: Layout, index: int, panel: _Panel) -> None:
@@ -304,8 +306,6 @@ FIGURE_MARGIN, FIGURE_HEADER, FIGURE_FOOTER, LEGEND_WIDTH, FIGURE_GAP = 0.4, 0.9
 LEGEND_ROW, LEGEND_DETAIL = 0.3, 0.23
 """Inches of a class and of a line of facts."""
 
-HEADING, SMALL_RIGHT = Type(8.5, MUTED, "bold"), Type(8.5, MUTED, align="right")
-
 
 @dataclass(frozen=True)
 class FigureClass:
@@ -326,14 +326,12 @@ class FigureFacts:
         Above it.
     um_per_px
         µm per pixel of the picture; None for no scale bar.
-    legend
-        Classes that it shows.
-    legend_title
-        What stands behind each class.
+    legend, legend_title
+        Classes that it shows, and what stands behind each.
     heat
         What its colours mean, if it shows heat.
-    details
-        Further lines of (label, value).
+    details, said
+        Further lines of (label, value), and sentences: the first stands below, all are in the file.
     """
 
     title: str
@@ -343,6 +341,7 @@ class FigureFacts:
     legend_title: str = ""
     heat: HeatScale | None = None
     details: tuple[tuple[str, str], ...] = ()
+    said: tuple[str, ...] = ()
 
 
 def write_figure_png(path: Path, pixels: NDArray[np.uint8], facts: FigureFacts) -> None:
@@ -360,10 +359,9 @@ def write_figure_png(path: Path, pixels: NDArray[np.uint8], facts: FigureFacts) 
     if facts.um_per_px is not None:
         pen.scale_bar(place, facts.um_per_px * width, BAR_SHARE)
     _draw_column(pen, column, FIGURE_HEADER, facts)
-    pen.text(FIGURE_MARGIN, pen.height - 0.25, DISCLAIMER, Type(8.5, MUTED))
-    pen.text(pen.width - FIGURE_MARGIN, pen.height - 0.25, "slidecam", SMALL_RIGHT)
+    draw_foot(pen, FIGURE_MARGIN, facts.said)
     with replacing(path) as fresh:
-        pen.save(fresh)
+        pen.save(fresh, facts.said)
 
 
 def _column_height(facts: FigureFacts) -> float:

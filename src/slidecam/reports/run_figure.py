@@ -269,7 +269,12 @@ class _Heatmap(_Overlay):
         title = title_of(record.method)
         scale = _heat_scale(title, record, names.index(name), signed=image.spec.signed)
         return heated(pixels, heat, signed=image.spec.signed), FigureFacts(
-            "", f"{title} for {name}", None, heat=scale
+            "",
+            f"{title} for {name}",
+            None,
+            heat=scale,
+            details=run.record.beside(record),
+            said=record.said(names.index(name)),
         )
 
 

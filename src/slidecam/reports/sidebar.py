@@ -15,11 +15,13 @@ from slidecam.reports.overlay import UNREADABLE_COLOR, heat_scale
 from slidecam.runs.legend import SHARE_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from slidecam.pixels import RGB
     from slidecam.runs.legend import ClassifiedTissue, ClassSummary
     from slidecam.runs.tiles import TileTable
+
+DISCLAIMER = "Research use only. Not for diagnosis."
 
 WIDTH = 3.3
 """Inches."""
@@ -245,3 +247,11 @@ def _draw_details(pen: Pen, left: float, top: float, details: tuple[tuple[str, s
             Type(8.5, INK, align="right"),
             WIDTH - 0.15 - pen.measure(label, SMALL),
         )
+
+
+def draw_foot(pen: Pen, margin: float, said: Sequence[str]) -> None:
+    """Draw the first of some sentences, what a picture is not for, and who made it."""
+    for sentence in said[:1]:
+        pen.text(margin, pen.height - 0.46, sentence, Type(8.5, MUTED), pen.width - 2 * margin)
+    pen.text(margin, pen.height - 0.26, DISCLAIMER, Type(8.5, MUTED))
+    pen.text(pen.width - margin, pen.height - 0.26, "slidecam", Type(8.5, MUTED, align="right"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.classes import ClassSet
 from slidecam.errors import SlidecamError, StoreError
+from slidecam.explain.catalogue import title_of
 from slidecam.geometry import Size
 from slidecam.runs.record_faults import FINISHED, faults_of
 from slidecam.runs.record_parts import (
@@ -103,6 +104,24 @@ class RunRecord:
         if self.outcome is None:
             return ()
         return self.outcome.heatmaps
+
+    def beside(self, shown: RecordedHeatmap) -> tuple[tuple[str, str], ...]:
+        """Return in a line (label, value) which methods there are beside one; nothing of none."""
+        others = [title_of(one.method) for one in self.heatmaps if one.file != shown.file]
+        if not others:
+            return ()
+        return (("Beside it", ", ".join(others)),)
+
+    @property
+    def faint_heatmaps(self) -> tuple[str, ...]:
+        """Sentences on the classes whose heatmaps show little or nothing."""
+        said: list[str] = []
+        for heatmap in self.heatmaps:
+            notes = heatmap.facts.get("notes", ())
+            for name, note in zip(heatmap.facts.get("classes", ()), notes, strict=False):
+                if note:
+                    said.append(f"{title_of(heatmap.method)} of {name} is {note}.")
+        return tuple(said)
 
     @property
     def call(self) -> RecordedCall | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from slidecam.classes import ClassSet
+from slidecam.explain.facts import shown_by
 from slidecam.geometry import Box, Size, Spacing
 
 if TYPE_CHECKING:
@@ -233,6 +234,14 @@ class RecordedHeatmap:
     def from_json(cls, data: Mapping[str, Any]) -> RecordedHeatmap:
         """Return what an entry of ``heatmaps`` says."""
         return cls(str(data["file"]), str(data.get("method", "")), dict(data))
+
+    def said(self, channel: int) -> tuple[str, ...]:
+        """Return what it shows, how faithful it was, and first whether there is enough to see."""
+        notes = self.facts.get("notes") or [""] * (channel + 1)
+        said = [self.facts.get("shows") or shown_by(self.method), self.facts.get("measured")]
+        if notes[channel]:
+            said.insert(0, f"It is {notes[channel]}.")
+        return tuple(str(each) for each in said if each)
 
     def raw_limits(self, channel: int) -> tuple[float, float] | None:
         """Return the raw values that are drawn as 0 and 1 on a fixed scale.

@@ -16,6 +16,7 @@ from PIL import Image
 
 from slidecam.close_up.methods import choose_methods, class_indices
 from slidecam.errors import DataSetError, DeviceError
+from slidecam.explain.facts import shown_by, usual_methods
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.icc import colours_of, in_colours
 from slidecam.inference import MANY_CLASSES
@@ -68,18 +69,19 @@ class PictureRequest:
 
 
 def default_methods(classifier: Classifier) -> tuple[str, ...]:
-    """Return the two methods that a picture is explained by where a request names none.
+    """Return the methods that a picture is explained by where a request names none.
 
-    None where there is no map.
+    None where there is no map; else those that slides are mapped by, and a dear one.
     """
     if not classifier.has_map:
         return ()
     edge = classifier.card.input_px
     grey = torch.full((1, edge, edge, 3), 128, dtype=torch.uint8, device=classifier.device)
     activation = classifier.run(grey, gradients=False).activation
+    usual = usual_methods(classifier.card, linear=classifier.linear_head is not None)
     if activation is not None and activation.shape[1] <= EXACT_CHANNELS:
-        return "gradcam++", "score-cam"
-    return "gradcam++", "score-cam-clustered"
+        return *usual, "score-cam"
+    return *usual, "score-cam-clustered"
 
 
 def explain_picture(
@@ -253,6 +255,7 @@ def _map(
         "method": chosen.method.name,
         "title": chosen.method.title,
         "signed": chosen.method.signed,
+        "shows": shown_by(chosen.method.name, found.facts),
         "classes": [names[index] for index in classes],
         "values": _rounded(found.maps[0].detach().float().cpu().numpy()),
         "passes": found.passes,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.close_up.methods import choose_methods
 from slidecam.explain.catalogue import slide_methods
+from slidecam.explain.facts import usual_methods
 from slidecam.explain.neighbours import has_neighbours
 from slidecam.models import open_bundle
 from slidecam.models.backends import choose_device
@@ -133,6 +134,7 @@ class Service:
                 "pictures": list(self.methods),
                 "titles": self._titles(),
                 "slides": {name: one.title for name, one in slide_methods().items()},
+                "usual": self._usual(),
             },
             "colours": heat_colours(),
             "roots": [str(root) for root in self.defaults.roots.given],
@@ -149,6 +151,12 @@ class Service:
                 "waiting": statuses.count("queued"),
             },
         }
+
+    def _usual(self) -> list[str]:
+        """Return the methods that slides are mapped by where none is named."""
+        classifier = self.classifier()
+        linear = classifier.linear_head is not None
+        return list(usual_methods(classifier.card, linear=linear)) if classifier.has_map else []
 
     def _titles(self) -> dict[str, str]:
         return {name: chosen.method.title for name, chosen in choose_methods(self.methods).items()}

@@ -132,6 +132,9 @@ def _heatmap_record(path: Path, heatmap: HeatmapImage | VolumeHeatmap) -> dict[s
         "method": method,
         "title": title_of(method),
         "signed": heatmap.spec.signed,
+        "shows": heatmap.spec.attributes.get("shows", ""),
+        "measured": heatmap.spec.attributes.get("measured", ""),
+        "notes": heatmap.spec.attributes.get("notes", []),
         "classes": list(heatmap.spec.class_names),
         **_raster_facts(heatmap),
     }

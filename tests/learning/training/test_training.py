@@ -28,6 +28,8 @@ from slidecam.errors import (
     UsageError,
     WeightsError,
 )
+from slidecam.explain.facts import usual_methods
+from slidecam.faithfulness.measure import FEWEST
 from slidecam.files import LOCK_FILE
 from slidecam.learning.recipes.recipe import read_recipe
 from slidecam.learning.training.folder import TrainingFolder, check_usable
@@ -122,6 +124,24 @@ def test_the_card_says_what_inference_needs_and_where_it_comes_from(
     assert {"slidecam", "torch", "timm"} <= set(told["with"])
     assert told["measured"]["test"]["accuracy"]["value"] == 1
     assert len(told["measured"]["val"]["accuracy"]["ci95"]) == 2
+
+
+def test_a_card_keeps_how_faithful_its_heatmaps_are_on_validation_pictures(
+    trained: tuple[Trained, Path],
+) -> None:
+    bundle = open_bundle(trained[1] / "bundle")
+    told = json.loads(json.dumps(dict(bundle.card.provenance)))
+    pictures = told["data"]["counts"]["val"]
+    evidence = bundle.card.heatmap_evidence
+    if sum(pictures.values()) < FEWEST:
+        assert evidence is None
+        return
+    assert evidence is not None
+    assert evidence.on == f"{sum(pictures.values())} validation pictures"
+    assert evidence.explained == "each tile's own class"
+    usual = usual_methods(bundle.card, linear=bundle.classifier().linear_head is not None)
+    assert set(evidence.methods) == set(usual)
+    assert {found.measures for found in evidence.methods.values()} == {6}
 
 
 def test_the_folder_holds_all_there_is_to_know(trained: tuple[Trained, Path]) -> None:

@@ -30,7 +30,7 @@ from slidecam.learning.data.picture_files import PARTS, Part
 from slidecam.learning.data.picture_tables import scale_notes
 from slidecam.learning.data.pictures import nameless, read_picture_set
 from slidecam.learning.data.readings import look_at_pictures, reading_for
-from slidecam.learning.evaluation.classifying import evaluate
+from slidecam.learning.evaluation.classifying import evaluate, measure_maps
 from slidecam.learning.evaluation.evaluation import (
     Evaluation,
     EvaluationSpec,
@@ -98,7 +98,11 @@ def measure_bundle(
         learnt = learnt.and_those(learnt_by(parent).pictures)
     known = with_learnt(provenance, learnt, pictures, bundle.path)
     caveats = list(map(nameless, pictures.notes))
-    card = replace(bundle.card, provenance={**known, "measured": figures, "caveats": caveats})
+    card = replace(
+        bundle.card,
+        provenance={**known, "measured": figures, "caveats": caveats},
+        heatmap_evidence=(yield from measure_maps(classifier, pictures.part("val"))),
+    )
     finished = save_bundle(bundle.path, card, bundle.network(), overwrite=True)
     for part, evaluation in found.items():
         sealed = replace(

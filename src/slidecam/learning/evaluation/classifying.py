@@ -18,7 +18,8 @@ import torch
 
 from slidecam.class_names import normal_name
 from slidecam.errors import DataSetError, DeviceError, remedies_of
-from slidecam.learning.data.pixels import in_order, load_pixels, seen_by
+from slidecam.faithfulness.measure import MOST, measure_heatmaps
+from slidecam.learning.data.pixels import in_order, load_pictures, load_pixels, seen_by
 from slidecam.learning.evaluation.evaluation import (
     Evaluation,
     EvaluationSpec,
@@ -37,11 +38,28 @@ if TYPE_CHECKING:
 
     from slidecam.learning.data.pictures import PictureSet
     from slidecam.models import Card, Classifier
+    from slidecam.models.evidence import MapEvidence
     from slidecam.pixels import RGB
     from slidecam.viewing import PictureView
 
 
 _CHECK = "Check that these are pictures, and that the bundle predicts at all."
+
+
+def measure_maps(
+    classifier: Classifier, pictures: PictureSet
+) -> Generator[Step, None, MapEvidence | None]:
+    """Measure a classifier's heatmaps on validation pictures, for its card.
+
+    On a few of them, drawn evenly by chance, each for its own class; see `measure_heatmaps`.
+    """
+    drawn = np.sort(np.random.default_rng(0).permutation(len(pictures))[:MOST])
+    some, card = pictures.rows(drawn), classifier.card
+    pixels = yield from load_pictures(
+        some.paths, card.input_px, card.interpolation, seen=seen_by(card, pictures.seen)
+    )
+    on = f"{len(some)} validation pictures"
+    return (yield from measure_heatmaps(classifier, pixels, some.labels.tolist(), on))
 
 
 @dataclass(frozen=True, eq=False)

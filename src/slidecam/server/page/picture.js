@@ -156,7 +156,7 @@ function figure(map) {
   canvas.addEventListener("pointermove", (event) => tellValue(map, event));
   canvas.addEventListener("pointerleave", () => { map.told.textContent = cost(map); });
   map.told.textContent = cost(map);
-  return make("figure", {}, make("figcaption", {}, map.title, map.told), canvas);
+  return make("figure", {}, make("figcaption", { title: map.shows }, map.title, map.told), canvas);
 }
 
 const cost = (map) => `${map.facts.approximate ? "approximate, " : ""}${map.passes} pass${map.passes === 1 ? "" : "es"}`;

@@ -34,9 +34,10 @@ export async function openSlides(told) {
 
 function fillMethods() {
   const options = Object.entries(status.methods.slides).filter(([name]) => name !== "finer-cam");
-  const usual = status.model.has_map ? "gradcam++" : "none";
+  const { usual, slides } = status.methods; // the one that leads first
+  if (usual.length > 1) options.unshift([usual.join(), usual.map((name) => slides[name]).join(" and ")]);
   at("method").replaceChildren(...[...(status.model.has_map ? options : []), ["none", "none"]].map(([value, text]) =>
-    make("option", { value, selected: value === usual }, text)));
+    make("option", { value, selected: value === (usual.join() || "none") }, text)));
   for (const id of ["overlap", "mpp", "mpp-label"]) at(id).hidden = status.model.sees_pictures;
   document.querySelector("label[for=overlap]").hidden = status.model.sees_pictures;
 }
@@ -300,7 +301,7 @@ async function ended(event, signal) {
   tellCall();
   if (event.status === "failed" || event.status === "cancelled") return;
   heatmaps = (await get(`${base()}/heatmaps`)).heatmaps;
-  at("heat-layer").hidden = at("heat-form").hidden = at("heat-scale-row").hidden = !heatmaps.length;
+  at("heat-layer").hidden = at("heat-form").hidden = at("heat-scale-row").hidden = at("heat-shows").hidden = !heatmaps.length;
   if (!heatmaps.length) return;
   at("heat-method").replaceChildren(...heatmaps.map((one) => make("option", { value: one.name }, one.title)));
   fillClasses();
@@ -339,7 +340,7 @@ async function showTiles() {
   classes.turn(currentPlane());
   followProfile();
   at("layers").hidden = false;
-  if (!heatmaps.length) at("heat-layer").hidden = at("heat-form").hidden = at("heat-scale-row").hidden = true;
+  if (!heatmaps.length) at("heat-layer").hidden = at("heat-form").hidden = at("heat-scale-row").hidden = at("heat-shows").hidden = true;
   const counts = classes.counts();
   at("legend").replaceChildren(...classes.classes.map((one, i) => legendRow(one, counts[i])).slice(0, 24));
   redraw();
@@ -368,6 +369,7 @@ async function loadHeat() {
     const values = await bytes(`${base()}/heatmaps/${encodeURIComponent(map.name)}/${index}?plane=${plane}`, fetching);
     heat = new HeatLayer(map, values, map.classes[index], plane);
     at("heat-low").textContent = map.signed ? "−1" : "0";
+    at("heat-shows").textContent = [map.shows, map.notes[index] && `Here it is ${map.notes[index]}.`, map.measured].filter(Boolean).join(" ");
     paintScale(at("heat-scale"), map.signed);
     repaint();
   } catch (error) {
