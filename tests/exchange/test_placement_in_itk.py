@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from slidecam.exchange.volumes import write_nifti
+from slidecam.exchange.volumes import words_on_itk, write_nifti
 from slidecam.sources import open_source
 from slidecam.sources.volume import VolumeSource
 
@@ -268,8 +268,37 @@ def test_heat_of_a_dicom_series_lies_where_its_slices_lie(
             np.testing.assert_allclose(found, expected, atol=NEAR)
     if name == "oblique":
         np.testing.assert_allclose(corners_in_itk(heat), corners_by(placed.affine), atol=NEAR)
+        assert not any("tilt" in reading for reading in _said)
+        return
+    assert int(placed.header["qform_code"]) == 0
+    step = np.array(SLICES[name]) / np.linalg.norm(SLICES[name])
+    tilt = np.degrees(np.arccos(step @ np.cross(COSINES[:3], COSINES[3:])))
+    (words,) = [reading for reading in _said if "tilt" in reading]
+    assert words.startswith(f"Gantry tilt of {tilt:.1f} degrees: ")
+
+
+@pytest.mark.parametrize("lean", [0.0, 0.00003, 0.002, 0.31])
+@pytest.mark.parametrize("name", [None, *STORED])
+def test_what_itk_cannot_open_is_said(tmp_path: Path, name: str | None, lean: float) -> None:
+    path = tmp_path / "volume.nii"
+    if name is None:
+        shear = np.eye(4)
+        shear[0, 2] = lean
+        path = nrrd_of(tmp_path / "a.nrrd", OBLIQUE @ shear, "left-posterior-superior", (-1, -1, 1))
+    elif lean:
+        return
     else:
-        assert int(placed.header["qform_code"]) == 0
+        nifti(path, *STORED[name])
+    with open_source(path) as source:
+        assert isinstance(source, VolumeSource)
+        said = [*words_on_itk(source.stack.grid)]
+    heat, _said = heat_of(path)
+    try:
+        SimpleITK.ReadImage(str(heat))
+    except RuntimeError:
+        assert len(said) == 1
+    else:
+        assert said == []
 
 
 @pytest.mark.parametrize(

@@ -312,6 +312,22 @@ def test_the_window_of_a_volume_is_said_and_may_be_chosen(
     assert "have no full range" in failed.problem
 
 
+def test_heat_that_itk_cannot_open_is_said_where_it_is_written(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path
+) -> None:
+    lean = np.array([[0.93, 0, 0, 0], [0, 0.93, 1.17, 0], [0, 0, 4.3, 0], [0, 0, 0, 1]])
+    path = write_volume.nifti(tmp_path / "tilted.nii.gz", head, lean)
+    image: Any = nibabel.load(path)
+    image.header["qform_code"] = 0
+    nibabel.Nifti1Image(image.get_fdata(), None, image.header).to_filename(path)
+    run(path, slice_bundle, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "tilted" / "run.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for words in (f"Gantry tilt of {np.degrees(np.arctan2(1.17, 4.3)):.1f} degrees", "ITK ("):
+        assert any(each.startswith(words) for each in record["input"]["readings"])
+        assert words in page
+
+
 def test_a_damaged_volume_fails_with_a_word_and_its_neighbour_goes_on(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path
 ) -> None:

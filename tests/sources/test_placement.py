@@ -328,3 +328,57 @@ def test_which_axes_are_space_is_said_where_a_header_does_not_say(tmp_path: Path
     assert any("which of its 4 axes are space: the first three" in each for each in readings)
     with opened(write_nrrd(tmp_path / "b.nrrd", voxels(), spacings=SIDES_MM)) as source:
         assert source.facts.spacing_from == "spacings"
+
+
+ENDS_MM = ([-3.1, 7.4, 11.9], [5.3, 14.9, 23.9])
+
+
+@pytest.mark.parametrize(
+    ("centring", "words"),
+    [("node", "from the one to the other"), ("cell", "from the one to"), ("???", "ends of cells")],
+)
+def test_ends_of_an_nrrds_axes_say_how_large_its_voxels_are(
+    tmp_path: Path, centring: str, words: str
+) -> None:
+    first, last = np.array(ENDS_MM)
+    ends: dict[str, Any] = {"axis mins": ENDS_MM[0], "axis maxs": ENDS_MM[1]}
+    if centring != "???":
+        ends["centerings"] = [centring] * 3
+    path = write_nrrd(tmp_path / "a.nrrd", voxels(), **ends)
+    steps, starts = (last - first) / SHAPE, first + (last - first) / SHAPE / 2
+    if centring == "node":
+        steps, starts = (last - first) / (np.array(SHAPE) - 1), first
+    with opened(path) as source:
+        grid = source.stack.grid
+        np.testing.assert_allclose(np.abs(np.diag(grid.affine)[:3]), steps, rtol=1e-6)
+        np.testing.assert_allclose(np.abs(grid.affine[:3, 3]), np.abs(starts), rtol=1e-6)
+        assert sum(words in reading for reading in source.facts.readings) == 1
+        assert source.facts.spacing_from == "axis mins"
+
+
+def test_thicknesses_of_an_nrrd_stand_in_for_spacings_and_ends_beside_those_are_said(
+    tmp_path: Path,
+) -> None:
+    thick = {"spacings": [0.83, 1.37, np.nan], "thicknesses": [np.nan, np.nan, 4.7]}
+    with opened(write_nrrd(tmp_path / "a.nrrd", voxels(), **thick)) as source:
+        np.testing.assert_allclose(source.stack.spacing_mm, (4.7, 1.37, 0.83))
+        assert any("how thick voxels are along k" in said for said in source.facts.readings)
+    beside = {"spacings": [0.83, 1.37, 3.1], "axis mins": ENDS_MM[0], "axis maxs": ENDS_MM[1]}
+    with opened(write_nrrd(tmp_path / "b.nrrd", voxels(), **beside)) as source:
+        np.testing.assert_allclose(source.stack.spacing_mm, (3.1, 1.37, 0.83))
+        assert any("axis maxs are not heeded" in said for said in source.facts.readings)
+
+
+def test_oblique_and_leaning_axes_are_said_by_every_reader(tmp_path: Path) -> None:
+    turned = np.array([[0.8, -0.6, 0.2], [0.6, 0.8, 0.3], [0, 0, 2.9]])
+    affine = np.eye(4)
+    affine[:3, :3] = turned
+    nibabel.Nifti1Image(voxels(), affine).to_filename(tmp_path / "a.nii")
+    place = {"space": "right-anterior-superior", "space origin": [0.0, 0.0, 0.0]}
+    write_nrrd(tmp_path / "b.nrrd", voxels(), **place, **{"space directions": turned.T})
+    for name in ("a.nii", "b.nrrd"):
+        with opened(tmp_path / name) as source:
+            said = source.facts.readings
+        tilt = np.degrees(np.arctan2(np.hypot(0.2, 0.3), 2.9))
+        assert any(each.startswith(f"Gantry tilt of {tilt:.1f} degrees") for each in said), name
+        assert any("slices are oblique" in each for each in said), name

@@ -48,6 +48,20 @@ def test_every_voxel_keeps_its_place_in_the_world(grid: VolumeGrid) -> None:
         )
 
 
+@given(grids(), st.floats(0, 40), st.floats(0, 2 * np.pi))
+def test_the_shear_of_a_grid_is_the_tilt_of_its_slices_however_it_is_turned(
+    grid: VolumeGrid, tilt: float, way: float
+) -> None:
+    affine = grid.affine.copy()
+    i, j, k = (affine[:3, axis] / np.linalg.norm(affine[:3, axis]) for axis in range(3))
+    aside = np.cos(way) * i + np.sin(way) * j
+    affine[:3, 2] = 3.7 * (np.cos(np.radians(tilt)) * k + np.sin(np.radians(tilt)) * aside)
+    turn = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0], [0.48, 0.64, 0.6]])
+    affine[:3, :3] = turn @ affine[:3, :3]
+    assert VolumeGrid(grid.shape, affine).shear == pytest.approx(tilt, abs=1e-5)
+    assert grid.shear == pytest.approx(0, abs=1e-5)
+
+
 @given(grids())
 def test_what_is_turned_back_is_as_the_file_has_it(grid: VolumeGrid) -> None:
     voxels = numbered((*grid.shape, 2))

@@ -283,6 +283,8 @@ def _volume_facts(facts: SourceFacts) -> dict[str, Any]:
     orientation = "".join(aff2axcodes(stack.grid.affine))
     if stack.grid.is_oblique:
         orientation += ", oblique"
+    if stack.grid.leans:
+        orientation += f", sheared by {stack.grid.shear:.1f} degrees"
     return {
         "voxels": list(stack.grid.shape),
         "slices": (

@@ -54,6 +54,9 @@ SCANNER = 1
 QFORM_ERROR_MM = 0.01
 """How far a qform may put a corner from the affine, and still be believed."""
 
+ITK_SHEAR = 0.005
+"""Degrees up to which ITK takes axes for ones at right angles."""
+
 GZIP_LEVEL = 2
 """Heat hardly shrinks any more beyond it, and takes several times as long."""
 
@@ -121,6 +124,18 @@ def _place(header: Nifti1Header, grid: VolumeGrid) -> None:
     header.set_qform(grid.affine, code=SCANNER, strip_shears=True)
     if farthest(header.get_qform(), grid.affine, grid.shape) > QFORM_ERROR_MM:
         header["qform_code"] = 0
+
+
+def words_on_itk(grid: VolumeGrid) -> Iterator[str]:
+    """Yield that ITK opens no NIfTI on the voxels of ``grid``, where it does not."""
+    if _header(grid, "uint8", "")["qform_code"] > 0 or grid.shear < ITK_SHEAR:
+        return
+    yield (
+        "ITK (3D Slicer, ITK-SNAP, SimpleITK) opens no NIfTI whose axes are not at right angles"
+        " (“orthonormal direction cosines”), and so neither its heatmaps nor its mask: napari"
+        " shows them on the volume, as does what heeds the sform (nibabel, FSLeyes); for ITK"
+        " resample both to axes at right angles."
+    )
 
 
 def _place_as_stored(header: Nifti1Header, grid: VolumeGrid) -> None:

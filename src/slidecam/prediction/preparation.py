@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import SpacingError, StoreError
+from slidecam.exchange.volumes import words_on_itk
 from slidecam.foreground import (
     VOLUME_MASKS,
     ForegroundSpec,
@@ -177,7 +178,8 @@ def _laid_volume(
         head = find_head(source)
     else:
         head = load_head(mask_file(source.facts, spec.mask, VOLUME_MASKS), source)
-    source.facts = replace(source.facts, readings=(*source.facts.readings, *head.readings))
+    said = (*head.readings, *words_on_itk(source.stack.grid))
+    source.facts = replace(source.facts, readings=(*source.facts.readings, *said))
     source.say_window()
     view, window = source.view, source.view.shown_window
     settled: dict[str, Any] = {

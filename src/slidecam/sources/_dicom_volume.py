@@ -117,8 +117,6 @@ def open_slide(probe: Probe) -> VolumeSource:
     if header.get("RescaleSlope") == 0:
         notes.append("Its RescaleSlope is 0, which has no meaning: it is taken for 1.")
     notes += notes_on_companions(probe.local, lost)
-    if layout.grid.is_oblique:
-        notes.append("Its slices are oblique: they are taken along the series' own axes.")
     lowest: set[float] = set()
     padding = padding_of(header)
     if padding is not None:

@@ -268,9 +268,6 @@ def _notes(probe: Probe, image: Any, grid: VolumeGrid) -> Iterator[str]:  # noqa
         start = _first_byte(image)
         note = f"Its header says that samples begin at byte {int(image.dataobj.offset)},"
         yield f"{note} within the header itself: they are read from byte {start}."
-    if grid.is_oblique:
-        note = "Its slices are oblique: they are taken along the file's own axes"
-        yield f"{note}, and positions are of their centres."
 
 
 def _notes_on_matrices(image: Any, grid: VolumeGrid) -> Iterator[str]:  # noqa: ANN401

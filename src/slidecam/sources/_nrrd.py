@@ -62,6 +62,9 @@ _PACKED: dict[str, Any] = {
 _ELSEWHERE = {"data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"}
 """Fields of a header whose samples do not follow it in one piece."""
 
+_ENDS = ("axis mins", "axis maxs")
+"""Fields of where axes begin and end, which other files say by spacings or directions."""
+
 _DOMAIN = frozenset({"domain", "space", "none", "???"})
 """Kinds of axes that are space, or whose kind nobody knows."""
 _THREE = 3
@@ -220,7 +223,7 @@ def _dtype(header: Mapping[str, Any]) -> np.dtype[Any]:
 
 def _said_by(header: Mapping[str, Any]) -> str:
     """Return what of a header says how large voxels are."""
-    for name in ("space directions", "spacings"):
+    for name in ("space directions", "spacings", *_ENDS, "thicknesses"):
         if name in header:
             return name
     return "nothing"
@@ -233,11 +236,8 @@ def _affine(header: Mapping[str, Any], axes: _Axes) -> tuple[NDArray[np.float64]
     directions = header.get("space directions")
     affine, notes = np.eye(4), []
     if directions is None:
-        steps = _steps(header, axes)
-        lost = np.flatnonzero(np.isnan(steps))
-        if lost.size:
-            notes.append(assumed("no spacing", " and ".join("ijk"[axis] for axis in lost)))
-        affine[:3, :3] = np.diag(np.nan_to_num(steps, nan=1.0))
+        steps, starts, notes = _steps(header, axes)
+        affine[:3, :3], affine[:3, 3] = np.diag(steps), starts
     else:
         rows = np.asarray(directions, np.float64)
         affine[:3, :3] = rows[list(axes.space), :_THREE].T
@@ -245,6 +245,8 @@ def _affine(header: Mapping[str, Any], axes: _Axes) -> tuple[NDArray[np.float64]
         if not np.isfinite(origin).all():
             notes.append(assumed("no origin"))
         affine[:3, 3] = np.nan_to_num(origin)
+        if header.keys() & set(_ENDS):
+            notes.append(assumed("axis ends besides", "space directions"))
     if directions is None or (signs is None and not space):
         notes.append(assumed("no orientation"))
     elif signs is None:
@@ -262,11 +264,61 @@ def _units(header: Mapping[str, Any], axes: _Axes) -> set[str]:
     return {str(own[axis]) for axis in axes.space}
 
 
-def _steps(header: Mapping[str, Any], axes: _Axes) -> NDArray[np.float64]:
-    """Return mm from voxel to voxel, (3,); NaN where the file does not say."""
-    said = np.asarray(header.get("spacings", [math.nan] * len(header["sizes"])), np.float64)
-    steps = said[list(axes.space)]
-    return np.where(np.isfinite(steps) & (steps != 0), steps, math.nan)
+def _steps(
+    header: Mapping[str, Any], axes: _Axes
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Return mm from voxel to voxel, (3,), where the first one's centre lies, and what is assumed.
+
+    By the spacings, else by where axes begin and end, else by how thick voxels are.
+    """
+    steps = _of_axes(header, axes, "spacings")
+    notes: list[str] = []
+    if np.isfinite(steps).any() and header.keys() & set(_ENDS):
+        notes.append(assumed("axis ends besides", "spacings"))
+    by_ends, starts, node = _between_ends(header, axes)
+    if np.isnan(steps).all() and np.isfinite(by_ends).all():
+        said = " x ".join(map("{:.4g}".format, by_ends))
+        notes.append(assumed("axis ends" if node is not None else "axis ends of cells", said))
+        return by_ends, starts, notes
+    thick = _of_axes(header, axes, "thicknesses")
+    by_thickness = np.flatnonzero(np.isnan(steps) & np.isfinite(thick))
+    if by_thickness.size:
+        notes.append(assumed("thicknesses", _letters(by_thickness)))
+    steps = np.where(np.isnan(steps), thick, steps)
+    lost = np.flatnonzero(np.isnan(steps))
+    if lost.size:
+        notes.append(assumed("no spacing", _letters(lost)))
+    return np.nan_to_num(steps, nan=1.0), np.zeros(_THREE), notes
+
+
+def _letters(axes: NDArray[np.int64]) -> str:
+    return " and ".join(np.array([*"ijk"])[axes])
+
+
+def _of_axes(header: Mapping[str, Any], axes: _Axes, name: str) -> NDArray[np.float64]:
+    """Return a field's value for each axis of space, (3,); NaN where it has none, or 0."""
+    said = np.asarray(header.get(name, [math.nan] * len(header["sizes"])), np.float64)
+    values = said[list(axes.space)]
+    return np.where(np.isfinite(values) & (values != 0), values, math.nan)
+
+
+def _between_ends(
+    header: Mapping[str, Any], axes: _Axes
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str | None]:
+    """Return mm from voxel to voxel by both ends of each axis, and where the first centre lies.
+
+    And what the ends are of, ``node`` (centres) or ``cell``; None where the file does not say.
+    """
+    space = list(axes.space)
+    nothing = [math.nan] * len(header["sizes"])
+    first, last = (np.asarray(header.get(name, nothing), np.float64)[space] for name in _ENDS)
+    count = np.asarray(header["sizes"], np.float64)[space]
+    said = header.get("centerings", header.get("centers", ["???"] * len(nothing)))
+    kinds = {str(said[axis]).lower() for axis in space}
+    if kinds == {"node"} and count.min() > 1:
+        return (last - first) / (count - 1), first, "node"
+    steps = (last - first) / count
+    return steps, first + steps / 2, "cell" if kinds == {"cell"} else None
 
 
 @dataclass(frozen=True)

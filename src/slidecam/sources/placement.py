@@ -14,9 +14,11 @@ import numpy as np
 from slidecam.errors import RefusedSourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
+
+    from slidecam.sources.volume_grid import VolumeGrid
 
 Assumption = Literal[
     "no codes",
@@ -40,6 +42,12 @@ Assumption = Literal[
     "vector too short",
     "no origin",
     "units",
+    "oblique",
+    "leans",
+    "axis ends",
+    "axis ends of cells",
+    "axis ends besides",
+    "thicknesses",
 ]
 
 _FLAT = 1e-9
@@ -88,6 +96,19 @@ _SENTENCES: Mapping[Assumption, str] = MappingProxyType(
         "first slice": "The first frame of the file is not its first slice: frames are placed by"
         " SliceVector, and ImagePositionPatient is taken for that of slice {said}.",
         "vector too short": "Its {said}, so that it is not believed.",
+        "oblique": "Its slices are oblique: they are taken along the file's own axes, and"
+        " positions are of their centres.",
+        "leans": "Gantry tilt of {said} degrees: its slices do not lie above one another, and its"
+        " axes, sheared so, are taken as they lie.",
+        "axis ends": "Its header says where its axes begin and end (axis mins, axis maxs) and not"
+        " how large voxels are: these are {said} mm from the one to the other.",
+        "axis ends of cells": "Its header says where its axes begin and end (axis mins, axis maxs)"
+        " and neither how large voxels are nor whether its ends are of their centres: the ends of"
+        " cells are taken, {said} mm each.",
+        "axis ends besides": "Its axis mins and axis maxs are not heeded, as its {said} say how"
+        " large voxels are.",
+        "thicknesses": "Its header says how thick voxels are along {said} (thicknesses) and not how"
+        " far apart: they are taken to touch.",
         "no origin": "Its header has no origin: the first voxel is taken to lie at 0, 0, 0.",
         "units": "Its header states {said}s; lengths are taken for mm all the same, as viewers"
         " take them.",
@@ -98,6 +119,14 @@ _SENTENCES: Mapping[Assumption, str] = MappingProxyType(
 def assumed(what: Assumption, said: str = "") -> str:
     """Return the sentence on an assumption; ``said`` is what the file does say, where it counts."""
     return _SENTENCES[what].format(said=said)
+
+
+def words_on_axes(grid: VolumeGrid) -> Iterator[str]:
+    """Yield what is said of a volume whose axes are turned, or lean."""
+    if grid.leans:
+        yield assumed("leans", f"{grid.shear:.1f}")
+    if grid.is_oblique:
+        yield assumed("oblique")
 
 
 def guesses_side(readings: Iterable[str]) -> bool:

@@ -19,6 +19,7 @@ from slidecam.pixels import windowed
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import closed, decoding
 from slidecam.sources._voxels import SLOWEST, not_numbers_words
+from slidecam.sources.placement import words_on_axes
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.viewing import FULL_RANGE
 
@@ -77,7 +78,7 @@ def volume_facts(
         chunk=(Size(min(CHUNK_EDGE, columns), min(CHUNK_EDGE, rows)),),
         associated=(),
         fingerprint=fingerprint,
-        readings=tuple(notes),
+        readings=(*notes, *words_on_axes(stack.grid)),
         stack=stack,
     )
 

@@ -9,6 +9,7 @@ left, along the file's axes that are nearest to these directions; nothing is int
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import Axis
+
+LEANS = 0.05
+"""Degrees from which on a grid's shear is one that people see."""
 
 OBLIQUE = 1e-3
 """Largest share of a voxel axis's length off its world axis that still counts as straight."""
@@ -115,6 +119,25 @@ class VolumeGrid:
         """
         turned = self.spl_affine[:3, :3] / np.array(self.scale)
         return bool(np.abs(turned - np.eye(3)).max() > OBLIQUE)
+
+    @cached_property
+    def shear(self) -> float:
+        """How far an axis leans from the normal of the two others, degrees; 0 at right angles.
+
+        It is the tilt of a gantry, where that is what leans.
+        """
+        edges = self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
+        leans: list[float] = []
+        for axis in range(3):
+            normal = np.cross(edges[:, axis - 2], edges[:, axis - 1])
+            aside = edges[:, axis] - normal * (edges[:, axis] @ normal) / (normal @ normal)
+            leans.append(math.degrees(math.asin(min(1.0, float(np.linalg.norm(aside))))))
+        return max(leans)
+
+    @property
+    def leans(self) -> bool:
+        """Whether its axes are not at right angles, by more than rounding."""
+        return self.shear >= LEANS
 
     def to_spl(self, voxels: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return an array (i, j, k, …) of the file's order in (S, P, L, …) order, as a view."""
