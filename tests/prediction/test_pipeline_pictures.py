@@ -169,6 +169,9 @@ def test_options_of_tiling_are_told_to_be_without_effect(
         predict(picture, bundle, tmp_path / "out", replace(PLAIN, dry_run=True, **options))
     )
     assert any(isinstance(event, Warned) and told in event.message for event in events)
+    assert finished(list(predict(picture, bundle, tmp_path / "out", replace(PLAIN, **options))))
+    record = read_run(tmp_path / "out" / "scan") or {}
+    assert any(reading.endswith(f"{told}.") for reading in record["input"]["readings"])
 
 
 def test_a_spacing_that_is_given_is_kept(tmp_path: Path, bundle: Path, picture: Path) -> None:

@@ -328,6 +328,16 @@ def test_heat_that_itk_cannot_open_is_said_where_it_is_written(
         assert words in page
 
 
+def test_of_a_volume_what_says_where_tiles_lie_in_its_slices_is_said_to_be_without_effect(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path
+) -> None:
+    path = write_volume.nifti(tmp_path / "brain.nii.gz", head)
+    run(path, slice_bundle, tmp_path / "out", min_tissue=0.03, overlap=0.5)
+    record = json.loads((tmp_path / "out" / "brain" / "run.json").read_text(encoding="utf-8"))
+    (said,) = [each for each in record["input"]["readings"] if "whole pictures" in each]
+    assert said.endswith(" sees whole pictures: --overlap without effect.")
+
+
 def test_a_damaged_volume_fails_with_a_word_and_its_neighbour_goes_on(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path
 ) -> None:

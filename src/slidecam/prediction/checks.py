@@ -10,7 +10,7 @@ from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder
 from slidecam.foreground import DRAWN_MASKS, VOLUME_MASKS, mask_called
 from slidecam.models.channels import channel_notes
-from slidecam.options import EVERY_METHOD
+from slidecam.options import EVERY_METHOD, option_of
 from slidecam.runs.outputs import check_packages
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.names import Shard, refuse_shared_names
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from slidecam.models import Card
     from slidecam.prediction.model import LoadedModel
     from slidecam.sources.names import Discovery
 
@@ -147,15 +148,8 @@ def _no_heatmap(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
 
 
 def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
-    """Yield which options have nothing to act upon: no slide to cut, no heatmap of that name."""
+    """Yield which options of heatmaps have nothing to act upon."""
     plain = PredictSpec()
-    given = [name for name in TILING_OPTIONS if getattr(spec, name) != getattr(plain, name)]
-    if model.sees_pictures and given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        effect = "without effect"
-        if set(given) & set(VOLUME_OPTIONS):
-            effect = "without effect but on volumes"
-        yield f"{model.bundle.card.name} sees whole pictures: {options} {effect}."
     methods = model.methods
     idle = sorted(spec.heatmap_scale.keys() - {EVERY_METHOD, *methods})
     if idle:
@@ -165,6 +159,28 @@ def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
     thresholded = [name for name, method in slide_methods().items() if method.thresholds]
     if not by_default and not set(thresholded) & set(methods):
         yield f"--heatmap-threshold without effect: it is of {', '.join(thresholded)} alone."
+
+
+def tiling_without_effect(card: Card, spec: PredictSpec, *, volume: bool) -> tuple[str, ...]:
+    """Return the reading of a picture that is not cut into tiles, where options say how to.
+
+    Parameters
+    ----------
+    card
+        Of a classifier that sees whole pictures.
+    spec
+        With the options.
+    volume
+        Whether the pictures are slices, of which some are left out.
+    """
+    plain = PredictSpec()
+    given = [name for name in TILING_OPTIONS if getattr(spec, name) != getattr(plain, name)]
+    if volume:
+        given = [name for name in given if name not in VOLUME_OPTIONS]
+    if not given:
+        return ()
+    options = ", ".join(option_of(name).flag for name in given)
+    return (f"{card.name} sees whole pictures: {options} without effect.",)
 
 
 def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:

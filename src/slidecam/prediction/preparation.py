@@ -21,6 +21,7 @@ from slidecam.foreground import (
 )
 from slidecam.foreground.mask import mask_digest
 from slidecam.models.volume_card import VolumeCard
+from slidecam.prediction.checks import tiling_without_effect
 from slidecam.prediction.model import with_usual_maps
 from slidecam.prediction.work import OpenRun, SlideWork, Timings
 from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs
@@ -158,13 +159,12 @@ def _laid(
     if card.spacing is None or spacing is None:
         grid = lay_whole(source.facts, card.input_px)
         everything = replace(whole_slide(source.facts.size), origin=WHOLE_PICTURE)
+        source.add_readings(tiling_without_effect(card, spec, volume=False))
         return everything, grid, {"tile": WHOLE_PICTURE, "input px": card.input_px}
     foreground = _foreground(source, spacing, spec)
     tiling = _tiling(card.spacing, card, spec)
-    facts = source.facts
-    grid = lay_grid(facts, spacing.spacing, foreground, tiling)
-    readings = facts.readings + shape_readings(spacing.spacing, grid)
-    source.facts = replace(facts, readings=readings)
+    grid = lay_grid(source.facts, spacing.spacing, foreground, tiling)
+    source.add_readings(shape_readings(spacing.spacing, grid))
     return foreground, grid, _words(tiling)
 
 
@@ -173,13 +173,12 @@ def _laid_volume(
 ) -> tuple[Foreground, TileGrid, dict[str, Any]]:
     source.say_what_is_broken()
     source.say_what_is_no_number()
-    source.facts = replace(source.facts, readings=(*source.facts.readings, *_caveats(card)))
+    source.add_readings(_caveats(card))
     if spec.mask is None:
         head = find_head(source)
     else:
         head = load_head(mask_file(source.facts, spec.mask, VOLUME_MASKS), source)
-    said = (*head.readings, *words_on_itk(source.stack.grid))
-    source.facts = replace(source.facts, readings=(*source.facts.readings, *said))
+    source.add_readings((*head.readings, *words_on_itk(source.stack.grid)))
     source.say_window()
     view, window = source.view, source.view.shown_window
     settled: dict[str, Any] = {
@@ -189,6 +188,7 @@ def _laid_volume(
         "window": [window.kind, window.low, window.high],
     }
     if card.spacing is None or spacing is None:
+        source.add_readings(tiling_without_effect(card, spec, volume=True))
         grid = lay_planes(source.facts, head, card.input_px, spec.min_tissue)
         whole = {
             "tile": WHOLE_SLICE,

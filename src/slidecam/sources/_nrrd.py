@@ -234,7 +234,7 @@ def _affine(header: Mapping[str, Any], axes: _Axes) -> tuple[NDArray[np.float64]
     space = str(header.get("space", "")).lower()
     signs = _TO_RAS.get(space.removesuffix("-time"), _TO_RAS.get(space.removesuffix("t")))
     directions = header.get("space directions")
-    affine, notes = np.eye(4), []
+    affine, notes = np.eye(4), list[str]()
     if directions is None:
         steps, starts, notes = _steps(header, axes)
         affine[:3, :3], affine[:3, 3] = np.diag(steps), starts

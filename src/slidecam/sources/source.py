@@ -20,6 +20,7 @@ from slidecam.sources.overview import overview
 from slidecam.viewing import AS_THE_FILE_SAYS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -162,17 +163,18 @@ class Source(ABC):
         self.seen = seen
         if self.facts.stack is not None:
             if seen.profile == "srgb":
-                self._add_readings((NO_PROFILE,))
+                self.add_readings((NO_PROFILE,))
             return
         self._to_srgb, readings = colours_of(self.color_profile(), seen.profile)
         spacing = self.facts.spacing
         if spacing is not None and not spacing.is_square:
             said = f"Pixels are {spacing}, not square; --mpp takes them for square ones."
             readings = (said, *readings)
-        self._add_readings(readings)
+        self.add_readings(readings)
 
-    def _add_readings(self, readings: tuple[str, ...]) -> None:
-        self.facts = replace(self.facts, readings=self.facts.readings + readings)
+    def add_readings(self, readings: Iterable[str]) -> None:
+        """Put more into ``facts.readings``."""
+        self.facts = replace(self.facts, readings=(*self.facts.readings, *readings))
 
     @abstractmethod
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
