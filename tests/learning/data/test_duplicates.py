@@ -20,6 +20,7 @@ from slidecam.learning.data.duplicates import (
     near_pairs,
     without_duplicates,
 )
+from slidecam.learning.data.overlaps import alike_spots
 from slidecam.learning.data.picture_files import PictureSpec
 from slidecam.learning.data.pictures import PictureSet, read_picture_set
 from slidecam.learning.data.splitting import SplitSpec, split
@@ -27,6 +28,8 @@ from slidecam.steps import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from slidecam.learning.data.picture_files import Part
 
@@ -58,7 +61,7 @@ def made(
         groups=None if groups is None else tuple(groups),
         parts=tuple(parts),
     )
-    return Duplicates(pictures, tuple(tuple(rows) for rows in clusters), (), 0)
+    return Duplicates(pictures, tuple(tuple(rows) for rows in clusters), ())
 
 
 def test_a_copy_and_a_retouched_copy_are_found_across_parts(tmp_path: Path) -> None:
@@ -109,7 +112,12 @@ def test_even_pictures_are_duplicates_only_byte_by_byte(tmp_path: Path) -> None:
     )
     found = result_of(find_duplicates(read_picture_set(tmp_path)))
     assert found.clusters == ()
-    assert found.even == 4
+    assert found.even == (0, 1, 2, 3)
+    (sentence,) = found.sentences()
+    assert sentence == (
+        "Too even to be found once more (4), as empty tiles are: a/10.png, a/200.png, b/251.png,"
+        " b/91.png."
+    )
     (tmp_path / "a" / "again.png").write_bytes((tmp_path / "a" / "10.png").read_bytes())
     again = result_of(find_duplicates(read_picture_set(tmp_path)))
     assert again.names(again.clusters) == [["a/10.png", "a/again.png"]]
@@ -201,11 +209,108 @@ def test_the_real_sets_have_what_was_seen_in_them(shared_data: Path) -> None:
     assert ["test/notumor/Tr-no_0873.jpg", "train/notumor/Te-no_0395.jpg"] in found.names(
         found.across
     )
-    assert len(found.across) == 14
+    assert len(found.across) == 16
+    assert len(found.overlaps_across) == 154
     rest = without_duplicates(found)
     assert len(rest.part("test")) == 240
     assert result_of(find_duplicates(rest)).across == ()
     idc = read_picture_set(
         shared_data / "idc_breast_patches", PictureSpec(group_pattern=r"^(?P<group>\d+)_idx")
     )
-    assert result_of(find_duplicates(idc.part("val", "test"))).across == ()
+    patches = result_of(find_duplicates(idc.part("val", "test")))
+    assert patches.across == patches.overlaps == ()
+
+
+def tissue(seed: int, width: int = 400, height: int = 60) -> NDArray[np.uint8]:
+    """Return a strip of dark nuclei on pink, of which tiles are cut."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    strip = np.ones((height, width, 3)) * (225, 170, 205)
+    for _nucleus in range(width * height // 90):
+        y, x = random.uniform(0, height), random.uniform(0, width)
+        long, wide = random.uniform(2.5, 4.5, 2)
+        inside = ((rows - y) / long) ** 2 + ((columns - x) / wide) ** 2 < 1
+        strip[inside] *= random.uniform(0.45, 0.8)
+    soft = ndimage.gaussian_filter(strip, (0.8, 0.8, 0)) + random.normal(0, 3, strip.shape)
+    strip = soft.clip(0, 255).astype(np.uint8)
+    return np.asarray(strip)
+
+
+def tile(strip: NDArray[np.uint8], left: int, top: int = 0, edge: int = 50) -> Image.Image:
+    return Image.fromarray(strip[top : top + edge, left : left + edge])
+
+
+def test_tiles_that_overlap_are_found_across_parts_and_kept_in_one(tmp_path: Path) -> None:
+    one, other = tissue(1), tissue(2)
+    saved(
+        tmp_path,
+        train__a__1=tile(one, 0),
+        train__b__2=tile(other, 100),
+        train__b__3=tile(other, 300),
+        test__a__half=tile(one, 25),
+        test__b__third=tile(other, 117, 9),
+        test__b__own=tile(other, 200),
+    )
+    pictures = read_picture_set(tmp_path)
+    found = result_of(find_duplicates(pictures))
+    assert found.clusters == ()
+    assert sorted(found.names(found.overlaps_across)) == [
+        ["test/a/half.png", "train/a/1.png"],
+        ["test/b/third.png", "train/b/2.png"],
+    ]
+    (sentence,) = found.sentences()
+    assert sentence.startswith("The same place in more than one part, as tiles overlap or slices")
+    assert found.record()["overlapping_across_parts"] == found.names(found.overlaps_across)
+    groups = grouped_with_duplicates(found).groups
+    assert groups is not None
+    assert groups[0] == groups[3]
+    assert len(set(groups)) == 4
+    rest = without_duplicates(found)
+    assert rest.names == tuple(name for name in pictures.names if name[-5] not in "12")
+    assert result_of(find_duplicates(rest)).overlaps == ()
+
+
+def test_small_tiles_that_were_saved_again_are_duplicates(tmp_path: Path) -> None:
+    strip = tissue(3, width=700)
+    for place in range(12):
+        folder = tmp_path / "train" / "ab"[place % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        tile(strip, 55 * place).save(folder / f"{place}.png")
+        again = tmp_path / "test" / "ab"[place % 2]
+        again.mkdir(parents=True, exist_ok=True)
+        darker = ImageEnhance.Brightness(tile(strip, 55 * place)).enhance(0.9)
+        darker.save(again / f"{place}.jpg", quality=50)
+    found = result_of(find_duplicates(read_picture_set(tmp_path)))
+    assert {Path(name).stem for names in found.names(found.across) for name in names} == {
+        str(place) for place in range(12)
+    }
+    assert all(len(rows) == 2 for rows in found.clusters)
+
+
+def test_straight_edges_are_no_place(tmp_path: Path) -> None:
+    for number, top in enumerate((14, 18, 23, 27, 31, 35)):
+        random = np.random.default_rng(number)
+        pixels = np.full((50, 50), 230.0)
+        pixels[top:] = 140
+        pixels += random.normal(0, 2, pixels.shape)
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    assert result_of(find_duplicates(read_picture_set(tmp_path))).overlaps == ()
+
+
+def test_spots_are_alike_as_a_plain_count_of_bits_says() -> None:
+    random = np.random.default_rng(4)
+    bits = random.integers(0, 2**63, 60, np.int64).astype(np.uint64)
+    for number in range(30):  # each other one is the one before with three bits changed
+        flips = random.choice(64, 3, replace=False)
+        bits[2 * number + 1] = bits[2 * number] ^ np.uint64(sum(1 << int(flip) for flip in flips))
+    owner = np.arange(60) // 3
+    expected = set()
+    for one in range(60):
+        for other in range(one + 1, 60):
+            if owner[one] != owner[other] and int(bits[one] ^ bits[other]).bit_count() <= 8:
+                expected.add((one, other))
+    first, second = alike_spots(bits, owner)
+    assert set(zip(first.tolist(), second.tolist(), strict=True)) == expected
+    assert len(expected) == 10

@@ -172,7 +172,7 @@ def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]
         single = without_duplicates(found)
         return _Found(single, single.groups, found)
     # Without any there is nothing to group, and single pictures need no groups.
-    if spec.duplicates == "group" and found.clusters:
+    if spec.duplicates == "group" and (found.clusters or found.overlaps):
         return _Found(grouped_with_duplicates(found), pictures.groups, found)
     return _Found(pictures, pictures.groups, found)
 

@@ -23,6 +23,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from slidecam.errors import DataSetError, listed_problems, remedies_of
+from slidecam.learning.data.overlaps import same_places, spots_of
+from slidecam.learning.data.picture_files import some
 from slidecam.learning.data.pixels import (
     REPORT_EVERY,
     WORKERS,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.learning.data.overlaps import Spots
     from slidecam.learning.data.picture_files import Part
     from slidecam.learning.data.pictures import PictureSet
     from slidecam.viewing import PictureView
@@ -78,7 +81,10 @@ class Duplicates:
     exact
         Rows of byte-identical files.
     even
-        How many pictures are too even for their hash to find a near duplicate.
+        Rows of pictures that are too even for a near duplicate to be found.
+    overlaps
+        Rows of every two pictures that show the same place in part: they overlap, or are
+        neighbouring slices.
     prints
         What each picture is known by; empty where nobody kept it.
     """
@@ -86,26 +92,35 @@ class Duplicates:
     pictures: PictureSet
     clusters: tuple[tuple[int, ...], ...]
     exact: tuple[tuple[int, ...], ...]
-    even: int
+    even: tuple[int, ...] = ()
+    overlaps: tuple[tuple[int, ...], ...] = ()
     prints: tuple[PicturePrint, ...] = ()
 
     @property
     def across(self) -> tuple[tuple[int, ...], ...]:
         """The clusters with pictures in more than one part."""
-        return self._mixed(self.pictures.parts)
+        return self._mixed(self.clusters, self.pictures.parts)
+
+    @property
+    def overlaps_across(self) -> tuple[tuple[int, ...], ...]:
+        """The pictures in different parts that show the same place."""
+        return self._mixed(self.overlaps, self.pictures.parts)
 
     @property
     def disputed(self) -> tuple[tuple[int, ...], ...]:
         """The clusters with pictures of more than one class."""
-        return self._mixed(self.pictures.labels.tolist())
+        return self._mixed(self.clusters, self.pictures.labels.tolist())
 
-    def _mixed(self, values: Sequence[object]) -> tuple[tuple[int, ...], ...]:
+    @staticmethod
+    def _mixed(
+        clusters: tuple[tuple[int, ...], ...], values: Sequence[object]
+    ) -> tuple[tuple[int, ...], ...]:
         """Return the clusters whose pictures do not all have the same of ``values``."""
 
         def is_mixed(rows: tuple[int, ...]) -> bool:
             return len({values[row] for row in rows}) > 1
 
-        return tuple(filter(is_mixed, self.clusters))
+        return tuple(filter(is_mixed, clusters))
 
     def names(self, clusters: Iterable[Sequence[int]]) -> list[list[str]]:
         """Return clusters by the names of their files."""
@@ -122,7 +137,10 @@ class Duplicates:
             "exact_clusters": len(self.exact),
             "across_parts": self.names(self.across),
             "in_two_classes": self.names(self.disputed),
-            "too_even_to_tell": self.even,
+            "overlapping_pairs": len(self.overlaps),
+            "overlapping_across_parts": self.names(self.overlaps_across),
+            "too_even_to_tell": len(self.even),
+            "too_even": list(self.pictures.rows(self.even).names),
         }
 
     def sentences(self) -> tuple[str, ...]:
@@ -131,11 +149,19 @@ class Duplicates:
             "In the data more than once": self.clusters,
             "In more than one part": self.across,
             "In more than one class": self.disputed,
+            "The same place in more than one part, as tiles overlap or slices are neighbours": (
+                self.overlaps_across
+            ),
         }
         found = []
         for kind, clusters in kinds.items():
             if clusters:
                 found.append(f"{kind} ({len(clusters)}): {self._described(clusters)}.")
+        if self.even:
+            names = some(self.pictures.rows(self.even).names)
+            found.append(
+                f"Too even to be found once more ({len(self.even)}), as empty tiles are: {names}."
+            )
         return tuple(found)
 
     def _described(self, clusters: Sequence[Sequence[int]]) -> str:
@@ -157,17 +183,24 @@ def find_duplicates(
     DataSetError
         Naming the first picture that cannot be read.
     """
-    prints = yield from prints_of(pictures)
+    prints = yield from prints_of(pictures, spotted=True)
     same = _equal_pairs([each.digest for each in prints])
     hashes = np.array([each.hash for each in prints], np.uint64).reshape(-1, BITS // 64)
     neighbours = np.array([each.informed for each in prints], np.int64)
     informed = neighbours >= INFORMED * bits
     near = near_pairs(hashes, bits, informed)
+    spots = [each.spots for each in prints]
+    pairs, whole = np.zeros((0, 2), np.int64), np.zeros(0, np.bool_)
+    if bits >= 0:
+        pairs, whole = same_places(list(filter(None, spots)))
+    copies = np.concatenate([same, near, pairs[whole]])
+    is_even = [each is not None and each.is_even for each in spots]
     return Duplicates(
         pictures=pictures,
-        clusters=_clusters(np.concatenate([same, near]), len(prints)),
+        clusters=_clusters(copies, len(prints)),
         exact=_clusters(same, len(prints)),
-        even=int((~informed).sum()),
+        even=tuple(np.flatnonzero(~informed & is_even).tolist()),
+        overlaps=tuple(map(tuple, pairs[~whole].tolist())),
         prints=tuple(prints),
     )
 
@@ -176,18 +209,20 @@ def find_duplicates(
 class PicturePrint:
     """What a picture is known by.
 
-    The digest of its file, its difference hash, and how much the hash says.
+    The digest of its file, its difference hash, how much the hash says; and the spots that it is
+    recognised by where only a part of it is there once more, None where nobody looked.
     """
 
     digest: bytes
     hash: NDArray[np.uint64]
     informed: int
+    spots: Spots | None = None
 
 
 def prints_of(
-    pictures: PictureSet, *, broken: bool = False
+    pictures: PictureSet, *, broken: bool = False, spotted: bool = False
 ) -> Generator[Step, None, list[PicturePrint]]:
-    """Return what each picture is known by.
+    """Return what each picture is known by, where it is ``spotted`` with its spots.
 
     Raises
     ------
@@ -198,7 +233,7 @@ def prints_of(
     prints: list[PicturePrint] = []
     faults: list[DataSetError] = []
     # In the colours as stored: a profile that is applied makes no other picture of it.
-    look = partial(_print_of, seen=pictures.seen.without(("profile",)))
+    look = partial(_print_of, seen=pictures.seen.without(("profile",)), spotted=spotted)
     with closing(in_order(look, pictures.paths, WORKERS)) as found:
         for each, fault in found:
             prints.append(each)
@@ -218,7 +253,9 @@ def _refuse(faults: Sequence[DataSetError], total: int) -> None:
     raise DataSetError(listed_problems(problems, total, "read"), remedies_of(faults))
 
 
-def _print_of(path: Path, seen: PictureView) -> tuple[PicturePrint, DataSetError | None]:
+def _print_of(
+    path: Path, seen: PictureView, *, spotted: bool
+) -> tuple[PicturePrint, DataSetError | None]:
     """Return what a picture is known by; where it cannot be read, a hash of nothing, and why."""
     digest = b""
     try:
@@ -226,7 +263,10 @@ def _print_of(path: Path, seen: PictureView) -> tuple[PicturePrint, DataSetError
             content = path.read_bytes()
             digest = hashlib.sha256(content).digest()
             picture = read_picture(path, content, seen)
-            return PicturePrint(digest, *difference_hash(picture)), None
+            spots = None
+            if spotted:
+                spots = spots_of(picture)
+            return PicturePrint(digest, *difference_hash(picture), spots), None
     except DataSetError as error:
         return PicturePrint(digest, np.zeros(BITS // 64, np.uint64), 0), error
 
@@ -304,10 +344,13 @@ def without_duplicates(found: Duplicates) -> PictureSet:
 
     Of a cluster with pictures in several parts only those in the most held-out one stay: what is
     tested is not learnt from, nor chosen by. Of several in the training or the validation part, or
-    in no part, the first stays.
+    in no part, the first stays. Pictures that show a place in part are no duplicates: they go only
+    where a more held-out part shows it.
     """
     pictures = found.pictures
     dropped: set[int] = set()
+    for rows in found.overlaps_across:
+        dropped |= set(_less_held_out(pictures, rows))
     for rows in found.clusters:
         part = min((pictures.parts[row] for row in rows), key=HELD_OUT.index)
         inside = [row for row in rows if pictures.parts[row] == part]
@@ -317,16 +360,23 @@ def without_duplicates(found: Duplicates) -> PictureSet:
     return pictures.rows(sorted({*range(len(pictures))} - dropped))
 
 
+def _less_held_out(pictures: PictureSet, rows: Sequence[int]) -> list[int]:
+    """Return those of some pictures that are not in the most held-out part of theirs."""
+    part = min((pictures.parts[row] for row in rows), key=HELD_OUT.index)
+    return [row for row in rows if pictures.parts[row] != part]
+
+
 def grouped_with_duplicates(found: Duplicates) -> PictureSet:
     """Return the pictures with duplicates in one group, so that `split` keeps them together.
 
-    Groups that share a duplicate become one. A picture without a group is one by itself.
+    Groups that share a duplicate, or pictures of one place, become one. A picture without a group
+    is one by itself.
     """
     pictures = found.pictures
     groups = pictures.groups or tuple(f"picture {row}" for row in range(len(pictures)))
     names, members = np.unique(np.array(groups), return_inverse=True)
     pairs: list[tuple[int, ...]] = []
-    for rows in found.clusters:
+    for rows in (*found.clusters, *found.overlaps):
         joined = members[list(rows)].tolist()
         pairs.extend(product(joined[:1], joined[1:]))
     first = np.arange(len(names))
