@@ -190,13 +190,34 @@ def test_a_folder_named_after_its_patient_is_named_without(
         ("axial_lines", False),
         ("0", False),
         ("series 3", False),
+        ("Anna_T1", True),
+        ("annaT1", True),
+        ("AnnaT1", True),
+        ("T1 ANNA", True),
+        ("annabelle", False),
+        ("johannah", False),
+        ("JOHANNA", False),
+        ("MRAnna", True),
+        ("JohAnna", True),
+        ("Q772", False),
+        ("AxialLi", False),
+        ("77889", True),
+        ("mr77889b", True),
+        ("1778899", False),
+        ("277889", False),
+        ("myvs0815x", True),
+        ("vs-0815-2", True),
+        ("19610307", True),
+        ("scan19610307T1", True),
+        ("19610307104512", True),
+        ("196103079", False),
     ],
 )
-def test_a_name_is_the_patients_where_it_is_one_or_holds_a_long_one(
+def test_a_name_is_the_patients_where_it_is_one_or_has_one_as_a_part(
     name: str, *, expected: bool
 ) -> None:
-    anywhere = frozenset({plain("VS-0815"), plain("Roe"), "3"})
-    known = Identifiers(anywhere, frozenset({"roe", "q77", "li"}))
+    anywhere = frozenset({plain("VS-0815"), plain("Roe"), "3", "anna", "77889", "19610307"})
+    known = Identifiers(anywhere, frozenset({"roe", "q77", "li", "anna"}))
     assert names_patient(name, known) is expected
 
 
@@ -249,7 +270,8 @@ def test_dark_on_light_is_turned_by_the_files_range_and_air_stays_the_same_in_al
     [
         *("Müller", "Mu\u0308ller", "Muller", "Mueller", "987654321", "2019-12-24 brain"),
         *("24.12.2019", "12-24-19", "scan 24 Dec 2019", "7.3.1961", "07.03.1961", "610307_t1"),
-        *("jürgenmüller t2", "T1_01.nii"),
+        *("jürgenmüller t2", "T1_01.nii", "7Mar61", "1961-Mar-07", "0324 of 24Dec19"),
+        *("JürgenT1", "3 7 1961", "3-07-1961", "MÜLLER_1", "MRMüller", "scan_20191224123100"),
     ],
 )
 def test_other_spellings_numbers_and_days_name_a_patient_too(
@@ -267,6 +289,24 @@ def test_other_spellings_numbers_and_days_name_a_patient_too(
     with open_source(series) as source:
         assert folder not in source.facts.path
         assert source.facts.name.startswith("dicom-")
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["Juergensen", "mullerian", "19876543210", "30719612 voxels", "IM7361", "t1 1961", "B-J"],
+)
+def test_longer_words_and_numbers_that_hold_a_patients_are_not_hidden(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], folder: str
+) -> None:
+    header = {
+        "PatientName": "Müller^Jürgen",
+        "PatientID": "PID987654321",
+        "PatientBirthDate": "19610307",
+        "SpecificCharacterSet": "ISO_IR 192",
+    }
+    series = write_volume.dicom(tmp_path / folder, head[:, :, :3], **header)
+    with open_source(series) as source:
+        assert source.facts.name == folder
 
 
 @settings(max_examples=6)

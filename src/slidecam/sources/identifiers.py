@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +34,13 @@ HIDDEN = "hidden"
 """What stands where a part of a path held an identifier."""
 
 SHORTEST = 4
-"""Letters and digits from which on an identifier is found inside of a longer word.
+"""Letters and digits from which on an identifier may lie between letters and digits in a word.
 
-Shorter ones must be a word of the name, between its other signs.
+``Anna`` is one in ``AnnaT1``. Shorter ones must be a word of the name, between its other signs.
 """
+
+CODE = 6
+"""Of so many signs, letters and digits, an identifier is found in the midst of a word too."""
 
 NAMING = (
     "PatientName",
@@ -81,6 +84,9 @@ Folders are called after the number in ``PID987654321``.
 """
 
 DATE = re.compile(r"(\d{4})(\d\d)(\d\d)")
+WITH_TIME = re.compile(r"(\d{8})((?:[01]\d|2[0-3])(?:[0-5]\d){1,2})")
+"""A date and the time of that day, as one number."""
+
 MONTHS = (
     *("january", "february", "march", "april", "may", "june", "july", "august"),
     *("september", "october", "november", "december"),
@@ -119,7 +125,8 @@ class Identifiers:
     Attributes
     ----------
     anywhere
-        What is one as the whole of a name, and within it where it is of `SHORTEST` signs or more.
+        What is one as the whole of a name, and as a part of it where it is of `SHORTEST` signs or
+        more.
     words
         What is one as a whole word of a name, however short.
     """
@@ -142,7 +149,8 @@ def identifiers_of(path: Path) -> Identifiers:
         for part in (value, *parts, "".join(parts[1::-1])):
             spelt = unicodedata.normalize("NFC", part).casefold().translate(SPELT_OUT)
             found.update((plain(part), plain(spelt)))
-        found.update(map(plain, LONG_NUMBER.findall(value)))
+        for number in LONG_NUMBER.findall(value):
+            found.update((number, number.lstrip("0")))
         found.update(_orders_of(value))
     return Identifiers(frozenset(found - {""}), frozenset(words_of_names(header)))
 
@@ -153,11 +161,13 @@ def _orders_of(value: str) -> Iterator[str]:
     if found is None or not 1 <= int(found[2]) <= len(MONTHS):
         return
     year, month, day = found.groups()
-    bare_month, bare_day = str(int(month)), str(int(day))
     named = MONTHS[int(month) - 1]
-    spellings = [(year, month, day), (year[2:], month, day), (year, bare_month, bare_day)]
-    for each in (day, bare_day):
-        spellings += [(year, named, each), (year, named[:3], each)]
+    spellings = [(year[2:], month, day)]
+    for name in (named, named[:3]):
+        for each in (day, str(int(day))):
+            spellings += [(year, name, each), (year[2:], name, each)]
+    for spelt, each in product((month, str(int(month))), (day, str(int(day)))):
+        spellings.append((year, spelt, each))
     for spelling in spellings:
         yield from map("".join, permutations(spelling))
 
@@ -185,13 +195,60 @@ def plain(text: str) -> str:
 
 
 def names_patient(text: str, identifiers: Identifiers) -> bool:
-    """Whether a name is an identifier, has one as a word, or holds one too long for an accident."""
+    """Whether a name is an identifier, or has one as a part: ``anna_t1``, and not ``annabelle``."""
     bare = plain(text)
-    long = [each for each in identifiers.anywhere if len(each) >= SHORTEST]
-    if bare in identifiers.anywhere or any(each in bare for each in long):
+    codes = filter(_is_code, identifiers.anywhere)
+    if bare in identifiers.anywhere or any(code in bare for code in codes):
         return True
-    words = set(map(plain, re.split(r"[\W_]+", text)))
-    return not identifiers.words.isdisjoint(words)
+    parts, begins, ends = _parts(text)
+    for first in range(len(parts)):
+        part = ""
+        for last in range(first, len(parts)):
+            part += parts[last]
+            is_word = first in begins and last in ends
+            if is_word and part in identifiers.words:
+                return True
+            known = part in identifiers.anywhere or part in identifiers.words
+            if known and len(part) >= SHORTEST:
+                return True
+    return False
+
+
+def _is_code(identifier: str) -> bool:
+    """Whether an identifier is of letters and digits, and too long for an accident."""
+    mixed = not (identifier.isalpha() or identifier.isdigit())
+    return mixed and len(identifier) >= CODE
+
+
+def _atoms(word: str) -> list[str]:
+    """Return a word's numbers, a date before a time, and its letters from a capital on."""
+    places = [0]
+    for place in range(1, len(word)):
+        before, here, after = word[place - 1], word[place], word[place + 1 : place + 2]
+        if before.isdigit() != here.isdigit() or (
+            here.isupper() and (not before.isupper() or after.islower())
+        ):
+            places.append(place)
+    found: list[str] = []
+    for start, stop in zip(places, [*places[1:], len(word)], strict=True):
+        timed = WITH_TIME.fullmatch(word[start:stop])
+        found += timed.groups() if timed else [word[start:stop]]
+    return found
+
+
+def _parts(text: str) -> tuple[list[str], set[int], set[int]]:
+    """Return the `plain` parts of a name's words, and which of them begin and end a word."""
+    parts: list[str] = []
+    begins: set[int] = set()
+    ends: set[int] = set()
+    composed = unicodedata.normalize("NFC", text)
+    for word in re.split(r"[\W_]+", composed):
+        found = list(filter(None, map(plain, _atoms(word))))
+        if found:
+            begins.add(len(parts))
+            parts += found
+            ends.add(len(parts) - 1)
+    return parts, begins, ends
 
 
 def hidden_parts(path: Path) -> tuple[str, ...]:
