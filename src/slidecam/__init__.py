@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from slidecam import events
     from slidecam.close_up import explain_tiles
+    from slidecam.cluster.predicting import predict
     from slidecam.errors import SlidecamError
     from slidecam.events import (
         BatchDone,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from slidecam.learning.evaluation.classifying import evaluate
     from slidecam.learning.training.training import train
     from slidecam.models import Bundle, Card, open_bundle, save_bundle
-    from slidecam.prediction.pipeline import predict
     from slidecam.runs import Run
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources import Source, open_source, settle_spacing
@@ -82,7 +82,7 @@ _ROOMS = {
     "open_bundle": "models",
     "open_source": "sources",
     "paint": "heatmap",
-    "predict": "prediction.pipeline",
+    "predict": "cluster.predicting",
     "save_bundle": "models",
     "settle_spacing": "sources",
     "stream_tiles": "streaming",

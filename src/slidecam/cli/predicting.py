@@ -48,8 +48,27 @@ Out = Annotated[
 ]
 
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS|local[:N]|FILE.yaml",
+        help=(
+            "Dask cluster that does the work: a scheduler's tcp://host:8786, N workers of this"
+            " machine, or a YAML file. \\[default: this process]"
+        ),
+        show_default=False,
+    ),
+]
+
+
 def predict(
-    slides: list[str], model: str, out: Path, *, json: bool = False, **options: object
+    slides: list[str],
+    model: str,
+    out: Path,
+    *,
+    cluster: str | None = None,
+    json: bool = False,
+    **options: object,
 ) -> None:
     """Classify slides, and write one report of them all.
 
@@ -57,11 +76,12 @@ def predict(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.prediction.pipeline import predict as events
+        from slidecam.cluster.predicting import predict as events
         from slidecam.runs.spec import PredictSpec
 
         spec = PredictSpec(**_settings(options))
-        raise typer.Exit(terminal.follow(events(slides, model, out, spec), out))
+        run = events(slides, model, out, spec, cluster=cluster)
+        raise typer.Exit(terminal.follow(run, out))
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +155,7 @@ def _parameters() -> Iterator[inspect.Parameter]:
     for each in options_of("cli"):
         default = None if each.name in TYPED else each.default
         yield _parameter(each.name, Annotated[_typed(each), _shown(each)], default)
+    yield _parameter("cluster", Cluster, None)
     yield _parameter("json", Json, False)  # noqa: FBT003  (a parameter's default)
 
 

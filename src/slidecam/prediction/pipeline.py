@@ -200,13 +200,13 @@ class _SlidesOnTheirWay:
             let_go_if_stopped(work),
             slide_boundary(slide) as outcome,
         ):
-            yield _planned(slide, work, place)
+            yield planned(slide, work, place)
             yield from (Warned(slide.name, message) for message in work.warnings)
             if work.run is None:
                 self.log.note(slide.name, work.close())
             else:
                 begin_slide(slide, work)
-                yield from _scored(slide.name, work.run, work.model, self.commit, work.timings)
+                yield from score(slide.name, work.run, work.model, self.commit, work.timings)
             return None
         return self._given_up(slide, work, outcome.lost())
 
@@ -254,13 +254,13 @@ def _one_ahead(
                 let_go(work)
 
 
-def _scored(
+def score(
     name: str,
     run: OpenRun,
     model: LoadedModel,
     pool: ThreadPoolExecutor,
     timings: Timings,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Classify the pending batches of one slide; each is reported once it is on disk."""
     done = run.done
     with closing(classify(run.stream, model.classifier, model.request)) as batches:
@@ -310,7 +310,8 @@ def _landed(writing: deque[tuple[ScoredBatch, Future[float]]], timings: Timings)
     return scored
 
 
-def _planned(slide: FoundSlide, work: SlideWork, place: tuple[int, int]) -> Planned:
+def planned(slide: FoundSlide, work: SlideWork, place: tuple[int, int]) -> Planned:
+    """Return what a run says of a slide before its first batch; ``place`` is its number of all."""
     grid = work.grid
     pending, spacing, origin = len(grid), None, ""
     if work.run is not None:

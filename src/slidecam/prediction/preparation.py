@@ -318,13 +318,18 @@ def _mapped(model: LoadedModel) -> dict[str, Any]:
 def _started(work: SlideWork) -> SlideWork:
     lock = lock_run(work.folder)
     try:
-        return replace(work, run=_open_run(work, lock))
+        return replace(work, run=open_run(work, lock))
     except BaseException:
         lock.release()
         raise
 
 
-def _open_run(work: SlideWork, lock: FileLock) -> OpenRun:
+def open_run(work: SlideWork, lock: FileLock | None, part: range | None = None) -> OpenRun:
+    """Continue or begin the run of a slide, and prefetch its pending batches; StoreError.
+
+    ``lock`` is its folder's, None where whoever gave the work out holds it; ``part`` the indices of
+    the batches that are this process's, None for all.
+    """
     model, spec = work.model, work.spec
     grid = work.grid
     batches = plan_batches(work.source, grid, model.batch_size)
@@ -350,6 +355,9 @@ def _open_run(work: SlideWork, lock: FileLock) -> OpenRun:
         refuse_later(work.folder)
     store = open_or_create(work.folder, layout, spec.existing)
     pending = [(index, batches[index]) for index in store.pending_batches()]
+    ours = pending
+    if part is not None:
+        ours = [batch for batch in pending if batch[0] in part]
     # Two slides are in flight at a time, so each gets half of the memory.
     stream_spec = StreamSpec(
         model.batch_size,
@@ -357,7 +365,7 @@ def _open_run(work: SlideWork, lock: FileLock) -> OpenRun:
         spec.memory_mb // 2,
         model.bundle.card.interpolation,
     )
-    stream = TileStream(work.source, grid, pending, stream_spec)
+    stream = TileStream(work.source, grid, ours, stream_spec)
     record = RunRecord.find(work.folder)
     done = len(grid) - sum(len(rows) for _index, rows in pending)
     names = work.output_names()

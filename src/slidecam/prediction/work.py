@@ -49,7 +49,7 @@ class OpenRun:
     notes
         What a reader of the results should know of how they came about.
     lock
-        Keeps other processes out until it is released.
+        Keeps other processes out until it is released; None where another process holds it.
     planes
         int64, (tiles,): the plane of a volume that each tile is on, in grid order; None for a
         slide.
@@ -61,7 +61,7 @@ class OpenRun:
     done: int
     complete: bool
     notes: tuple[str, ...]
-    lock: FileLock
+    lock: FileLock | None
     planes: NDArray[np.int64] | None = None
 
     def close(self) -> None:
@@ -69,7 +69,8 @@ class OpenRun:
         try:
             self.stream.close()
         finally:
-            self.lock.release()
+            if self.lock is not None:
+                self.lock.release()
 
 
 @dataclass
@@ -103,6 +104,14 @@ class Timings:
         self.decode += scored.batch.decode_seconds
         self.transfer += scored.transfer_seconds
         self.model += scored.model_seconds
+
+    def include(self, other: Timings) -> None:
+        """Add the seconds of stages that another process took."""
+        self.decode += other.decode
+        self.transfer += other.transfer
+        self.model += other.model
+        self.write += other.write
+        self._worked += other.seconds
 
     def record(self) -> dict[str, float]:
         """Return all of them, rounded to milliseconds, with the seconds of all stages."""

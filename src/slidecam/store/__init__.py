@@ -22,11 +22,11 @@ from slidecam.store.folder import (
     read_run,
     write_run,
 )
+from slidecam.store.layout import StorePlan
 from slidecam.store.run_store import (
     STORE_FOLDER,
     RunStore,
     Status,
-    StorePlan,
     TileResults,
 )
 

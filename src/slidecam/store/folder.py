@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from filelock import FileLock
 
-    from slidecam.store.run_store import StorePlan
+    from slidecam.store.layout import StorePlan
 
 RUN_FILE = "run.json"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,15 @@ import zarr
 
 from slidecam.errors import StoreError
 from slidecam.files import write_text
+from slidecam.store.layout import GROWN, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from slidecam.store.layout import StorePlan
 
 
 class Status(IntEnum):
@@ -65,70 +69,6 @@ class TileResults:
         return blank
 
 
-@dataclass(frozen=True)
-class StorePlan:
-    """The shape of a run, fixed before its first batch.
-
-    Attributes
-    ----------
-    boxes
-        int64, (tiles, 4), level-0 pixels, in grid order.
-    batches
-        Grid rows of each batch, in streaming order.
-    step, row_step
-        Level-0 pixels from one tile to the next, along x and y; a ``row_step`` of 0 is the same.
-    classes
-        How many classes there are.
-    map_shape
-        (methods, mapped classes, height, width) of a tile's raw maps, or None where none are kept.
-    digest
-        What decides every result (slide, bundle, tiling, …), as JSON; a run is continued only if it
-        is equal.
-    planes
-        int64, (tiles,): the plane of a volume that each tile is on; None for a slide, which is one
-        plane.
-    class_record
-        What the classes are, as `ClassSet.record`: what ``run.json`` is held against. It is not
-        compared when a run is continued, since the digest holds the bundle's. None where nobody
-        says.
-    tissue
-        bool, (rows, columns) or (planes, rows, columns): the mask that tiles were laid on.
-    """
-
-    boxes: NDArray[np.int64]
-    batches: Sequence[NDArray[np.int64]]
-    step: int
-    classes: int
-    map_shape: tuple[int, int, int, int] | None
-    digest: Mapping[str, Any] = field(default_factory=dict)
-    planes: NDArray[np.int64] | None = None
-    class_record: Mapping[str, Any] | None = None
-    tissue: NDArray[np.bool_] | None = None
-    row_step: int = 0
-
-    @property
-    def order(self) -> NDArray[np.int64]:
-        """Grid rows in streaming order."""
-        if self.batches:
-            return np.concatenate(self.batches).astype(np.int64)
-        return np.zeros(0, np.int64)
-
-    @property
-    def starts(self) -> NDArray[np.int64]:
-        """Where each batch begins in `order`."""
-        sizes = list(map(len, self.batches))
-        return np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(sizes)]
-
-
-ROWS_PER_CHUNK = 1024
-"""Rows in one file of the store.
-
-Few enough files for a network drive, small enough to rewrite at each batch.
-"""
-
-CHUNK_BYTES = 2_000_000
-"""Largest file of raw maps that is rewritten at each batch."""
-
 STORE_FOLDER = "run.zarr"
 FAILURES_FOLDER = "failures"
 
@@ -172,7 +112,7 @@ class RunStore:
                 shutil.rmtree(folder / name)
         folder.mkdir(parents=True, exist_ok=True)
         group = zarr.open_group(folder / STORE_FOLDER, mode="w", zarr_format=3)
-        _lay_out(group, plan)
+        lay_out(group, plan)
         return cls(folder, group)
 
     @classmethod
@@ -271,22 +211,55 @@ class RunStore:
         """
         return self._arrays.get("maps")
 
+    @property
+    def batches_per_part(self) -> int:
+        """How many batches lie in files that no other batch lies in.
+
+        Processes that share a run each take such parts, or they would write the same files.
+        """
+        grown = filter(self._arrays.__contains__, GROWN)
+        rows = math.lcm(*(self._arrays[name].chunks[0] for name in grown))
+        starts = self._starts.tolist()
+        batch = starts[1] if len(starts) > 1 else max(1, len(self))
+        return max(1, rows // batch)
+
+    def read_batches(self, batches: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the grid rows of some batches and their probabilities, in the store's order."""
+        ends = [*self._starts[1:].tolist(), len(self)]
+        inside = np.zeros(len(self), np.bool_)
+        for batch in batches:
+            inside[int(self._starts[batch]) : ends[batch]] = True
+        places = np.flatnonzero(inside)
+        values = np.asarray(self._arrays["probabilities"].oindex[places], np.float32)
+        return self.order[places], values
+
+    def uncommitted_batches(self) -> list[int]:
+        """Return the batches that were never committed whole; failed tiles are committed."""
+        return self._batches_with(Status.PENDING)
+
     def pending_batches(self) -> list[int]:
         """Return the indices of the batches with a tile that is not done.
 
         Never committed, or failed the last time.
         """
+        return self._batches_with(Status.PENDING, Status.FAILED)
+
+    def _batches_with(self, *undone: Status) -> list[int]:
+        """Return the batches with a tile of such a status, or one that has lost its numbers."""
         if not len(self):
             return []
-        undone = (np.asarray(self._arrays["status"][:]) != Status.DONE) | self._holes()
-        return list(map(int, np.flatnonzero(np.logical_or.reduceat(undone, self._starts))))
+        status = np.asarray(self._arrays["status"][:])
+        found = np.isin(status, undone) | (self._holes() & (status != Status.FAILED))
+        return list(map(int, np.flatnonzero(np.logical_or.reduceat(found, self._starts))))
 
     def _holes(self) -> NDArray[np.bool_]:
         """Return which rows have no numbers.
 
         Zarr gives not-a-number where a chunk's file was lost.
         """
-        holes = np.isnan(np.asarray(self._arrays["probabilities"][:])).any(axis=1)
+        holes = np.zeros(len(self), np.bool_)
+        for name in ("logits", "probabilities"):
+            holes |= np.isnan(np.asarray(self._arrays[name][:])).any(axis=1)
         if "maps" in self._arrays:
             holes |= np.isnan(np.asarray(self._arrays["maps"][:, 0, 0, 0, 0]))
         return np.asarray(holes)
@@ -341,50 +314,8 @@ def _halved(maps: NDArray[np.float32]) -> NDArray[np.float16]:
     return np.clip(maps, -largest, largest).astype(np.float16)
 
 
-def _lay_out(group: zarr.Group, plan: StorePlan) -> None:
-    order, rows = plan.order, len(plan.boxes)
-    batch = max(map(len, plan.batches), default=1)
-    _filled(group, "grid_row", order)
-    _filled(group, "boxes", plan.boxes[order].astype(np.int64))
-    _filled(group, "batch_starts", plan.starts)
-    if plan.planes is not None:
-        _filled(group, "planes", plan.planes[order].astype(np.int64))
-    _empty(group, "status", (rows,), "uint8", batch)
-    _empty(group, "logits", (rows, plan.classes), "float32", batch)
-    _empty(group, "probabilities", (rows, plan.classes), "float32", batch)
-    if plan.map_shape is not None:
-        _empty(group, "maps", (rows, *plan.map_shape), "float16", batch)
-    if plan.tissue is not None:
-        packed = plan.tissue.astype(np.uint8)
-        group.create_array("tissue", data=packed, chunks=packed.shape)
-    kept: dict[str, Any] = {"step": plan.step, "digest": dict(plan.digest)}
-    if plan.row_step not in {0, plan.step}:
-        kept["row step"] = plan.row_step
-    if plan.class_record is not None:
-        kept["classes"] = dict(plan.class_record)
-    group.attrs.update({**kept, "complete": True})
-
-
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     array = group[name]
     if not isinstance(array, zarr.Array):
         raise TypeError(f"{name} is no array")
     return array
-
-
-def _filled(group: zarr.Group, name: str, values: NDArray[np.int64]) -> None:
-    chunks = (max(1, min(len(values), 1 << 16)), *values.shape[1:])
-    group.create_array(name, shape=values.shape, dtype="int64", chunks=chunks)[...] = values
-
-
-def _empty(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, batch: int) -> None:
-    row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
-    batches = max(1, min(ROWS_PER_CHUNK // batch, CHUNK_BYTES // max(1, batch * row_bytes)))
-    fill: int | float = 0 if dtype == "uint8" else float("nan")
-    group.create_array(
-        name,
-        shape=shape,
-        dtype=dtype,
-        chunks=(batch * batches, *shape[1:]),
-        fill_value=fill,
-    )

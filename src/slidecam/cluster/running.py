@@ -1,0 +1,187 @@
+"""One call on a cluster, from what is refused at once to its last event."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from slidecam.cluster.connecting import connected, dashboard_of, workers_of
+from slidecam.cluster.messages import Call, Refused, SlideJob
+from slidecam.cluster.scheduling import SchedulerLostError, Scheduling
+from slidecam.cluster.working import Resident, forget, inspect_worker, is_busy, settle
+from slidecam.errors import SlidecamError, UsageError
+from slidecam.events import Warned
+from slidecam.exchange.manifest import read_manifest
+from slidecam.files import write_text
+from slidecam.models import open_bundle
+from slidecam.options import EVERY_SLIDE
+from slidecam.prediction.checks import refuse_unclear, with_project
+from slidecam.runlog import MANIFEST, RunLog
+from slidecam.sources.discovery import find_slides
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from distributed import Client
+
+    from slidecam.cluster.messages import Settled
+    from slidecam.events import Event
+    from slidecam.runs.spec import PredictSpec
+    from slidecam.sources.names import Discovery, FoundSlide
+
+FIRST_WORKER_SECONDS = 600
+"""How long the first worker may take: a batch queue gives none at once."""
+
+STOP_SECONDS = 120.0
+"""How long a batch may take that is on a worker's device while the run is being stopped."""
+
+LOST = (
+    "The scheduler ended, or cannot be reached. What was classified is safe: repeat the call with"
+    " --resume."
+)
+
+
+def predict_there(
+    inputs: str | Path | Sequence[str | Path],
+    model: str | Path,
+    out: str | Path,
+    spec: PredictSpec,
+    cluster: str | Path | Client,
+) -> Generator[Event]:
+    """Classify slides on a cluster; see `slidecam.predict`."""
+    if not str(out):
+        raise UsageError(
+            "The output folder is an empty text.", "Is a variable of your shell empty?"
+        )
+    if isinstance(inputs, str | Path):
+        inputs = [inputs]
+    # Workers have working folders of their own.
+    places = list(map(_from_everywhere, inputs))
+    found = find_slides(places, keep_identifiers=spec.keep_identifiers)
+    folder = Path(out).absolute()
+    if spec.mask is not None:
+        spec = replace(spec, mask=spec.mask.absolute())
+    refuse_unclear(found, folder, spec)
+    read_manifest(folder / MANIFEST)
+    spec = with_project(spec, found)
+    bundle = open_bundle(_from_everywhere(model), trust=spec.trust)
+    log = RunLog(folder, bundle, spec, spec.share_of(found.slides))
+    call = Call(uuid4().hex, version("slidecam"), str(bundle.path), bundle.digest, folder, spec)
+    with ExitStack() as cleanup:
+        client = cleanup.enter_context(connected(cluster))
+        link = dashboard_of(client)
+        if link:
+            yield Warned("", f"The cluster's dashboard is at {link}.")
+        cleanup.callback(_unmark, call, made=not folder.exists())
+        write_text(call.mark, "A cluster is at work in this folder.\n")
+        _wait_for_workers(client)
+        yield from _given_out(client, call, found, log)
+    yield from log.warnings()
+    yield log.summary()
+
+
+def _given_out(client: Client, call: Call, found: Discovery, log: RunLog) -> Iterator[Event]:
+    client.register_plugin(Resident())
+    _refuse_workers(client, call)
+    on_gpu = call.spec.device != "cpu" and _has_gpu(client)
+    settled = _settled(client, call, found, on_gpu=on_gpu)
+    for message in settled.notes:
+        yield Warned("", message)
+    own = replace(call, batch=settled.batch, spec=replace(call.spec, spacings={}, shown={}))
+    jobs = [*_jobs(call.spec, log.slides)]
+    with ExitStack() as cleanup:
+        work = Scheduling(client, own, jobs, log, on_gpu=on_gpu)
+        # In the opposite order: nothing is let go of while a worker may still write into it.
+        cleanup.callback(log.write)
+        cleanup.callback(work.release)
+        cleanup.callback(_wait_until_idle, client, call.key)
+        cleanup.callback(work.stop)
+        try:
+            yield from work.events()
+        except SchedulerLostError:
+            yield Warned("", LOST)
+
+
+def _jobs(spec: PredictSpec, slides: Sequence[FoundSlide]) -> Iterator[SlideJob]:
+    """Yield each slide with the rows of tables that are its own: all of them may be thousands."""
+    for number, slide in enumerate(slides, 1):
+        names = {*slide.row_names, EVERY_SLIDE}
+        spacings = {name: spec.spacings[name] for name in names & spec.spacings.keys()}
+        shown = {name: spec.shown[name] for name in names & spec.shown.keys()}
+        yield SlideJob(slide, number, len(slides), spacings, shown)
+
+
+def _from_everywhere(given: str | Path) -> str:
+    """Return a path that means the same in every working folder."""
+    text = str(given)
+    if "://" in text or not text:
+        return text
+    return str(Path(text).absolute())
+
+
+def _unmark(call: Call, *, made: bool) -> None:
+    call.mark.unlink(missing_ok=True)
+    if made:
+        with suppress(OSError):  # what was written into it stays
+            call.out.rmdir()
+
+
+def _wait_for_workers(client: Client) -> None:
+    try:
+        client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
+    except TimeoutError as error:
+        raise UsageError(
+            f"No worker came to the cluster in {FIRST_WORKER_SECONDS} s.",
+            "Start one with dask worker, or see the queue of your batch system.",
+        ) from error
+
+
+def _has_gpu(client: Client) -> bool:
+    return any(worker["resources"].get("GPU") for worker in workers_of(client).values())
+
+
+def _refuse_workers(client: Client, call: Call) -> None:
+    """Refuse a cluster of whose workers one cannot take part, by its name; UsageError."""
+    try:
+        faults = client.run(inspect_worker, call)
+    except ImportError as error:
+        raise UsageError(
+            f"The workers have no slidecam: {error}.", "Install it on all machines."
+        ) from error
+    for fault in faults.values():
+        if fault is not None:
+            raise _as_error(fault)
+
+
+def _settled(client: Client, call: Call, found: Discovery, *, on_gpu: bool) -> Settled:
+    resources = None
+    if on_gpu:
+        resources = {"GPU": 0}
+    settled = client.submit(settle, call, found, pure=False, resources=resources).result()
+    if isinstance(settled, Refused):
+        raise _as_error(settled)
+    return settled
+
+
+def _as_error(fault: Refused) -> SlidecamError:
+    if fault.usage:
+        return UsageError(fault.problem, fault.remedy)
+    return SlidecamError(fault.problem, fault.remedy)
+
+
+def _wait_until_idle(client: Client, key: str) -> None:
+    """Return once no worker is at work on a call, or cannot be heard any more."""
+    end = time.monotonic() + STOP_SECONDS
+    # What goes wrong here comes on top of what is reported already: workers that are gone write
+    # nothing.
+    with suppress(Exception):
+        while any(client.run(is_busy, key, on_error="return").values()):
+            if time.monotonic() > end:
+                return
+            time.sleep(0.1)
+        client.run(forget, key, on_error="ignore")

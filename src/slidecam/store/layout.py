@@ -1,0 +1,131 @@
+"""How a run lies on disk: its plan, and the arrays that are laid out for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import zarr
+    from numpy.typing import NDArray
+
+
+GROWN = ("status", "logits", "probabilities", "maps")
+"""What every batch adds to."""
+
+
+@dataclass(frozen=True)
+class StorePlan:
+    """The shape of a run, fixed before its first batch.
+
+    Attributes
+    ----------
+    boxes
+        int64, (tiles, 4), level-0 pixels, in grid order.
+    batches
+        Grid rows of each batch, in streaming order.
+    step, row_step
+        Level-0 pixels from one tile to the next, along x and y; a ``row_step`` of 0 is the same.
+    classes
+        How many classes there are.
+    map_shape
+        (methods, mapped classes, height, width) of a tile's raw maps, or None where none are kept.
+    digest
+        What decides every result (slide, bundle, tiling, …), as JSON; a run is continued only if it
+        is equal.
+    planes
+        int64, (tiles,): the plane of a volume that each tile is on; None for a slide, which is one
+        plane.
+    class_record
+        What the classes are, as `ClassSet.record`: what ``run.json`` is held against. It is not
+        compared when a run is continued, since the digest holds the bundle's. None where nobody
+        says.
+    tissue
+        bool, (rows, columns) or (planes, rows, columns): the mask that tiles were laid on.
+    """
+
+    boxes: NDArray[np.int64]
+    batches: Sequence[NDArray[np.int64]]
+    step: int
+    classes: int
+    map_shape: tuple[int, int, int, int] | None
+    digest: Mapping[str, Any] = field(default_factory=dict)
+    planes: NDArray[np.int64] | None = None
+    class_record: Mapping[str, Any] | None = None
+    tissue: NDArray[np.bool_] | None = None
+    row_step: int = 0
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """Grid rows in streaming order."""
+        if self.batches:
+            return np.concatenate(self.batches).astype(np.int64)
+        return np.zeros(0, np.int64)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each batch begins in `order`."""
+        sizes = list(map(len, self.batches))
+        return np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(sizes)]
+
+
+ROWS_PER_CHUNK = 256
+"""Rows in one file of the store.
+
+Few enough files for a network drive, small enough to rewrite at each batch and to be the work of
+one process among many: no two may write the same file at a time.
+"""
+
+CHUNK_BYTES = 2_000_000
+"""Largest file of raw maps that is rewritten at each batch."""
+
+
+def lay_out(group: zarr.Group, plan: StorePlan) -> None:
+    """Make the arrays of an empty run; that it is complete is written last."""
+    order, rows = plan.order, len(plan.boxes)
+    batch = max(map(len, plan.batches), default=1)
+    _filled(group, "grid_row", order)
+    _filled(group, "boxes", plan.boxes[order].astype(np.int64))
+    _filled(group, "batch_starts", plan.starts)
+    if plan.planes is not None:
+        _filled(group, "planes", plan.planes[order].astype(np.int64))
+    _empty(group, "status", (rows,), "uint8", batch)
+    _empty(group, "logits", (rows, plan.classes), "float32", batch)
+    _empty(group, "probabilities", (rows, plan.classes), "float32", batch)
+    if plan.map_shape is not None:
+        _empty(group, "maps", (rows, *plan.map_shape), "float16", batch)
+    if plan.tissue is not None:
+        packed = plan.tissue.astype(np.uint8)
+        group.create_array("tissue", data=packed, chunks=packed.shape)
+    kept: dict[str, Any] = {"step": plan.step, "digest": dict(plan.digest)}
+    if plan.row_step not in {0, plan.step}:
+        kept["row step"] = plan.row_step
+    if plan.class_record is not None:
+        kept["classes"] = dict(plan.class_record)
+    group.attrs.update({**kept, "complete": True})
+
+
+def _filled(group: zarr.Group, name: str, values: NDArray[np.int64]) -> None:
+    chunks = (max(1, min(len(values), 1 << 16)), *values.shape[1:])
+    group.create_array(name, shape=values.shape, dtype="int64", chunks=chunks)[...] = values
+
+
+def _empty(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, batch: int) -> None:
+    row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
+    most = max(1, ROWS_PER_CHUNK // batch)
+    batches = max(1, min(most, CHUNK_BYTES // max(1, batch * row_bytes)))
+    # Every array's files end where those of the others do, so that a part of them is one process's.
+    while most % batches:
+        batches -= 1
+    fill: int | float = 0 if dtype == "uint8" else float("nan")
+    group.create_array(
+        name,
+        shape=shape,
+        dtype=dtype,
+        chunks=(batch * batches, *shape[1:]),
+        fill_value=fill,
+    )

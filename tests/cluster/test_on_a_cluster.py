@@ -1,0 +1,180 @@
+"""The same run on a cluster of worker processes: the same bytes, whoever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+from dataclasses import replace
+from threading import Timer
+from typing import TYPE_CHECKING
+
+import pytest
+from distributed import Client, LocalCluster
+
+from slidecam import PredictSpec, predict
+from slidecam.errors import UsageError
+from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, TileFailed
+from slidecam.store import RunStore, lock_run, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from slidecam.events import Event
+
+SPEC = PredictSpec(batch=8, workers=2, overlap=0.5)
+LEAN = replace(SPEC, outputs=("tiles.csv",))
+
+VOLATILE = {
+    "started",
+    "finished",
+    "seconds",
+    "machine",
+    "resumed",
+    "made_in",
+}
+"""What of run.json tells when and for how long."""
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    """Return every file of a run but those of all slides, times left out of its record."""
+    found: dict[str, bytes] = {}
+    for path in out.rglob("*"):
+        name = path.relative_to(out).as_posix()
+        if not path.is_file() or path.name in {".lock", "manifest.json", "report.html"}:
+            continue
+        found[name] = path.read_bytes()
+        if path.name == "run.json":
+            record = json.loads(found[name])
+            kept = {key: value for key, value in record.items() if key not in VOLATILE}
+            found[name] = json.dumps(kept, sort_keys=True).encode()
+    return found
+
+
+def last(events: list[Event]) -> Finished:
+    assert isinstance(events[-1], Finished)
+    return events[-1]
+
+
+def test_two_workers_write_the_bytes_of_the_local_run(
+    tmp_path: Path, tiny_bundle: Path, several_parts: Path, client: Client
+) -> None:
+    list(predict(several_parts, tiny_bundle, tmp_path / "here", SPEC))
+    events = list(predict(several_parts, tiny_bundle, tmp_path / "there", SPEC, cluster=client))
+    assert last(events).exit_code == 0
+    planned = next(event for event in events if isinstance(event, Planned))
+    parts = [event for event in events if isinstance(event, BatchDone)]
+    assert len(parts) == -(-planned.tiles // 256) >= 4
+    assert parts[-1].done == planned.tiles
+    assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
+    assert not list((tmp_path / "there").glob(".cluster-*"))
+
+
+def test_a_volume_on_workers_has_the_bytes_of_the_local_run(
+    tmp_path: Path, sample_data: Path, client: Client
+) -> None:
+    brain, bundle = sample_data / "brain.nii.gz", sample_data / "mri-bundle"
+    list(predict(brain, bundle, tmp_path / "here"))
+    assert last(list(predict(brain, bundle, tmp_path / "there", cluster=client))).exit_code == 0
+    assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
+
+
+def test_a_cohort_has_its_failures_said_and_its_other_slides_done(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], client: Client
+) -> None:
+    folder, out = tmp_path / "slides", tmp_path / "out"
+    folder.mkdir()
+    for number in range(3):
+        write_slide(folder / f"s{number}.tif", seed=number)
+    (folder / "broken.tif").write_bytes((folder / "s0.tif").read_bytes()[:900])
+    held = lock_run(out / "s2")
+    events = list(predict(folder, tiny_bundle, out, LEAN, cluster=client))
+    held.release()
+    fates = {e.slide: e.status for e in events if isinstance(e, SlideFinished)}
+    assert fates == {"s0": "done", "s1": "done", "s2": "claimed"}
+    assert [event.slide for event in events if isinstance(event, SlideFailed)] == ["broken"]
+    assert last(events).exit_code == 3
+    assert not (out / "broken").exists()
+    again = list(
+        predict(folder, tiny_bundle, out, replace(LEAN, existing="resume"), cluster=client)
+    )
+    fates = {e.slide: e.status for e in again if isinstance(e, SlideFinished)}
+    assert fates == {"s0": "done", "s1": "done", "s2": "done"}
+    rows = json.loads((out / "manifest.json").read_text())["slides"]
+    assert {row["slide"]: row["status"] for row in rows} == {**fates, "broken": "failed"}
+
+
+def test_tiles_that_cannot_be_read_are_said_and_tried_again_by_a_resumed_call(
+    tmp_path: Path, tiny_bundle: Path, several_parts: Path, client: Client
+) -> None:
+    whole = several_parts.read_bytes()
+    middle = len(whole) // 3
+    several_parts.write_bytes(whole[:middle] + bytes(9000) + whole[middle + 9000 :])
+    out = tmp_path / "out"
+    events = list(predict(several_parts, tiny_bundle, out, LEAN, cluster=client))
+    failed = [event for event in events if isinstance(event, TileFailed)]
+    assert failed
+    ended = next(event for event in events if isinstance(event, SlideFinished))
+    assert (ended.status, ended.failed) == ("partly", len(failed))
+    assert last(events).exit_code == 3
+    again = replace(LEAN, existing="resume")
+    events = list(predict(several_parts, tiny_bundle, out, again, cluster=client))
+    assert len([event for event in events if isinstance(event, TileFailed)]) == len(failed)
+    assert last(events).exit_code == 3
+
+
+def test_a_stopped_run_lets_the_slides_go_and_is_resumed_by_this_process(
+    tmp_path: Path, tiny_bundle: Path, several_parts: Path, client: Client
+) -> None:
+    out = tmp_path / "out"
+    run = predict(several_parts, tiny_bundle, out, LEAN, cluster=client)
+    next(event for event in run if isinstance(event, BatchDone))
+    run.close()
+    assert (read_run(out / "wide") or {})["status"] == "running"
+    left = len(RunStore.open(out / "wide").pending_batches())
+    # Whoever comes next finds no lock, no mark and nobody at work.
+    assert not list(out.glob(".cluster-*"))
+    resumed = predict(several_parts, tiny_bundle, out, replace(LEAN, existing="resume"))
+    assert len([event for event in resumed if isinstance(event, BatchDone)]) == left
+    list(predict(several_parts, tiny_bundle, tmp_path / "whole", LEAN))
+    assert files_of(out / "wide" / "run.zarr") == files_of(tmp_path / "whole" / "wide" / "run.zarr")
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_the_middle_costs_no_tile(
+    tmp_path: Path, tiny_bundle: Path, several_parts: Path
+) -> None:
+    draw = random.Random(16)  # noqa: S311  (nothing secret)
+    list(predict(several_parts, tiny_bundle, tmp_path / "here", LEAN))
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=2,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        pids = sorted(client.run(os.getpid).values())
+        killed = draw.choice(pids)
+        run = predict(several_parts, tiny_bundle, tmp_path / "there", LEAN, cluster=client)
+        events: list[Event] = []
+        for event in run:
+            events.append(event)
+            if isinstance(event, Planned):
+                Timer(draw.uniform(0.05, 0.5), os.kill, (killed, signal.SIGKILL)).start()
+    assert last(events).exit_code == 0
+    assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
+
+
+@pytest.mark.parametrize("cluster", ["", "nowhere", "local:0", "local:x"])
+def test_what_is_no_cluster_is_refused_before_anything_is_written(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], cluster: str
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    with pytest.raises(UsageError, match=r"local:N|no workers"):
+        list(predict(slide, tiny_bundle, tmp_path / "out", LEAN, cluster=cluster))
+    assert not (tmp_path / "out").exists()
