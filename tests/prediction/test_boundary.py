@@ -47,7 +47,7 @@ SLIDE_STAGES = {
     "lock": (preparation, "lock_run"),
     "store": (preparation, "open_or_create"),
     "order of tiles": (preparation, "plan_batches"),
-    "what is told of its tiles": (pipeline, "_planned"),
+    "what is told of its tiles": (pipeline, "planned"),
     "run.json": (pipeline, "begin_slide"),
     "stream": (streaming._Cutter, "cut"),
     "classify": (pipeline, "classify"),
