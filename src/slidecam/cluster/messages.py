@@ -87,10 +87,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Settled:
-    """What holds for all slides of a call: tiles per batch, device, what to know of it."""
+    """What holds for all slides of a call: tiles per batch, methods, what to know of it."""
 
     batch: int
-    device: str
+    methods: tuple[str, ...]
     notes: tuple[str, ...]
 
 

@@ -17,6 +17,7 @@ from slidecam.cluster.working import Resident, forget, inspect_worker, is_busy, 
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.events import Warned
 from slidecam.exchange.manifest import read_manifest
+from slidecam.explain.facts import said_of_methods
 from slidecam.files import write_text
 from slidecam.models import open_bundle
 from slidecam.options import EVERY_SLIDE
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from slidecam.cluster.messages import Settled
     from slidecam.events import Event
+    from slidecam.models import Bundle
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources.names import Discovery, FoundSlide
 
@@ -70,7 +72,6 @@ def predict_there(
     read_manifest(folder / MANIFEST)
     spec = with_project(spec, found)
     bundle = open_bundle(_from_everywhere(model), trust=spec.trust)
-    log = RunLog(folder, bundle, spec, spec.share_of(found.slides))
     call = Call(uuid4().hex, version("slidecam"), str(bundle.path), bundle.digest, folder, spec)
     with ExitStack() as cleanup:
         client = cleanup.enter_context(connected(cluster))
@@ -80,12 +81,14 @@ def predict_there(
         cleanup.callback(_unmark, call, made=not folder.exists())
         write_text(call.mark, "A cluster is at work in this folder.\n")
         _wait_for_workers(client)
-        yield from _given_out(client, call, found, log)
+        log = yield from _given_out(client, call, found, bundle)
     yield from log.warnings()
     yield log.summary()
 
 
-def _given_out(client: Client, call: Call, found: Discovery, log: RunLog) -> Iterator[Event]:
+def _given_out(
+    client: Client, call: Call, found: Discovery, bundle: Bundle
+) -> Generator[Event, None, RunLog]:
     client.register_plugin(Resident())
     _refuse_workers(client, call)
     on_gpu = call.spec.device != "cpu" and _has_gpu(client)
@@ -93,7 +96,10 @@ def _given_out(client: Client, call: Call, found: Discovery, log: RunLog) -> Ite
     for message in settled.notes:
         yield Warned("", message)
     own = replace(call, batch=settled.batch, spec=replace(call.spec, spacings={}, shown={}))
-    jobs = [*_jobs(call.spec, log.slides)]
+    slides = call.spec.share_of(found.slides)
+    said = said_of_methods(bundle.card, settled.methods)
+    log = RunLog(call.out, bundle, call.spec, slides, said)
+    jobs = [*_jobs(call.spec, slides)]
     with ExitStack() as cleanup:
         work = Scheduling(client, own, jobs, log, on_gpu=on_gpu)
         # In the opposite order: nothing is let go of while a worker may still write into it.
@@ -105,6 +111,7 @@ def _given_out(client: Client, call: Call, found: Discovery, log: RunLog) -> Ite
             yield from work.events()
         except SchedulerLostError:
             yield Warned("", LOST)
+    return log
 
 
 def _jobs(spec: PredictSpec, slides: Sequence[FoundSlide]) -> Iterator[SlideJob]:

@@ -249,7 +249,7 @@ def settle(call: Call, found: Discovery) -> Settled | Refused:
     except SlidecamError as error:
         return Refused(error.problem, error.remedy, error.usage)
     notes = tuple(notes_of(found, model, call.spec))
-    return Settled(model.batch_size, str(model.classifier.device), notes)
+    return Settled(model.batch_size, model.methods, notes)
 
 
 def plan_slide(call: Call, job: SlideJob) -> SlidePlanned | Lost:

@@ -24,7 +24,7 @@ from slidecam.models.volume_card import VolumeCard
 from slidecam.prediction.checks import tiling_without_effect
 from slidecam.prediction.model import with_usual_maps
 from slidecam.prediction.work import OpenRun, SlideWork, Timings
-from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs
+from slidecam.runs.outputs import all_written, clear_outputs
 from slidecam.runs.record import RunRecord, refuse_later
 from slidecam.sources import open_source, settle_spacing, shown_corner
 from slidecam.sources.names import FoundSlide, names_of
@@ -370,7 +370,7 @@ def open_run(work: SlideWork, lock: FileLock | None, part: range | None = None) 
     done = len(grid) - sum(len(rows) for _index, rows in pending)
     names = work.output_names()
     complete = not pending and all_written(work.folder, record, model.request, spec, names)
-    complete = complete and record is not None and _written_for_qupath(work, record)
+    complete = complete and record is not None and work.is_written_for_qupath(record)
     return OpenRun(
         store,
         stream,
@@ -381,13 +381,6 @@ def open_run(work: SlideWork, lock: FileLock | None, part: range | None = None) 
         lock,
         planes,
     )
-
-
-def _written_for_qupath(work: SlideWork, record: RunRecord) -> bool:
-    """Whether what lies there counts from where QuPath does now, and exists at all if wanted."""
-    if record.qupath != work.qupath:
-        return False
-    return work.qupath.size is None or (work.folder / QUPATH_FOLDER).exists()
 
 
 def _begun_elsewhere(record: RunRecord | None, model: LoadedModel, done: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slidecam.runs.legend import own_parts, own_slices
-from slidecam.runs.outputs import output_names
+from slidecam.runs.outputs import QUPATH_FOLDER, output_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from slidecam.models import Card
     from slidecam.prediction.model import LoadedModel
     from slidecam.runs.legend import OwnParts
+    from slidecam.runs.record import RunRecord
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources import SettledSpacing, Source
     from slidecam.sources.qupath import QuPathView
@@ -203,6 +204,12 @@ class SlideWork:
         if self.is_volume:
             return own_slices(len(grid))
         return own_parts(grid.boxes, grid.steps, self.foreground, self.um_per_pixel)
+
+    def is_written_for_qupath(self, record: RunRecord) -> bool:
+        """Whether what lies there counts from where QuPath does now, and exists at all if wanted."""
+        if record.qupath != self.qupath:
+            return False
+        return self.qupath.size is None or (self.folder / QUPATH_FOLDER).exists()
 
     def output_names(self) -> tuple[str, ...]:
         """Return the names of all outputs in its folder, beside `run.json` and `run.zarr`."""
