@@ -206,7 +206,7 @@ class SlideWork:
         return own_parts(grid.boxes, grid.steps, self.foreground, self.um_per_pixel)
 
     def is_written_for_qupath(self, record: RunRecord) -> bool:
-        """Whether what lies there counts from where QuPath does now, and exists at all if wanted."""
+        """Whether what lies there counts from where QuPath does now, and exists if wanted."""
         if record.qupath != self.qupath:
             return False
         return self.qupath.size is None or (self.folder / QUPATH_FOLDER).exists()
