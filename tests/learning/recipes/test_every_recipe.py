@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from slidecam.learning.recipes.recipe import read_recipe
-from slidecam.learning.training.setup import TrainingCall
+from slidecam.learning.training.optimisation import unfreeze
+from slidecam.learning.training.setup import StartingWeights, TrainingCall, network_for
 from slidecam.learning.training.training import train
 from slidecam.models import open_bundle
 from slidecam.steps import result_of
@@ -65,6 +66,8 @@ def settings_of(table: dict[str, Any]) -> list[str]:
         *TWO_STEPS,
         *(f"phase.{number}.epochs=1" for number in range(len(table.get("phase", [])))),
     ]
+    if "classes" in table.get("augment", {}):
+        settings.append('augment.classes=["red"]')
     if "features" in table:
         settings.append("features.copies=1")
     if table["model"]["architecture"] == "slidecam/simple_cnn":
@@ -123,3 +126,36 @@ def _check(recipe: Recipe, out: Path, names: list[str], history: list[dict[str, 
     assert gradient.isfinite().all()
     assert len(history) == (len(recipe.phases) if recipe.graph is None else 2)
     assert (out / "evaluation" / "test" / "evaluation.json").is_file()
+
+
+STUDIES = ("busi-simple-cnn", "busi-mobilenet", "busi-resnet101", "mri-efficientnet-b4")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_no_study_turns_pictures_upside_down(name: str) -> None:
+    augment = read_recipe(TRAINING / f"{name}.toml").augment
+    assert augment.vflip == 0
+    assert not augment.quarter_turns
+    assert augment.hflip > 0
+
+
+def test_the_ultrasound_study_changes_rare_classes_alone_and_begins_at_random() -> None:
+    recipe = read_recipe(TRAINING / "busi-mobilenet.toml")
+    assert recipe.augment.classes == ("malignant", "normal")
+    assert (recipe.model.architecture, recipe.model.weights) == ("mobilenetv1_100", "none")
+
+
+def test_the_brain_study_trains_the_last_thirty_layers_that_keras_counts() -> None:
+    recipe = read_recipe(TRAINING / "mri-efficientnet-b4.toml", ["model.weights=none"])
+    assert [phase.batch for phase in recipe.phases] == [16, 16]
+    network = network_for(recipe, 4, StartingWeights())
+    sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
+    head = unfreeze(network, recipe.phases[0].trainable)
+    assert sum(map(sizes.__getitem__, head)) == 460_036
+    last = unfreeze(network, recipe.phases[1].trainable)
+    assert sum(sizes[name] for name in last if not name.startswith("head.")) == 4_829_236
+    assert set(head) < set(last)
+    buffers = sum(
+        buffer.numel() for name, buffer in network.named_buffers() if "num_batches" not in name
+    )
+    assert sum(sizes.values()) + buffers + 7 == 18_133_859  # Keras' own normalisation has seven

@@ -21,6 +21,7 @@ from slidecam.learning.training.optimisation import (
     mix_up,
     optimizer_for,
     oversampled,
+    plateau_share,
     rate_at,
     set_modes,
     set_rate,
@@ -291,3 +292,20 @@ def test_a_shuffled_epoch_has_every_picture_once() -> None:
     assert rows.sort().values.tolist() == list(range(50))
     assert torch.equal(rows, shuffled(50, seeded(3)))
     assert not torch.equal(rows, shuffled(50, seeded(4)))
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_plateau_lowers_the_rate_as_torch_s_scheduler_does(every: int) -> None:
+    spec = TrainSpec(schedule="plateau", schedule_every=every, schedule_factor=0.3)
+    losses = [0.91, 0.83, 0.84, 0.83, 0.82995, 0.79, 0.8, 0.81, 0.82, 0.83, 0.61, 0.62, 0.63]
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    # Keras, whose count this is, waits for so many epochs, torch for more than so many.
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.3, patience=every - 1, threshold=1e-4, threshold_mode="abs", eps=0.0
+    )
+    for count, loss in enumerate(losses, 1):
+        scheduler.step(loss)
+        rate = optimizer.param_groups[0]["lr"]
+        assert plateau_share(spec, losses[:count]) == pytest.approx(rate), count
+    assert plateau_share(TrainSpec(schedule="cosine"), losses) == 1
+    assert plateau_share(spec, []) == 1

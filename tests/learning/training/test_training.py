@@ -31,9 +31,12 @@ from slidecam.errors import (
 from slidecam.explain.facts import usual_methods
 from slidecam.faithfulness.measure import FEWEST
 from slidecam.files import LOCK_FILE
+from slidecam.learning.data.augmentation import AugmentationSpec
+from slidecam.learning.data.pixels import Pictures
 from slidecam.learning.recipes.recipe import read_recipe
 from slidecam.learning.training.folder import TrainingFolder, check_usable
 from slidecam.learning.training.setup import (
+    PixelInputs,
     StartingWeights,
     TrainingCall,
     card_for,
@@ -44,6 +47,7 @@ from slidecam.learning.training.training import FoldSpec, Trained, cross_validat
 from slidecam.models import BundleSpec, make_bundle, open_bundle
 from slidecam.models.volume_card import VolumeCard
 from slidecam.steps import Step, result_of
+from slidecam.viewing import AS_THE_FILE_SAYS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -802,3 +806,44 @@ def test_a_network_of_one_channel_is_trained_and_measured_on_grey(
         with torch.no_grad():
             expected = network(torch.from_numpy((grey / 255 - 0.5) / 0.25)[None, None])[0]
         np.testing.assert_allclose(logits, expected.numpy(), rtol=0, atol=1e-5)
+
+
+def test_classes_that_are_not_named_are_never_augmented(colors: Path, quick: MakeRecipe) -> None:
+    card = card_for(
+        quick(colors.parent), network_for(quick(colors.parent), 3, StartingWeights()), ("a", "b")
+    )
+    held = torch.arange(6 * 32 * 32 * 3).reshape(6, 32, 32, 3).remainder(251).byte()
+    pictures = Pictures((), 32, "bilinear", held, AS_THE_FILE_SAYS)
+    changed = np.array([True, False, True, False, False, True])
+    spec = AugmentationSpec(brightness=(0.3, 0.6))
+    inputs = PixelInputs(pictures, card, spec, torch.device("cpu"), changed)
+    rows = np.array([5, 4, 3, 2])
+    seen, plain = inputs.training(rows, 0, torch.Generator().manual_seed(2)), inputs.plain(rows)
+    assert [bool((one == other).all()) for one, other in zip(seen, plain, strict=True)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert held[5].equal(torch.arange(5 * 3072, 6 * 3072).reshape(32, 32, 3).remainder(251).byte())
+
+
+def test_a_class_to_augment_that_is_not_there_is_refused(
+    colors: Path, quick: MakeRecipe, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=r"augment\.classes names 'purple'.*blue, green, red"):
+        run(quick(tmp_path, 'augment.classes=["purple"]'), colors, tmp_path / "out")
+    with pytest.raises(RecipeError, match="no meaning beside"):
+        quick(tmp_path, 'augment.classes=["red"]', "features.cut=layer2")
+
+
+def test_a_plateau_needs_validation(colors: Path, quick: MakeRecipe, tmp_path: Path) -> None:
+    kept = tmp_path / "data"
+    shutil.copytree(colors, kept)
+    shutil.rmtree(kept / "val")
+    with pytest.raises(RecipeError, match="no validation loss to watch"):
+        run(
+            quick(tmp_path, "train.schedule=plateau", "data.val=0", "data.train=0.85"),
+            kept,
+            tmp_path / "out",
+        )

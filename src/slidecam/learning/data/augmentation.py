@@ -85,6 +85,8 @@ class AugmentationSpec:
         ``fill_value``.
     fill_value
         Grey of a ``constant`` fill, 0 to 255.
+    classes
+        The classes whose pictures alone are changed; empty for all.
     """
 
     rotation: Degrees = 0.0
@@ -104,6 +106,7 @@ class AugmentationSpec:
     blur: Annotated[float, Ge(0), Le(WIDEST)] = 0.0
     fill: Literal["nearest", "reflect", "constant"] = "nearest"
     fill_value: Annotated[float, Ge(0), Le(255)] = 0.0
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("scale", "brightness", "contrast", "saturation", "gamma", "resolution"):

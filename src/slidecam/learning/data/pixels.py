@@ -30,8 +30,6 @@ from slidecam.errors import (
 )
 from slidecam.geometry import LevelBox
 from slidecam.icc import icc_profile, in_colours
-from slidecam.learning.data.augmentation import AugmentationSpec, augment
-from slidecam.models.classifier import normalised
 from slidecam.pixels import RESAMPLING, is_deep_grey, picture_in_rgb, reason, upright
 from slidecam.sources import open_source
 from slidecam.steps import Step
@@ -362,39 +360,3 @@ def hold_pictures(
 def seen_by(card: Card, seen: PictureView) -> PictureView:
     """Return how a classifier sees a picture: in its card's colours where nothing else is said."""
     return replace(seen, profile=seen.profile or card.color_profile)
-
-
-@dataclass(frozen=True, eq=False)
-class PixelInputs:
-    """`Inputs` of a network that sees pixels.
-
-    Attributes
-    ----------
-    pictures
-        Where they come from.
-    card
-        How they are normalised.
-    augmentation
-        What is done to them in training.
-    device
-        Where they are wanted.
-    """
-
-    pictures: Pictures
-    card: Card
-    augmentation: AugmentationSpec
-    device: torch.device
-
-    def training(
-        self,
-        rows: NDArray[np.int64],
-        epoch: int,  # noqa: ARG002  (each epoch draws anew)
-        generator: torch.Generator,
-    ) -> Tensor:
-        """Return augmented pictures (B, 3, H, W); see `Inputs`."""
-        pixels = self.pictures.batch(rows).to(self.device)
-        return normalised(augment(pixels, self.augmentation, generator), self.card)
-
-    def plain(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return pictures (B, 3, H, W); see `Inputs`."""
-        return normalised(self.pictures.batch(rows).to(self.device), self.card)

@@ -185,12 +185,26 @@ def _recipe(
     if model is not None and data is not None:
         _check_channels(model, data, complaints)
     _check_phases(phases, complaints)
-    if features is not None and not features.copies and "augment" in table:
-        remedy = "Set features.copies above 0, or leave [augment] out."
-        complaints.add("[augment]", "has no meaning with features.copies = 0", remedy)
+    if features is not None and augment is not None:
+        _check_augment(augment, features, table, complaints)
     if model is None or data is None or augment is None or complaints.lines:
         return None
     return Recipe(path, model, data, augment, features, phases, table, graph, volume)
+
+
+def _check_augment(
+    augment: AugmentationSpec,
+    features: FeatureSpec,
+    table: Mapping[str, Any],
+    complaints: Complaints,
+) -> None:
+    """Note what of ``[augment]`` cached features would pass over."""
+    if not features.copies and "augment" in table:
+        remedy = "Set features.copies above 0, or leave [augment] out."
+        complaints.add("[augment]", "has no meaning with features.copies = 0", remedy)
+    if augment.classes:
+        remedy = "Leave augment.classes or [features] out: cached copies are of all classes."
+        complaints.add("augment.classes", "has no meaning beside [features]", remedy)
 
 
 def _volume(

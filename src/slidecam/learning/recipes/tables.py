@@ -255,7 +255,8 @@ class TrainSpec:
         The classifier's last layer learns so many times faster.
     schedule, schedule_every, schedule_factor
         ``step`` multiplies the rate by the factor every so many epochs; ``cosine`` lets it fall to
-        the factor's share.
+        the factor's share; ``plateau`` multiplies it whenever the validation loss has not been
+        lower for so many epochs.
     warmup
         Epochs in which the rate rises from nothing.
     precision
@@ -291,7 +292,7 @@ class TrainSpec:
     weight_decay: Annotated[float, Ge(0)] = 0.0
     momentum: Share = 0.9
     head_factor: Positive = 1.0
-    schedule: Literal["none", "step", "cosine"] = "none"
+    schedule: Literal["none", "step", "cosine", "plateau"] = "none"
     schedule_every: Annotated[int, Ge(1)] = 7
     schedule_factor: Share = 0.1
     warmup: Annotated[float, Ge(0)] = 0.0

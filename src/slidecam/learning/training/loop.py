@@ -19,6 +19,7 @@ from slidecam.learning.training.optimisation import (
     mix_up,
     optimizer_for,
     oversampled,
+    plateau_share,
     rate_at,
     set_modes,
     set_rate,
@@ -121,6 +122,12 @@ class Progress:
     stale: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def losses(self) -> list[float]:
+        """The validation losses of the phase under way, epoch by epoch."""
+        own = self.history[len(self.history) - self.epoch :]
+        return [row["val_loss"] for row in own if "val_loss" in row]
+
     def note(self, figures: dict[str, Any], monitor: str) -> bool:
         """Take note of an epoch; return whether it is the best so far.
 
@@ -204,9 +211,10 @@ def train_epoch(
         given = map(augmented, batches)
     set_modes(learner.running, spec.batch_norm)
     total = 0.0
+    reached = plateau_share(spec, progress.losses)
     for step, (rows, pixels) in enumerate(zip(batches, given, strict=True)):
         share = rate_at(spec, progress.epoch + step / len(batches))
-        set_rate(learner.optimizer, share)
+        set_rate(learner.optimizer, share * reached)
         targets = soft_targets(samples.targets(rows), samples.classes).to(learner.device)
         chance = generator_of(spec.seed, epoch, _DROPOUT, step)
         loss = train_step(learner, pixels, targets, chance)

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from slidecam.learning.recipes.tables import TrainSpec
 
 
+LEAST_GAIN = 1e-4
+"""How much lower a validation loss must be to be called lower, as Keras counts."""
+
+
 @dataclass(frozen=True)
 class Loss:
     """Cross-entropy or focal loss against soft targets.
@@ -325,6 +329,25 @@ def rate_at(spec: TrainSpec, epochs: float) -> float:
             spec.schedule_factor + (1 - spec.schedule_factor) * (1 + math.cos(math.pi * gone)) / 2
         )
     return 1.0
+
+
+def plateau_share(spec: TrainSpec, losses: Sequence[float]) -> float:
+    """Return the share of the rate after a phase's epochs with these validation losses.
+
+    After Keras' ``ReduceLROnPlateau``: each time that ``schedule_every`` epochs have brought no
+    lower loss, the rate is multiplied by ``schedule_factor``, and the count begins anew. It depends
+    on nothing but the history, so that a training that is resumed needs no scheduler's state.
+    """
+    if spec.schedule != "plateau":
+        return 1.0
+    share, best, stale = 1.0, math.inf, 0
+    for loss in losses:
+        stale += 1
+        if loss < best - LEAST_GAIN:
+            best, stale = loss, 0
+        if stale >= spec.schedule_every:
+            share, stale = share * spec.schedule_factor, 0
+    return share
 
 
 def set_rate(optimizer: torch.optim.Optimizer, share: float) -> None:

@@ -12,12 +12,14 @@ import timm
 import torch
 
 from slidecam.errors import CardError, DataSetError, RecipeError, UsageError
+from slidecam.learning.data.augmentation import augment
 from slidecam.learning.data.picture_tables import tile_set_facts
 from slidecam.learning.training.optimisation import head_names
 from slidecam.models.architectures import build_network, full_name
 from slidecam.models.bundle_maker import normalisation_of
 from slidecam.models.card import Card
 from slidecam.models.channels import channels_of
+from slidecam.models.classifier import normalised
 from slidecam.models.pretrained import INNER, load_pretrained
 from slidecam.models.weights import check_weights_file, file_digest
 
@@ -25,9 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from torch import nn
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
 
     from slidecam.learning.calibration import Calibration
+    from slidecam.learning.data.augmentation import AugmentationSpec
+    from slidecam.learning.data.pixels import Pictures
     from slidecam.learning.recipes.tables import ModelSpec, Recipe
 
 
@@ -227,6 +233,49 @@ def _load_from_hub(network: nn.Module, model: ModelSpec) -> None:
         )
         raise UsageError(problem, 'Pass --weights FILE and --set model.weights="file".') from error
     target.load_state_dict(fetched, strict=False)
+
+
+@dataclass(frozen=True, eq=False)
+class PixelInputs:
+    """`Inputs` of a network that sees pixels.
+
+    Attributes
+    ----------
+    pictures
+        Where they come from.
+    card
+        How they are normalised.
+    augmentation
+        What is done to them in training.
+    device
+        Where they are wanted.
+    changed
+        bool, (pictures,): which are augmented; None for all.
+    """
+
+    pictures: Pictures
+    card: Card
+    augmentation: AugmentationSpec
+    device: torch.device
+    changed: NDArray[np.bool_] | None = None
+
+    def training(
+        self,
+        rows: NDArray[np.int64],
+        epoch: int,  # noqa: ARG002  (each epoch draws anew)
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Return augmented pictures (B, 3, H, W); see `Inputs`."""
+        pixels = self.pictures.batch(rows).to(self.device)
+        if self.changed is None:
+            return normalised(augment(pixels, self.augmentation, generator), self.card)
+        some = torch.from_numpy(self.changed[rows]).to(self.device)
+        pixels[some] = augment(pixels[some], self.augmentation, generator)
+        return normalised(pixels, self.card)
+
+    def plain(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return pictures (B, 3, H, W); see `Inputs`."""
+        return normalised(self.pictures.batch(rows).to(self.device), self.card)
 
 
 @dataclass(frozen=True)

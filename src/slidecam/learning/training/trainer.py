@@ -90,6 +90,9 @@ class Trainer:
         """
         for spec in self.phases:
             freeze_for(self.network, self.running, spec)
+            if spec.schedule == "plateau" and not len(self.samples.val):
+                problem = "train.schedule is plateau, and there is no validation loss to watch."
+                raise RecipeError(problem, 'Set data.val above 0, or train.schedule = "none".')
             if spec.precision == "bf16":
                 check_device(self.device, spec.precision, "eager")
 

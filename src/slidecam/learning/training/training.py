@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.errors import UsageError
+from slidecam.errors import RecipeError, UsageError
 from slidecam.learning.calibration import Calibration, fit_calibration
 from slidecam.learning.cells.training import train_graph_bundle
 from slidecam.learning.data.dataset import (
@@ -19,7 +19,7 @@ from slidecam.learning.data.dataset import (
     split_record,
 )
 from slidecam.learning.data.pictures import counted
-from slidecam.learning.data.pixels import Inputs, Pictures, PixelInputs, hold_pictures
+from slidecam.learning.data.pixels import Inputs, Pictures, hold_pictures
 from slidecam.learning.evaluation.bundle import background_of, measure_bundle
 from slidecam.learning.evaluation.evaluation import Evaluation, pool_folds
 from slidecam.learning.evaluation.report import write_evaluation
@@ -34,6 +34,7 @@ from slidecam.learning.training.folder import (
 )
 from slidecam.learning.training.loop import Progress, Samples, logits_of
 from slidecam.learning.training.setup import (
+    PixelInputs,
     TrainingCall,
     calibrated,
     card_for,
@@ -225,7 +226,7 @@ def _trainer(
     rows = {part: np.flatnonzero(parts == part) for part in ("train", "val")}
     running, inputs = (
         start.network,
-        PixelInputs(held, start.card, recipe.augment, start.device),
+        PixelInputs(held, start.card, recipe.augment, start.device, _changed(recipe, pictures)),
     )
     given: Inputs = inputs
     if recipe.features is not None:
@@ -243,6 +244,21 @@ def _trainer(
         start.folder,
         start.facts,
     )
+
+
+def _changed(recipe: Recipe, pictures: PictureSet) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+    """Return which pictures are augmented, bool (N,); None for all."""
+    classes = recipe.augment.classes
+    if not classes:
+        return None
+    for name in classes:
+        if name not in pictures.class_names:
+            raise RecipeError(
+                f"augment.classes names {name!r}, and the data have no such class.",
+                f"Name some of {', '.join(pictures.class_names)}, or none for all.",
+            )
+    chosen = [pictures.class_names.index(name) for name in classes]
+    return np.isin(pictures.labels, chosen)
 
 
 def _on_features(
