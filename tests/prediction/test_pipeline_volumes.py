@@ -338,6 +338,25 @@ def test_of_a_volume_what_says_where_tiles_lie_in_its_slices_is_said_to_be_witho
     assert said.endswith(" sees whole pictures: --overlap without effect.")
 
 
+@pytest.mark.parametrize("lost", [1, 12])
+def test_a_series_whose_first_or_last_slice_is_lost_is_done_in_part(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path, lost: int
+) -> None:
+    folder = write_volume.dicom(tmp_path / "series", head)
+    (file,) = (path for path in folder.iterdir() if dcmread(path).InstanceNumber == lost)
+    file.write_bytes(b"")
+    events = run(folder, slice_bundle, tmp_path / "out")
+    (finished,) = of(events, SlideFinished)
+    assert finished.status == "partly"
+    assert finished.reason == "1 file was a slice of its series and cannot be read"
+    (end,) = of(events, Finished)
+    assert end.exit_code == 3
+    record = json.loads((tmp_path / "out" / "series" / "run.json").read_text(encoding="utf-8"))
+    assert record["status"] == "partly"
+    again = run(folder, slice_bundle, tmp_path / "out", existing="resume")
+    assert of(again, Finished)[0].exit_code == 3
+
+
 def test_a_damaged_volume_fails_with_a_word_and_its_neighbour_goes_on(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path
 ) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
+import imagecodecs
+import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from slidecam.errors import RefusedSourceError, RegionReadError
 from slidecam.geometry import LevelBox
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -101,6 +103,63 @@ def test_a_lost_file_at_an_end_is_told_though_no_gap_shows_it(
             "an end of the volume may be lost" in each or "cannot be read and is left out" in each
             for each in source.facts.readings
         )
+
+
+@pytest.mark.parametrize("damage", sorted(DAMAGES))
+@pytest.mark.parametrize("numbers", [(1,), (12,), (5, 12), (1, 2)])
+def test_lost_files_of_which_nothing_says_where_they_lay_are_counted(
+    series: Path, damage: str, numbers: tuple[int, ...]
+) -> None:
+    files = [file_of(series, number) for number in numbers]
+    for file in files:
+        DAMAGES[damage](file)
+    with open_source(series) as source:
+        volume: Any = source
+        assert volume.unplaced == len(numbers) - (5 in numbers)
+        assert volume.unplaced_words.endswith("of its series and cannot be read")
+        assert [*volume.broken] == [4] * (5 in numbers)
+
+
+@pytest.mark.parametrize("how", ["cut", "header", "empty"])
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        ("1.2.840.10008.1.2.5", None),
+        ("1.2.840.10008.1.2.4.90", imagecodecs.jpeg2k_encode),
+        ("1.2.840.10008.1.2.4.80", imagecodecs.jpegls_encode),
+    ],
+    ids=["RLE", "JPEG 2000", "JPEG-LS"],
+)
+def test_a_damaged_frame_is_described_in_words_that_are_no_librarys(
+    series: Path, syntax: str, encode: Any, how: str
+) -> None:
+    file = file_of(series, 6)
+    made = dcmread(file)
+    if encode is None:
+        made.compress(syntax)
+        (encoded,) = generate_frames(made.PixelData, number_of_frames=1)
+    else:
+        stored = made.pixel_array.astype(np.uint16)
+        encoded = bytes(encode(stored, level=0))
+        made.PixelRepresentation = 0
+        made.file_meta.TransferSyntaxUID = UID(syntax)
+    damaged = {
+        "cut": encoded[: len(encoded) // 2],
+        "header": bytes(64) + encoded[64:],
+        "empty": b"",
+    }
+    content = damaged[how]
+    made.PixelData = encapsulate([content + b"\0" * (len(content) % 2 or 2)])
+    made["PixelData"].is_undefined_length = True
+    made.save_as(file)
+    with open_source(series) as source:
+        broken: Any = source.broken  # type: ignore[attr-defined]
+    assert [*broken] == [5]
+    assert broken[5].startswith("its pixels")
+    assert UID(syntax).name in broken[5]
+    assert any(words in broken[5] for words in ("end early", "damaged", "spoilt"))
+    for foreign in ("NoneType", "BytesIO", "expected amount", "marker", "segments"):
+        assert foreign not in broken[5]
 
 
 def test_other_files_beside_a_series_are_no_slices_of_its(series: Path) -> None:

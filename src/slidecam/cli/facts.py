@@ -254,7 +254,10 @@ def unreadable_parts(
                 source.associated_image(name)
             except SourceError as error:
                 lost[error.problem].append(name)
-    return [f"{_few(names).capitalize()}: {problem}" for problem, names in lost.items()]
+    said = [f"{_few(names).capitalize()}: {problem}" for problem, names in lost.items()]
+    if isinstance(source, VolumeSource) and source.unplaced:
+        said.append(f"Ends of the volume: {source.unplaced_words}.")
+    return said
 
 
 def _few(names: list[str]) -> str:

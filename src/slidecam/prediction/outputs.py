@@ -40,6 +40,7 @@ from slidecam.runs.record_parts import (
 from slidecam.runs.tiles import TileTable, write_slices_csv
 from slidecam.sources import reader_packages
 from slidecam.sources.identifiers import hidden_parts
+from slidecam.sources.volume import VolumeSource
 from slidecam.store import Status
 
 if TYPE_CHECKING:
@@ -352,6 +353,8 @@ def _outcome(work: SlideWork, table: TileTable) -> tuple[SlideStatus, str]:
     lost = len(table) - int(table.done.sum())
     if lost:
         return "partly", f"{lost} of {len(table)} tiles gave no result"
+    if isinstance(work.source, VolumeSource) and work.source.unplaced:
+        return "partly", work.source.unplaced_words
     return "done", ""
 
 

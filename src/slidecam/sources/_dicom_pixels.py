@@ -25,7 +25,7 @@ from pydicom.uid import (
 )
 
 from slidecam.errors import RefusedSourceError
-from slidecam.pixels import reason, to_uint8
+from slidecam.pixels import to_uint8
 from slidecam.sources._library import NotDecodedError
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ _TOO_FEW = (
     "no pixel data",
 )
 """What pydicom and NumPy say of pixels that are not all there."""
+
+_TORN = "its pixels end early"
 
 PALETTE = "PALETTE COLOR"
 _MODALITY_TABLE = "ModalityLUTSequence"
@@ -220,7 +222,7 @@ def _stored(frame: Frame) -> NDArray[Any]:
         return _by_imagecodecs(frame, error)
     except (AttributeError, ValueError) as error:
         if any(words in str(error) for words in _TOO_FEW):
-            raise EOFError("its pixels end early") from error
+            raise EOFError(_TORN) from error
         raise
 
 
@@ -248,30 +250,32 @@ def _by_imagecodecs(frame: Frame, error: Exception) -> NDArray[Any]:
     data = dcmread(frame.path, force=True)
     syntax = _syntax(data) or UID("")
     decode = _OTHERS.get(syntax)
-    said = str(error).strip().splitlines() or [type(error).__name__]
-    problem = f"its pixels are compressed as {syntax.name}, and {_clause(said)}"
-    if decode is None and "missing dependencies" in problem:
-        raise NotDecodedError(problem) from error
+    lines = str(error).strip().splitlines()[1:]
+    problem = f"its pixels are compressed as {syntax.name}"
+    if decode is None and any("missing dependencies" in line for line in lines):
+        said = "; ".join(map(str.strip, lines))
+        raise NotDecodedError(f"{problem}, and {said}") from error
+    if any(words in str(error) for words in _TOO_FEW):
+        raise EOFError(f"{_TORN} ({syntax.name})") from error
+    # Each decoder says why in words of its own code, which the error's cause keeps.
+    names = [line.partition(":")[0].strip() for line in lines if ":" in line]
     if decode is None:  # a decoder that reads others does not read this one
-        raise ValueError(problem) from error
+        by = " and ".join(names) or "the decoder"
+        raise ValueError(f"{problem}, and damaged: {by} cannot read them") from error
     count = int(data.get("NumberOfFrames") or 1)
     encoded = get_frame(data.PixelData, frame.number, number_of_frames=count)
     try:
         samples = np.asarray(decode(encoded))
     # The boundary of one frame: imagecodecs gives each codec an error of its own.
     except Exception as other:
-        raise NotDecodedError(f"{problem}; imagecodecs: {reason(other)}") from other
+        by = " and ".join([*names, "imagecodecs"])
+        words = "cannot read them: they are of a kind that these do not know, or spoilt"
+        raise NotDecodedError(f"{problem}, and {by} {words}") from other
     if data.PixelRepresentation and samples.dtype.kind == "u":
         unused = 8 * samples.dtype.itemsize - int(data.BitsStored)
         signed = (samples << unused).view(samples.dtype.str.replace("u", "i"))
         return np.asarray(signed >> unused)
     return samples
-
-
-def _clause(lines: list[str]) -> str:
-    """Return what pydicom's decoders said, each of them, without its heading."""
-    plugins = [line.strip() for line in lines[1:] if line.strip()]
-    return "; ".join(plugins or lines[:1])
 
 
 def _syntax(header: Dataset) -> UID | None:

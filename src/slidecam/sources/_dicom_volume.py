@@ -134,7 +134,8 @@ def open_slide(probe: Probe) -> VolumeSource:
     kind = ("dicom", _format(header), f"{first.spacing_from} and positions")
     facts = volume_facts(probe, planes, kind, fingerprint, notes)
     facts = shown_source(facts, probe.local, keep=probe.view.keep_identifiers)
-    return VolumeSource(facts, voxels, probe.view)
+    unplaced = max(0, len(lost) + len(failures) - gaps)
+    return VolumeSource(facts, voxels, probe.view, unplaced)
 
 
 def _paths(probe: Probe, local: Path) -> Sequence[Path]:

@@ -94,6 +94,8 @@ class VolumeSource(Source):
         The samples.
     view
         How planes become pictures.
+    unplaced
+        Files of its series that were slices and are lost, and nothing says which: at its ends.
 
     Examples
     --------
@@ -102,7 +104,9 @@ class VolumeSource(Source):
     ...     intensities = volume.array()  # dask, float32, (S, P, L)
     """
 
-    def __init__(self, facts: SourceFacts, voxels: Voxels, view: VolumeView) -> None:
+    def __init__(
+        self, facts: SourceFacts, voxels: Voxels, view: VolumeView, unplaced: int = 0
+    ) -> None:
         facts = replace(facts, readings=facts.readings + voxels.layout.colours(facts.path))
         if not voxels.is_colour:
             facts = replace(facts, offers=facts.offers | {"window"})
@@ -113,6 +117,7 @@ class VolumeSource(Source):
         assert facts.stack is not None  # noqa: S101  (for the type checker: every volume has one)
         self.stack: PlaneStack = facts.stack
         self.view = view
+        self.unplaced = unplaced
         self._voxels = voxels
         self._slabs: OrderedDict[int, NDArray[np.float32] | NDArray[np.uint8]] = OrderedDict()
         self._lock, self._limits_lock = Lock(), Lock()
@@ -172,6 +177,15 @@ class VolumeSource(Source):
                 if sample.size:
                     self._not_numbers = 1 - float(np.isfinite(sample).mean())
             return self._limits
+
+    @property
+    def unplaced_words(self) -> str:
+        """That files are lost of which nothing says where they lay, as a clause; or nothing."""
+        if not self.unplaced:
+            return ""
+        if self.unplaced == 1:
+            return "1 file was a slice of its series and cannot be read"
+        return f"{self.unplaced} files were slices of its series and cannot be read"
 
     def say_window(self) -> None:
         """Put into ``facts.readings`` which intensities are black and white; colours have none."""
