@@ -65,11 +65,34 @@ def test_a_close_up_holds_raw_maps_probabilities_and_curves(
     assert len(record["curves"]) == 2 * 2 * 3 * 2
     assert all(0 <= curve["deletion AUC"] <= 1 for curve in record["curves"])
     assert record["methods"]["lime"]["samples"] == 20
+    told = {name: facts["unit"] for name, facts in record["methods"].items()}
+    assert told == {"gradcam++": "no unit", "cam": "logits", "lime": "logits"}
+    assert "mostly activation" in record["methods"]["gradcam++"]["shows"]
     with Image.open(tmp_path / "out/panel.png") as panel:
         assert panel.size[0] > 1000
     page = (tmp_path / "out/panel.html").read_text(encoding="utf-8")
     assert page.count("data:image/png") == 4 * (4 + 1)
     assert "Research use only" in page
+
+
+def test_a_saturated_probability_that_lime_is_of_is_called_almost_nothing(
+    sample_data: Path, tmp_path: Path
+) -> None:
+    spec = CloseUpSpec(
+        methods=("usual", "lime"),
+        settings=("lime.samples=30", "lime.target=probability"),
+        classes=("lesion",),
+        tiles=TileChoice(top=1, of="lesion"),
+        curves=None,
+    )
+    brain, bundle = sample_data / "brain.nii.gz", sample_data / "mri-bundle"
+    found = result_of(explain_tiles(brain, bundle, tmp_path / "out", spec))
+    assert list(found.maps) == ["cam", "gradcam++", "lime"]
+    assert found.probabilities[0, 0] > 0.999
+    record = json.loads((tmp_path / "out/explanation.json").read_text(encoding="utf-8"))
+    assert record["methods"]["lime"]["unit"] == "probability"
+    (note,) = [note for note in record["notes"] if "almost nothing" in note]
+    assert note.startswith("LIME of lesion on brain axial slice ")
 
 
 def test_a_close_up_shows_what_was_chosen_of_the_file(sample_data: Path, tmp_path: Path) -> None:

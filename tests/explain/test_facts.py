@@ -10,8 +10,10 @@ from slidecam.explain.facts import (
     facts_in_words,
     facts_of_tiles,
     facts_record,
+    least_scale,
     map_note,
     shown_by,
+    tile_notes,
     unit_of,
 )
 
@@ -84,6 +86,28 @@ def test_less_than_a_hundredth_of_probability_is_almost_nothing(
     note = map_note("lime", unit, peak, places)
     assert note.startswith("almost nothing") is little
     assert bool(note) is little
+
+
+def test_a_surrogate_that_explains_little_says_so_beside_the_range() -> None:
+    facts = {"target": "probability", "explained variance": 0.4683}
+    assert tile_notes("lime", facts, 5.2e-5, 38) == (
+        "almost nothing: at most 0.005 % of probability",
+        "explains 47 % only: its linear model fits badly",
+    )
+    assert tile_notes("lime", {"target": "logit", "explained variance": 0.93}, 3.8, 38) == ()
+
+
+@pytest.mark.parametrize(
+    ("unit", "places", "least"),
+    [
+        ("probability", 9, 0.01),
+        ("logits", 9, 0.04),
+        ("logits per pixel", 8, 0.005),
+        ("no unit", 9, 0),
+    ],
+)
+def test_colours_begin_where_something_is_to_be_seen(unit: str, places: int, least: float) -> None:
+    assert least_scale(unit, places) == pytest.approx(least)
 
 
 def test_an_empty_map_says_why() -> None:

@@ -156,7 +156,8 @@ def test_a_run_opens_with_its_slide_below_and_everything_in_place(
     slide, *overlays = opened(small_run.folder)
     names = [layer.name for layer in overlays]
     assert names[:4] == ["small: P(A)", "small: P(B)", "small: P(C)", "small: class"]
-    assert names[4:] == [f"small: Grad-CAM++ {name}" for name in "ABC"]
+    methods = ("CAM", "Grad-CAM++")
+    assert names[4:] == [f"small: {method} {name}" for method in methods for name in "ABC"]
     assert notices == []
     assert sum(layer.visible for layer in overlays) == 2, (
         "the classes, and the heatmap of the commonest one"

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 def test_a_tile_is_explained_by_all_methods_and_each_map_lies_on_it(own_run: ShownRun) -> None:
     found: TileExplanation = result_of(explain_tile(own_run, 2, "B", device="cpu"))
-    assert [picture.method for picture in found.pictures] == list(METHODS)
+    usual, *others = METHODS
+    assert usual == "usual"
+    assert [picture.method for picture in found.pictures] == ["cam", "gradcam++", *others]
+    assert [picture.unit for picture in found.pictures[:2]] == ["logits", "no unit"]
     assert found.class_name == "B"
     assert found.probability == pytest.approx(float(own_run.table.probabilities[2, 1]), abs=1e-4)
     for picture in found.pictures:

@@ -101,7 +101,7 @@ def test_tiles_appear_while_the_run_goes_and_end_as_the_store_has_them(
         np.testing.assert_array_equal(
             layer.data[run.cells.places], run.table.probabilities[:, index]
         )
-    assert len(list(state.overlays(HEAT))) == 3
+    assert len(list(state.overlays(HEAT))) == 6
     assert not [name for name in names(state) if "so far" in name]
 
 
@@ -120,7 +120,7 @@ def test_a_heatmap_is_painted_before_the_run_is_over(
         if isinstance(update, Heat):
             heats.append(int(np.isfinite(update.levels[0][0]).sum()))
             so_far = [name for name in names(state) if "so far" in name]
-            assert so_far == [f"small: Grad-CAM++ {name} (so far)" for name in "ABC"]
+            assert so_far == [f"small: CAM {name} (so far)" for name in "ABC"]
     assert len(heats) > 1
     assert heats == sorted(heats)
 
@@ -166,7 +166,8 @@ def test_a_run_of_the_open_slide_is_recognised_and_shown_at_once(
     assert state.recognise(tmp_path) is None
     shown = state.recognise(small_out)
     assert shown is not None
-    assert names(state)[-4:] == ["small: class", *(f"small: Grad-CAM++ {name}" for name in "ABC")]
+    heats = [f"small: {method} {name}" for method in ("CAM", "Grad-CAM++") for name in "ABC"]
+    assert names(state)[-7:] == ["small: class", *heats]
     before = names(state)
     state.recognise(small_out)
     assert names(state) == before
@@ -184,7 +185,7 @@ def test_what_was_cleared_while_a_run_went_on_is_shown_with_the_slide_again(
     run = state.recognise(tmp_path)
     assert run is not None
     assert run.is_finished
-    assert len(list(state.overlays(CLASS, PROBABILITY, HEAT))) == 7
+    assert len(list(state.overlays(CLASS, PROBABILITY, HEAT))) == 10
 
 
 def test_the_slide_that_was_chosen_last_stays_the_one_that_is_looked_at(
@@ -238,7 +239,12 @@ def test_one_class_is_shown_alone_and_all_overlays_fade_together(
     state.show(own_run)
     state.show_class(HEAT, "B")
     shown = [layer.name for layer in state.overlays(CLASS, PROBABILITY, HEAT) if layer.visible]
-    assert shown == ["small: Grad-CAM++ B"]
+    assert shown == ["small: CAM B"]
+    for layer in state.overlays(HEAT):
+        layer.visible = layer.name == "small: Grad-CAM++ B"
+    state.show_class(HEAT, "C")
+    shown = [layer.name for layer in state.overlays(CLASS, PROBABILITY, HEAT) if layer.visible]
+    assert shown == ["small: Grad-CAM++ C"]
     state.set_opacity(0.25)
     assert {layer.opacity for layer in state.overlays(CLASS, PROBABILITY, HEAT)} == {0.25}
 

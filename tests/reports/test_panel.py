@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from slidecam.reports.panel import EDGE, curve_picture, draw_panel, lines_of, write_panel
 from slidecam.reports.panel_rows import (
@@ -54,6 +55,27 @@ def test_one_method_has_one_scale_for_all_tiles() -> None:
         overlaid(TILE, PanelMap("a", "A", grid(value)), scales["a"]) for value in (8.0, 0.1)
     )
     assert int(strong[16, 16, 2]) < int(faint[16, 16, 2]) - 100
+
+
+def test_what_is_almost_nothing_is_painted_faint_and_has_its_unit_and_note(tmp_path: Path) -> None:
+    small = PanelMap(
+        "lime", "LIME", grid(5.2e-5), signed=True, unit="probability", least=0.01,
+        notes=("almost nothing: at most 0.005 % of probability",),
+    )  # fmt: skip
+    shown = row(small)
+    scales = method_scales([shown])
+    assert scales == {"lime": 0.01}
+    bare = overlaid(TILE, replace(small, values=grid(0.0)), scales["lime"]).astype(int)
+    assert np.abs(overlaid(TILE, small, scales["lime"]) - bare).max() <= 4
+    full = overlaid(TILE, replace(small, values=grid(0.01)), scales["lime"])
+    assert np.abs(full - bare).max() > 60
+    write_panel([shown], tmp_path, title="t")
+    page = (tmp_path / "panel.html").read_text()
+    assert "-0.01 … 0.01 probability" in page
+    assert "almost nothing: at most 0.005 % of probability" in page
+    with Image.open(tmp_path / "panel.png") as picture:
+        said = str(picture.info["Description"])
+    assert "LIME of tumour, tile <1>: almost nothing: at most 0.005 % of probability." in said
 
 
 def test_a_map_without_evidence_divides_by_nothing() -> None:

@@ -122,13 +122,13 @@ def pixels_of(page: Page, selector: str) -> Any:
     )
 
 
-def test_a_picture_is_told_with_bars_and_two_maps_that_a_slider_fades(visit: Visit) -> None:
+def test_a_picture_is_told_with_bars_and_maps_that_a_slider_fades(visit: Visit) -> None:
     page = visit.open()
     assert "Research use only" in page.inner_text("header")
     upload(page, "cell.png", picture(90, 60))
-    page.wait_for_selector("#maps figure:nth-child(2) canvas")
+    page.wait_for_selector("#maps figure:nth-child(3) canvas")
     titles = page.locator("#maps figcaption").all_inner_texts()
-    assert [title.split("\n")[0] for title in titles] == ["Grad-CAM++", "Score-CAM"]
+    assert [title.split("\n")[0] for title in titles] == ["CAM", "Grad-CAM++", "Score-CAM"]
     shares = [float(text.rstrip(" %")) for text in page.locator("#bars .share").all_inner_texts()]
     assert sum(shares) == pytest.approx(100, abs=0.2)
     assert shares == sorted(shares, reverse=True)
@@ -157,7 +157,7 @@ def test_all_of_it_can_be_done_with_the_keyboard_and_is_said_aloud(visit: Visit)
     after = str(page.get_attribute("#bars button[aria-checked=true]", "data-name"))
     assert after != before
     assert page.evaluate("document.activeElement.dataset.name") == after
-    page.wait_for_selector("#maps figure:nth-child(2) canvas")
+    page.wait_for_selector("#maps figure:nth-child(3) canvas")
     assert after in str(page.get_attribute("#maps canvas", "aria-label"))
     page.focus("#tab-picture")
     page.keyboard.press("ArrowRight")
@@ -248,7 +248,7 @@ def test_a_slide_is_shown_classified_and_asked_place_by_place(visit: Visit) -> N
     box = page.locator("#viewer").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.locator("#values", has_text="Grad-CAM++ of").wait_for()
+    page.locator("#values", has_text="CAM of").wait_for()
     told = page.inner_text("#values")
     assert_values_are_the_stores(told, Path(job["out"]) / "small")
     heated = pixels_of(page, "#overlay")
@@ -293,7 +293,7 @@ def assert_values_are_the_stores(told: str, folder: Path) -> None:
     expected = {name: store.probabilities[inside[0], index] for index, name in enumerate("ABC")}
     found = {
         name: float(value)
-        for name, value in re.findall(r"\b([ABC]) (\d\.\d+)", told.partition("Grad-CAM")[0])
+        for name, value in re.findall(r"\b([ABC]) (\d\.\d+)", told.partition("CAM of")[0])
     }
     assert found == pytest.approx(expected, abs=6e-4)
 

@@ -28,7 +28,10 @@ Out = Annotated[
     Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)
 ]
 Methods = Annotated[
-    str, typer.Option(help="Methods, comma-separated; slidecam methods lists them.")
+    str,
+    typer.Option(
+        help="Methods, comma-separated; slidecam methods lists them. usual is what predict makes."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -72,7 +75,7 @@ def explain(
     ],
     model: Models,
     out: Out,
-    methods: Methods = "gradcam++,score-cam-clustered",
+    methods: Methods = "usual,score-cam-clustered",
     settings: Settings = None,
     against: Against = None,
     class_: Annotated[
@@ -168,7 +171,7 @@ def faithfulness(
     ],
     model: Model,
     out: Out,
-    methods: Methods = "gradcam++,score-cam-clustered",
+    methods: Methods = "usual,score-cam-clustered",
     settings: Settings = None,
     against: Against = None,
     class_: Annotated[

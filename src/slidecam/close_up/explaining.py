@@ -13,6 +13,7 @@ from slidecam.close_up.methods import (
     ChosenMethod,
     choose_methods,
     class_indices,
+    with_usual_methods,
 )
 from slidecam.close_up.tiles import ChosenTiles, TileChoice, choose_tiles
 from slidecam.errors import UsageError
@@ -41,7 +42,7 @@ class CloseUpSpec:
     Attributes
     ----------
     methods, settings
-        Names of the catalogue, and ``METHOD.KEY=VALUE`` texts.
+        Names of the catalogue, `USUAL_METHODS`, and ``METHOD.KEY=VALUE`` texts.
     classes
         Names of the classes to explain; empty for each tile's predicted class.
     tiles
@@ -140,11 +141,11 @@ def _explain(
 ) -> Generator[Step, None, dict[str, CloseUp]]:
     """Explain tiles by some models; where they are not ``named``, one by one of no name."""
     refuse_existing(folder, OUTPUTS, overwrite=spec.overwrite)
-    methods = choose_methods(spec.methods, spec.settings)
     classifiers = [
         open_bundle(model, trust=spec.trust).classifier(choose_device(spec.device))
         for model in models
     ]
+    methods = choose_methods(with_usual_methods(spec.methods, classifiers), spec.settings)
     names: tuple[str, ...] = ("",)
     if named:
         names = model_names(models, [classifier.card for classifier in classifiers])

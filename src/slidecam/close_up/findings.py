@@ -12,7 +12,15 @@ import torch
 from slidecam.close_up.tiles import BATCH, ChosenTiles
 from slidecam.errors import EntryFailedError, SlidecamError
 from slidecam.explain.baselines import BASELINES
-from slidecam.explain.facts import facts_of_tiles, facts_record
+from slidecam.explain.catalogue import title_of
+from slidecam.explain.facts import (
+    facts_of_tiles,
+    facts_record,
+    least_scale,
+    shown_by,
+    tile_notes,
+    unit_of,
+)
 from slidecam.explain.neighbours import (
     EXPLAINED,
     NeighbourAccount,
@@ -29,7 +37,7 @@ from slidecam.reports.panel import write_panel
 from slidecam.reports.panel_rows import PanelCurves, PanelMap, PanelRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -77,6 +85,12 @@ class CloseUp:
     facts: Mapping[str, Sequence[Mapping[str, Any]]]
     neighbours: tuple[tuple[NeighbourAccount, ...], ...] = ()
     failed: Mapping[str, EntryFailedError] = field(default_factory=dict)
+
+    def notes(self, method: str, number: int, place: int) -> tuple[str, ...]:
+        """Return what limits a method's map of one tile and one of its classes."""
+        values = self.maps[method][number][place]
+        peak = float(np.abs(values).max())
+        return tile_notes(method, self.facts[method][number], peak, values.size)
 
     def method_facts(self) -> dict[str, dict[str, Any]]:
         """Return what must be said of each method's maps of all tiles; see `facts_of_tiles`."""
@@ -143,7 +157,19 @@ def panel_rows(
         maps = []
         for name in found.maps:
             values, method = found.maps[name][number][place], methods[name].method
-            maps.append(PanelMap(name, method.title, values, method.signed, facts[name]))
+            unit = unit_of(name, facts[name])
+            maps.append(
+                PanelMap(
+                    name,
+                    method.title,
+                    values,
+                    method.signed,
+                    facts[name],
+                    unit=unit,
+                    notes=found.notes(name, number, place),
+                    least=least_scale(unit, values.size),
+                )
+            )
         drawn: list[PanelCurves] = []
         if spec is not None:
             drawn = _curves(ClassScorer(classifier, index), found.tiles.pixels[number], maps, spec)
@@ -229,9 +255,9 @@ def _notes(card: Card, found: CloseUp) -> tuple[str, ...]:
 def _record(card: Card, found: CloseUp) -> dict[str, Any]:
     record = {
         "model": card.name,
-        "methods": {name: facts_record(facts) for name, facts in found.method_facts().items()},
+        "methods": _method_records(found),
         "facts": {name: list(map(dict, facts)) for name, facts in found.facts.items()},
-        "notes": list(_notes(card, found)),
+        "notes": [*_notes(card, found), *_limits(card, found)],
         "tiles": [_tile_record(card, found, number) for number in range(len(found.tiles))],
     }
     if found.neighbours:
@@ -239,6 +265,25 @@ def _record(card: Card, found: CloseUp) -> dict[str, Any]:
     if found.failed:
         record["failed"] = {name: _failed_record(error) for name, error in found.failed.items()}
     return record
+
+
+def _method_records(found: CloseUp) -> dict[str, dict[str, Any]]:
+    """Return by method its facts, what its maps show and in which unit."""
+    records = {}
+    for name, facts in found.method_facts().items():
+        shown = {"unit": unit_of(name, facts), "shows": shown_by(name, facts)}
+        records[name] = {**facts_record(facts), **shown}
+    return records
+
+
+def _limits(card: Card, found: CloseUp) -> Iterator[str]:
+    """Yield a sentence for each map that shows little, or whose model fits badly."""
+    for name in found.maps:
+        for number, classes in enumerate(found.classes):
+            for place, index in enumerate(classes):
+                whose = f"{title_of(name)} of {card.class_names[index]}"
+                for note in found.notes(name, number, place):
+                    yield f"{whose} on {found.tiles.names[number]}: {note}."
 
 
 def _failed_record(error: SlidecamError) -> dict[str, Any]:

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from slidecam.close_up.explaining import refuse_existing
-from slidecam.close_up.methods import DEFAULT, choose_methods, class_indices
+from slidecam.close_up.methods import (
+    DEFAULT,
+    choose_methods,
+    class_indices,
+    with_usual_methods,
+)
 from slidecam.close_up.tiles import ChosenTiles, TileChoice, choose_tiles, holds_pictures
 from slidecam.errors import UsageError
 from slidecam.faithfulness import (
@@ -109,12 +114,12 @@ def measure_tiles(
     """
     spec, folder = spec or MeasureSpec(), Path(out)
     refuse_existing(folder, OUTPUTS, overwrite=spec.overwrite)
-    methods = choose_methods(spec.methods, spec.settings)
     _refuse_unmeasurable(Path(source), spec)
     bundle = open_bundle(model, trust=spec.trust)
     if spec.onto_card:
         refuse_foreign(bundle)
     classifier = bundle.classifier(choose_device(spec.device))
+    methods = choose_methods(with_usual_methods(spec.methods, [classifier]), spec.settings)
     # What is wrong is found now rather than after minutes of measuring.
     if spec.explained not in {PREDICTED, LABELLED}:
         class_indices(bundle.card, [spec.explained])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from slidecam.errors import ExplanationError, UsageError
 from slidecam.explain.catalogue import CATALOGUE, Method, method_for
+from slidecam.explain.facts import usual_methods
 from slidecam.settings import NotTakenError, check_all, from_text, nearest, words_of
 from slidecam.thresholds import Threshold, parse_threshold
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from slidecam.models import Card, Classifier
     from slidecam.steps import Step
 
-DEFAULT = ("gradcam++", "score-cam-clustered")
+USUAL_METHODS = "usual"
+"""Stands for the methods that slides are mapped by, the one that leads first."""
+
+DEFAULT = (USUAL_METHODS, "score-cam-clustered")
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,21 @@ def choose_methods(names: Sequence[str], settings: Iterable[str] = ()) -> dict[s
     for name, method in chosen.items():
         methods[name] = ChosenMethod(method, method.spec(**values[name]))
     return methods
+
+
+def with_usual_methods(names: Sequence[str], classifiers: Sequence[Classifier]) -> tuple[str, ...]:
+    """Return the names with those that `USUAL_METHODS` stands for, by what the first card says.
+
+    None where a classifier has no map: what is said of other methods is for those to say.
+    """
+    usual: tuple[str, ...] = ()
+    if all(classifier.has_map for classifier in classifiers):
+        linear = all(classifier.linear_head is not None for classifier in classifiers)
+        usual = usual_methods(classifiers[0].card, linear=linear)
+    found: list[str] = []
+    for name in names:
+        found += usual if name == USUAL_METHODS else (name,)
+    return tuple(dict.fromkeys(found))
 
 
 def class_indices(card: Card, names: Sequence[str]) -> tuple[int, ...]:

@@ -23,6 +23,9 @@ ALMOST_NOTHING = 0.01
 USUAL, ADDITIVE = "gradcam++", "cam"
 """What is mapped where no method is named: the second too where the head is linear."""
 
+WELL_EXPLAINED = 0.7
+"""Share of the variance that a surrogate explains; below it, its map says so."""
+
 STEEPEST = 4.0
 """Logits by which a probability moves at most by 1, at the steepest place of a sigmoid."""
 
@@ -124,6 +127,29 @@ def map_note(method: str, unit: str, peak: float, places: int) -> str:
     if moved is None or moved >= ALMOST_NOTHING:
         return ""
     return f"almost nothing: at most {100 * moved:.1g} % of probability"
+
+
+def least_scale(unit: str, places: int) -> float:
+    """Return the least raw value that a map's last colour may stand for; 0 for any.
+
+    It is `ALMOST_NOTHING` of probability: what is less is painted faint, and not at full colour.
+    """
+    moved = _probability_moved(unit, 1.0, places)
+    if moved is None:
+        return 0.0
+    return ALMOST_NOTHING / moved
+
+
+def tile_notes(method: str, facts: Mapping[str, Any], peak: float, places: int) -> tuple[str, ...]:
+    """Return what limits a tile's map: that there is little to see, that a model fits it badly.
+
+    Parameters are `map_note`'s, and the facts of the tile's own map.
+    """
+    notes = [map_note(method, unit_of(method, facts), peak, places)]
+    explained = facts.get("explained variance")
+    if isinstance(explained, float) and explained < WELL_EXPLAINED:
+        notes.append(f"explains {100 * explained:.0f} % only: its linear model fits badly")
+    return tuple(filter(None, notes))
 
 
 def _empty_words(method: str) -> str:

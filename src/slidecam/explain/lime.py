@@ -49,7 +49,8 @@ class LimeSpec:
     ridge
         Penalty of the linear model.
     target
-        What is modelled: the class's ``probability`` as in the paper, or its ``logit``.
+        What is modelled: the class's ``logit``, or its ``probability`` as in the paper, which
+        hardly moves where it is near 0 or 1.
     seeds
         LIME is known for maps that change from seed to seed. So many are computed; the map is the
         first one's, and the correlation between them is said.
@@ -66,7 +67,7 @@ class LimeSpec:
     baseline: str = AVERAGE
     kernel: float = 0.25
     ridge: float = 1.0
-    target: Target = "probability"
+    target: Target = "logit"
     seeds: int = 2
     seed: int = 0
     batch: int = 16

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from napari.layers import Layer
     from numpy.typing import NDArray
 
     from slidecam.exchange.ome_zarr import HeatmapImage
@@ -222,6 +223,23 @@ def _heat_layer(
         **Placing(spec.spacing).raster((spec.pitch, spec.pitch), spec.origin),
     }
     return levels, meta, "image"
+
+
+def show_alone(layers: Sequence[Layer], kind: str, name: str) -> None:
+    """Show the layers of one kind and one class, or of no class; hide the others.
+
+    Of heatmaps those by the method that is looked at already, else by the one that leads.
+    """
+    heats = [layer for layer in layers if layer.metadata["kind"] == HEAT]
+    heats.sort(key=lambda layer: not layer.visible)
+    method = next((layer.metadata.get("method") for layer in heats), None)
+    for layer in layers:
+        facts = layer.metadata
+        layer.visible = (
+            facts["kind"] == kind
+            and facts.get("class") in {None, name}
+            and (kind != HEAT or facts.get("method") == method)
+        )
 
 
 def pyramid_of(finest: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -99,7 +99,12 @@ def pixmap(pixels: NDArray[np.uint8], edge: int = EDGE) -> QPixmap:
 
 
 def _scores(picture: MethodMap) -> str:
-    return f"deletion {picture.deletion:.2f} · insertion {picture.insertion:.2f}"
+    areas = f"deletion {picture.deletion:.2f} · insertion {picture.insertion:.2f}"
+    high = f"{picture.top:.3g} {picture.unit}".strip()
+    ends = f"0 … {high}"
+    if picture.signed:
+        ends = f"-{picture.top:.3g} … {high}"
+    return "\n".join((areas, ends, *picture.notes))
 
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 10, 26

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.close_up import CloseUpSpec, TileChoice, explain_tiles
+from slidecam.close_up.methods import USUAL_METHODS
 from slidecam.drawing.heat import enlarged
 from slidecam.drawing.style import drawn_as_one, shares_of
 from slidecam.explain.catalogue import CATALOGUE
+from slidecam.explain.facts import least_scale, unit_of
 from slidecam.plugin.overlays import heat_look
 from slidecam.reports.panel_rows import PanelMap, overlaid
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from slidecam.plugin.slide import LayerData
     from slidecam.steps import Step
 
-METHODS = ("gradcam++", "score-cam", "lime", "partition-shap")
+METHODS = (USUAL_METHODS, "score-cam", "lime", "partition-shap")
 SETTINGS = ("lime.samples=500",)
 """LIME's map hardly changes with more samples, and a person waits for it."""
 
@@ -51,6 +53,8 @@ class MethodMap:
         The raw map, float32, (h, w).
     signed
         Whether values below 0 speak against the class.
+    unit, notes
+        What its values are counted in, and what limits it.
     deletion, insertion
         Areas under both curves: a good map has little of the first and much of the second.
     """
@@ -62,6 +66,13 @@ class MethodMap:
     signed: bool
     deletion: float
     insertion: float
+    unit: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def top(self) -> float:
+        """The raw value that is drawn as the last colour."""
+        return max(drawn_as_one(self.values), least_scale(self.unit, self.values.size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +147,7 @@ def _explanation(
 ) -> TileExplanation:
     index, tile = found.classes[0][0], found.tiles.pixels[0]
     scores = _scores(folder)
-    pictures = tuple(
-        _picture(name, maps[0][0], tile, scores.get(name, {})) for name, maps in found.maps.items()
-    )
+    pictures = tuple(_picture(found, name, scores.get(name, {})) for name in found.maps)
     return TileExplanation(
         box,
         run.table.class_names[index],
@@ -156,24 +165,28 @@ def _scores(folder: Path) -> dict[str, dict[str, Any]]:
     return {curve["method"]: curve for curve in record["curves"]}
 
 
-def _picture(
-    name: str,
-    values: NDArray[np.float32],
-    tile: NDArray[np.uint8],
-    scores: dict[str, Any],
-) -> MethodMap:
-    method = CATALOGUE[name]
+def _picture(found: CloseUp, name: str, scores: dict[str, Any]) -> MethodMap:
+    method, tile, values = CATALOGUE[name], found.tiles.pixels[0], found.maps[name][0][0]
+    drawn = MethodMap(
+        method.title,
+        name,
+        tile,
+        values,
+        method.signed,
+        deletion=float(scores.get("deletion AUC", np.nan)),
+        insertion=float(scores.get("insertion AUC", np.nan)),
+        unit=unit_of(name, found.facts[name][0]),
+        notes=found.notes(name, 0, 0),
+    )
     shown = PanelMap(name, method.title, values, signed=method.signed)
-    areas = (float(scores.get(key, np.nan)) for key in ("deletion AUC", "insertion AUC"))
-    pixels = overlaid(tile, shown, drawn_as_one(values))
-    return MethodMap(method.title, name, pixels, values, method.signed, *areas)
+    return replace(drawn, pixels=overlaid(tile, shown, drawn.top))
 
 
 def explanation_layer(found: TileExplanation, picture: MethodMap, run: ShownRun) -> LayerData:
     """Return one method's map as an image that lies on its tile."""
     values, signed = picture.values, picture.signed
     edge = found.tile.shape[0]
-    pixels = enlarged(shares_of(values, drawn_as_one(values), signed=signed), (edge, edge))
+    pixels = enlarged(shares_of(values, picture.top, signed=signed), (edge, edge))
     x, y, width, height = found.box
     meta = {
         "name": f"{picture.title} {found.class_name} @ {x}, {y}",

@@ -26,6 +26,7 @@ from slidecam.plugin.overlays import (
     class_raster,
     heatmap_layers,
     run_layers,
+    show_alone,
     volume_run_layers,
 )
 from slidecam.plugin.placing import NO_TILE
@@ -306,11 +307,7 @@ class ViewerState:
 
     def show_class(self, kind: str, name: str) -> None:
         """Show one class's probability or heatmap, or the classes' own layer; hide the others."""
-        for layer in self.overlays(*OVERLAYS):
-            layer.visible = layer.metadata["kind"] == kind and layer.metadata.get("class") in {
-                None,
-                name,
-            }
+        show_alone(list(self.overlays(*OVERLAYS)), kind, name)
 
     def place_of(self, world: Any) -> tuple[float, float]:  # noqa: ANN401  (napari's cursor position)
         """Return x, y in level-0 pixels of a place in the viewer's world."""

@@ -19,7 +19,7 @@ from PIL import Image
 from slidecam.drawing.charts import blank_figure, pixels_of
 from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.drawing.style import HUES, INK, MUTED
-from slidecam.explain.facts import facts_in_words
+from slidecam.explain.facts import facts_in_words, shown_by
 from slidecam.files import replacing
 from slidecam.pages import picture_uri, write_page
 from slidecam.reports.overlay import heat_scale
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 EDGE, GAP, MARGIN = 1.9, 0.16, 0.35
 """Inches of a tile's picture, between pictures, and round everything."""
 
-HEADER, CAPTION, TITLE, ENDS, FOOTER = 0.95, 0.19, 0.16, 0.24, 0.75
+HEADER, CAPTION, TITLE, ENDS, FOOTER = 0.95, 0.19, 0.16, 0.32, 0.75
 """Inches above everything, of a caption's line, above a map, below it, and of the end colours."""
 
 NARROWEST = 6.5
@@ -208,6 +208,11 @@ def _draw_map(
     pen.text(place.left, place.top - 0.06, each.title, Type(7.5, INK), EDGE)
     pen.image(place, overlaid(row.pixels, each, top))
     low, high = scale_ends(each, top)
+    middle = place.left + EDGE / 2
+    pen.text(middle, place.top + EDGE + 0.12, each.unit, Type(6.5, MUTED, align="center"))
+    # The page and the record say it in full.
+    notes = "; ".join(note.partition(":")[0] for note in each.notes)
+    pen.text(place.left, place.top + EDGE + 0.23, notes, Type(6, INK), EDGE)
     pen.text(place.left, place.top + EDGE + 0.12, low, Type(6.5, MUTED))
     pen.text(place.left + EDGE, place.top + EDGE + 0.12, high, Type(6.5, MUTED, align="right"))
 
@@ -315,7 +320,7 @@ def write_panel(
     """
     scales = method_scales(rows)
     with replacing(folder / "panel.png") as fresh:
-        draw_panel(rows, scales, title).save(fresh)
+        draw_panel(rows, scales, title).save(fresh, _said(rows))
     write_page(
         "panel",
         folder / "panel.html",
@@ -327,8 +332,24 @@ def write_panel(
     )
 
 
+def _said(rows: Sequence[PanelRow]) -> list[str]:
+    """Return what a panel's file says of its maps: what each shows, its facts, what limits it."""
+    said = []
+    for each in rows[0].maps:
+        shown = shown_by(each.name.rpartition("/")[2], each.facts)
+        said.append(f"{shown or each.heading} {facts_in_words(each.facts)}".strip())
+    for row in rows:
+        for each in row.maps:
+            said += [f"{each.heading} of {row.explained}, {row.name}: {one}." for one in each.notes]
+    return said
+
+
 def _method_facts(rows: Sequence[PanelRow]) -> list[dict[str, Any]]:
-    return [{"title": each.heading, "facts": facts_in_words(each.facts)} for each in rows[0].maps]
+    found = []
+    for each in rows[0].maps:
+        shown = shown_by(each.name.rpartition("/")[2], each.facts)
+        found.append({"title": each.heading, "facts": facts_in_words(each.facts), "shows": shown})
+    return found
 
 
 def _page_row(row: PanelRow, scales: Mapping[str, float]) -> dict[str, Any]:
@@ -351,6 +372,8 @@ def _page_map(row: PanelRow, each: PanelMap, top: float) -> dict[str, Any]:
     picture = Image.fromarray(overlaid(row.pixels, each, top))
     return {
         "title": each.heading,
-        "scale": " … ".join(scale_ends(each, top)),
+        "scale": f"{' … '.join(scale_ends(each, top))} {each.unit}".strip(),
+        "notes": "; ".join(each.notes),
+        "shows": shown_by(each.name.rpartition("/")[2], each.facts),
         "picture": picture_uri(picture, 448, exact=True),
     }

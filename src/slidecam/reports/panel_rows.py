@@ -35,6 +35,10 @@ class PanelMap:
         What must be said of the method's maps of all tiles; see `facts_of_tiles`.
     model
         Whose map it is, where several models are compared.
+    unit, notes
+        What its values are counted in, and what limits it, in a few words each.
+    least
+        Raw value that its last colour stands for at least.
     """
 
     name: str
@@ -43,6 +47,9 @@ class PanelMap:
     signed: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
+    unit: str = ""
+    notes: tuple[str, ...] = ()
+    least: float = 0.0
 
     @property
     def heading(self) -> str:
@@ -113,10 +120,15 @@ class PanelRow:
 def method_scales(rows: Sequence[PanelRow]) -> dict[str, float]:
     """Return for each method the raw value that is drawn as 1, over all of its tiles."""
     by_method: dict[str, list[NDArray[np.float32]]] = {}
+    least: dict[str, float] = {}
     for row in rows:
         for each in row.maps:
             by_method.setdefault(each.name, []).append(each.values.ravel())
-    return {name: drawn_as_one(np.concatenate(values)) for name, values in by_method.items()}
+            least[each.name] = each.least
+    scales = {}
+    for name, values in by_method.items():
+        scales[name] = max(drawn_as_one(np.concatenate(values)), least[name])
+    return scales
 
 
 def overlaid(pixels: NDArray[np.uint8], each: PanelMap, top: float) -> NDArray[np.uint8]:
