@@ -349,24 +349,13 @@ def _refuse_nothing_read(slide: FoundSlide, run: OpenRun, table: TileTable) -> N
 
 def _outcome(work: SlideWork, table: TileTable) -> tuple[SlideStatus, str]:
     if not len(table):
-        return "skipped", _no_tile_reason(work)
+        return "skipped", work.no_tile_reason
     lost = len(table) - int(table.done.sum())
     if lost:
         return "partly", f"{lost} of {len(table)} tiles gave no result"
     if isinstance(work.source, VolumeSource) and work.source.unplaced:
         return "partly", work.source.unplaced_words
     return "done", ""
-
-
-def _no_tile_reason(work: SlideWork) -> str:
-    if work.is_volume:
-        return (
-            f"none of {work.source.facts.planes} slices holds any foreground"
-            f" ({work.foreground.origin})"
-        )
-    if work.foreground.share:
-        return f"none of {work.grid.candidates} places on the slide holds enough tissue for a tile"
-    return f"no tissue found ({work.foreground.origin})"
 
 
 def _recorded(results: Results, run: OpenRun) -> RecordedOutcome:

@@ -187,6 +187,19 @@ class SlideWork:
         return self.source.facts.stack is not None
 
     @property
+    def no_tile_reason(self) -> str:
+        """Why nothing of the slide is classified, where nothing is, as a clause."""
+        if self.is_volume:
+            return (
+                f"none of {self.source.facts.planes} slices holds any foreground"
+                f" ({self.foreground.origin})"
+            )
+        if self.foreground.share:
+            places = self.grid.candidates
+            return f"none of {places} places on the slide holds enough tissue for a tile"
+        return f"no tissue found ({self.foreground.origin})"
+
+    @property
     def um_per_pixel(self) -> Spacing | None:
         """Its spacing at level 0, in µm, where anybody knows it."""
         if self.spacing is None:
