@@ -73,7 +73,8 @@ class RunLog:
     out
         The output folder.
     bundle, spec
-        What the slides are classified with, and how.
+        What the slides are classified with, and how; no bundle where runs of earlier calls are
+        gathered.
     slides
         Every slide of the call.
     heatmaps
@@ -89,7 +90,7 @@ class RunLog:
     """
 
     out: Path
-    bundle: Bundle
+    bundle: Bundle | None
     spec: PredictSpec
     slides: Sequence[FoundSlide]
     heatmaps: tuple[str, ...] = ()
@@ -231,10 +232,11 @@ class RunLog:
         return [*self.notes, *incomplete]
 
     def _facts(self) -> RunFacts:
+        name, digest = self._bundle()
         return RunFacts(
             slidecam=version("slidecam"),
-            bundle=self.bundle.card.name,
-            bundle_digest=self.bundle.digest,
+            bundle=name,
+            bundle_digest=digest,
             command=_plain(self.spec, chain.from_iterable(slide.hidden for slide in self.slides)),
             started=self.started,
             finished=datetime.now(UTC),
@@ -245,6 +247,15 @@ class RunLog:
             heatmaps=self.heatmaps,
             call=self.call,
         )
+
+    def _bundle(self) -> tuple[str, str]:
+        """Return the classifier's name and digest; of gathered runs the last one's."""
+        if self.bundle is not None:
+            return self.bundle.card.name, self.bundle.digest
+        for report in reversed(self.reports):
+            if report.bundle:
+                return report.bundle, report.bundle_digest
+        return "", ""
 
     def summary(self) -> Finished:
         """Return the run's last event."""

@@ -7,6 +7,7 @@ becomes.
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -249,6 +250,27 @@ app.command(
         " and one report."
     )
 )(predict)
+
+
+@app.command()
+def gather(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The --out of predict.", show_default=False)
+    ],
+    json: Json = False,
+) -> None:
+    """Make manifest.json, report.html and the tables of a folder anew from its slides' records."""
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.cluster.gathering import gather as gathered
+
+        log = gathered(out)
+        counts = Counter(report.status for report in log.reports)
+        facts = {"slides": len(log.reports), **counts}
+        terminal.table(str(out), {"event": "Gathered", **facts} if json else facts)
+        for warned in log.warnings():
+            terminal.say(warned.message)
+        terminal.look_at(out / "report.html")
 
 
 @app.command()

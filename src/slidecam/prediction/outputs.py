@@ -370,6 +370,7 @@ def _recorded(results: Results, run: OpenRun) -> RecordedOutcome:
             "total": len(table),
             "done": int(table.done.sum()),
             "failed": len(failures),
+            "skipped": results.work.grid.candidates - len(table),
             **table.call_counts,
         },
         tissue=asdict(classified_tissue(table, results.parts)),

@@ -1,0 +1,146 @@
+"""A folder's manifest, report and table, made anew from what its slides recorded.
+
+Many processes fill a folder, and any of them may be ended before it has written for all. Each
+slide's own folder says what became of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from slidecam.errors import StoreError, UsageError
+from slidecam.exchange.manifest import Manifest, SlideReport, TileCounts, read_manifest
+from slidecam.runlog import GO_ON, MANIFEST, STOPPED, RunLog
+from slidecam.runs import Run
+from slidecam.runs.legend import classified_tissue, own_slices, parts_of, summarise_classes
+from slidecam.runs.record import RunRecord
+from slidecam.runs.spec import PredictSpec
+from slidecam.sources.names import FoundSlide
+from slidecam.store import RUN_FILE, STORE_FOLDER, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from slidecam.runs.legend import OwnParts
+
+OWN = (RUN_FILE, STORE_FOLDER, "failures")
+"""What in a slide's folder is no output."""
+
+DAMAGED = "manifest.damaged.json"
+
+
+def gather(out: Path) -> RunLog:
+    """Make the manifest, report and table of a folder anew, and return what is in them.
+
+    Slides that never came to a folder of their own keep what the manifest says of them. One that
+    cannot be read is moved aside.
+
+    Raises
+    ------
+    UsageError
+        If there is no slide's run in ``out``.
+    """
+    known = {report.slide: report for report in _remembered(out).slides}
+    reports = []
+    for folder in sorted(each for each in out.iterdir() if each.is_dir()):
+        report = report_of(folder, known.get(folder.name))
+        if report is not None:
+            reports.append(report)
+    if not reports:
+        raise UsageError(
+            "There is no run of slidecam predict here.", "Pass the folder given as --out.", out
+        )
+    slides = [FoundSlide(report.slide, report.path) for report in reports]
+    log = RunLog(out, None, PredictSpec(), slides, reports=reports)
+    log.write()
+    return log
+
+
+def _remembered(out: Path) -> Manifest:
+    if not out.is_dir():
+        raise UsageError("There is no such folder.", "Pass the folder given as --out.", out)
+    try:
+        return read_manifest(out / MANIFEST)
+    except StoreError:
+        (out / MANIFEST).replace(out / DAMAGED)
+        return Manifest()
+
+
+def report_of(folder: Path, known: SlideReport | None = None) -> SlideReport | None:
+    """Return what became of a slide, as its own folder says; None where it is no slide's.
+
+    ``known`` is what the manifest said of it: the record keeps not all of its warnings.
+    """
+    data = read_run(folder)
+    if data is None:
+        return None
+    record = RunRecord.find(folder)
+    path = _path_of(data, known)
+    reason = str(data.get("reason", ""))
+    if record is None or record.status == "failed":
+        words = reason or f"Its {RUN_FILE} is damaged."
+        return SlideReport(
+            folder.name, path, "failed", reason=words, remedy=str(data.get("remedy", ""))
+        )
+    if record.outcome is None or not record.is_finished:
+        return SlideReport(folder.name, path, "unfinished", reason=STOPPED, remedy=GO_ON)
+    try:
+        return _finished(folder, record, known)
+    except StoreError as error:
+        return SlideReport(folder.name, path, "failed", reason=error.problem, remedy=error.remedy)
+
+
+def _path_of(data: Mapping[str, Any], known: SlideReport | None) -> str:
+    source = data.get("input")
+    if isinstance(source, dict) and "path" in source:
+        return str(source["path"])
+    return "" if known is None else known.path
+
+
+def _finished(folder: Path, record: RunRecord, known: SlideReport | None) -> SlideReport:
+    run, outcome = Run.open(folder), record.outcome
+    assert outcome is not None  # noqa: S101  (for the type checker: it is finished)
+    table, parts = run.tiles, _parts(run)
+    failed, lost = int(table.failed.sum()), len(table) - int(table.done.sum())
+    same = known is not None and known.status == record.status
+    warnings, reason, remedy = (*record.input.readings, *record.faint_heatmaps), "", ""
+    if known is not None and same:
+        warnings, reason, remedy = known.warnings, known.reason, known.remedy
+    elif lost:
+        reason = f"{lost} of {len(table)} tiles gave no result"
+    elif record.status == "skipped" and record.foreground is not None:
+        reason = f"nothing to classify ({record.foreground.origin})"
+    return SlideReport(
+        slide=folder.name,
+        path=record.input.path,
+        status=record.status,  # type: ignore[arg-type]  (a finished one is one of the manifest's)
+        tiles=TileCounts(
+            done=int(table.done.sum()),
+            failed=failed,
+            skipped=int(outcome.tiles.get("skipped", 0)),
+            **table.call_counts,
+        ),
+        classes=summarise_classes(table, parts),
+        tissue=classified_tissue(table, parts),
+        outputs={name: f"{folder.name}/{name}" for name in _outputs_in(folder)},
+        seconds=outcome.seconds.get("total", 0.0),
+        reason=reason,
+        remedy=remedy,
+        warnings=warnings,
+        facts=record.manifest_facts(),
+        bundle=record.bundle.name,
+        bundle_digest=record.bundle.digest or "",
+    )
+
+
+def _parts(run: Run) -> OwnParts:
+    if run.is_volume:
+        return own_slices(len(run))
+    return parts_of(run)
+
+
+def _outputs_in(folder: Path) -> Iterator[str]:
+    for entry in sorted(folder.iterdir()):
+        if not entry.name.startswith(".") and entry.name not in OWN:
+            yield entry.name
