@@ -266,8 +266,10 @@ def gather(
 
         log = gathered(out)
         counts = Counter(report.status for report in log.reports)
-        facts = {"slides": len(log.reports), **counts}
-        terminal.table(str(out), {"event": "Gathered", **facts} if json else facts)
+        facts: dict[str, object] = {"slides": len(log.reports), **counts}
+        if json:
+            facts = {"event": "Gathered", **facts}
+        terminal.table(str(out), facts)
         for warned in log.warnings():
             terminal.say(warned.message)
         terminal.look_at(out / "report.html")

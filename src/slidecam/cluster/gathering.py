@@ -6,7 +6,7 @@ slide's own folder says what became of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from slidecam.errors import StoreError, UsageError
 from slidecam.exchange.manifest import Manifest, SlideReport, TileCounts, read_manifest
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from slidecam.exchange.manifest import SlideStatus
     from slidecam.runs.legend import OwnParts
 
 OWN = (RUN_FILE, STORE_FOLDER, "failures")
@@ -114,7 +115,7 @@ def _finished(folder: Path, record: RunRecord, known: SlideReport | None) -> Sli
     return SlideReport(
         slide=folder.name,
         path=record.input.path,
-        status=record.status,  # type: ignore[arg-type]  (a finished one is one of the manifest's)
+        status=cast("SlideStatus", record.status),
         tiles=TileCounts(
             done=int(table.done.sum()),
             failed=failed,
