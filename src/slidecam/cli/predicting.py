@@ -265,8 +265,9 @@ def gather(
         from slidecam.cluster.gathering import gather as gathered
 
         log = gathered(out)
-        counts = Counter(report.status for report in log.reports)
-        facts: dict[str, object] = {"slides": len(log.reports), **counts}
+        counts = Counter(str(report.status) for report in log.reports)
+        facts: dict[str, object] = {"slides": len(log.reports)}
+        facts.update(counts)
         if json:
             facts = {"event": "Gathered", **facts}
         terminal.table(str(out), facts)

@@ -298,12 +298,10 @@ def _report(
     names: Sequence[str],
 ) -> SlideReport:
     record = RunRecord.read(work.folder)
-    seconds, remedy = 0.0, ""
+    seconds = 0.0
     if record.outcome is not None:
         seconds = record.outcome.seconds.get("total", 0.0)
     failed, parts = int(table.failed.sum()), work.own_parts()
-    if failed:
-        remedy = TRY_AGAIN
     return SlideReport(
         slide=slide.name,
         path=slide.shown,
@@ -319,7 +317,7 @@ def _report(
         outputs={name: f"{slide.name}/{name}" for name in names if (work.folder / name).exists()},
         seconds=seconds,
         reason=reason,
-        remedy=remedy,
+        remedy=TRY_AGAIN if failed else "",
         warnings=(*work.warnings, *record.faint_heatmaps),
         facts=record.manifest_facts(),
         bundle=record.bundle.name,
@@ -328,10 +326,11 @@ def _report(
 
 
 def _table(run: OpenRun, work: SlideWork) -> TileTable:
+    store = run.store
     return TileTable(
-        boxes=run.store.boxes,
-        status=run.store.status,
-        probabilities=run.store.probabilities,
+        store.boxes,
+        store.status,
+        store.probabilities,
         classes=work.card.classes,
         bounds=work.qupath.part(work.source.facts.size, work.source.facts.bounds),
     )
