@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from slidecam.classes import ClassSet
 from slidecam.cli.app import app
 from slidecam.errors import DataSetError, UsageError
 from slidecam.evaluation.pooling import KnownVolume, compare_poolings, read_known_volumes
@@ -24,7 +25,7 @@ NAMES = ("cyst", "mass", "nothing")
 
 
 def volume(name: str, label: str, *slices: tuple[float, float, float]) -> KnownVolume:
-    return KnownVolume(name, label, np.array(slices, np.float32), NAMES)
+    return KnownVolume(name, label, np.array(slices, np.float32), ClassSet(NAMES))
 
 
 CLEAR = (0.04, 0.01, 0.95)
@@ -51,6 +52,17 @@ def test_a_rule_that_bears_one_odd_slice_and_sees_few_sick_ones_comes_first() ->
     ]
     assert len(tried) == 6
     assert [each.right for each in tried] == sorted((each.right for each in tried), reverse=True)
+
+
+def test_volumes_are_called_by_the_cards_biases_as_predict_calls_them() -> None:
+    slices = np.array([[0.33, 0.23, 0.44], [0.35, 0.24, 0.41]], np.float32)
+    biased = KnownVolume("one", "cyst", slices, ClassSet(NAMES, biases=(-0.7, 0.1, 0.3)))
+    (found, *_others) = compare_poolings([biased])
+    # exp(0.7) * 0.34 = 0.685 is more than exp(-0.3) * 0.425 = 0.315.
+    assert found.right == 1
+    assert found.called["1 one"] == ("cyst", pytest.approx(0.34, abs=0.02))
+    plain = KnownVolume("one", "cyst", slices, ClassSet(NAMES))
+    assert {figures.right for figures in compare_poolings([plain])} == {0}
 
 
 def test_a_class_that_is_none_of_theirs_is_refused() -> None:

@@ -344,9 +344,8 @@ def _area(area: float, unit: str) -> str:
 def _with_interval(figure: Figure) -> str:
     if figure.interval is None:
         return _short(figure.value)
-    return (
-        f"{_short(figure.value)} ({_short(figure.interval.low)} to {_short(figure.interval.high)})"
-    )
+    low, high = _short(figure.interval.low), _short(figure.interval.high)
+    return f"{_short(figure.value)} ({low} to {high}, {figure.interval.method})"
 
 
 def _short(value: float | None) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.classes import ClassSet
+
 KS = (1, 2, 3, 5, 8, 13)
 """Slices of ``top-k`` that are tried."""
 
@@ -43,14 +45,19 @@ class KnownVolume:
         The volume, and its class.
     probabilities
         Of its slices, float32, (slices, classes); NaN where a slice was not classified.
-    class_names
-        Of the classifier, whose classes exclude each other.
+    classes
+        Of the classifier; they exclude each other.
     """
 
     name: str
     label: str
     probabilities: NDArray[np.float32]
-    class_names: tuple[str, ...]
+    classes: ClassSet
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the classifier, in the order of its probabilities."""
+        return self.classes.names
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ def _known(folder: Path, label: str) -> KnownVolume:
     if label not in slices.class_names:
         remedy = f"Write one of {', '.join(slices.class_names)}."
         raise DataSetError(f"there is no class {label!r}.", remedy, folder)
-    return KnownVolume(folder.name, label, slices.probabilities, slices.class_names)
+    return KnownVolume(folder.name, label, slices.probabilities, classes)
 
 
 def compare_poolings(
@@ -188,10 +195,14 @@ def _figures(pooling: Pooling, volumes: Sequence[KnownVolume]) -> PoolingFigures
     right, losses = 0, []
     for number, volume in enumerate(volumes, 1):
         pooled = pooling.pool(volume.probabilities, volume.class_names, exclusive=True)
-        best = int(np.argmax(pooled))
-        name = volume.class_names[best]
+        name = volume.classes.call(pooled.tolist())  # by the card's biases, as predict calls it
         right += name == volume.label
         own = float(pooled[volume.class_names.index(volume.label)])
         losses.append(-math.log(max(own, LEAST)))
-        called[f"{number} {volume.name}"] = (name, round(float(pooled[best]), 4))
+        called[f"{number} {volume.name}"] = (name, round(_share_of(pooled, volume), 4))
     return PoolingFigures(pooling, right, float(np.mean(losses)), called)
+
+
+def _share_of(pooled: NDArray[np.float64], volume: KnownVolume) -> float:
+    """Return how likely a volume is what it is called."""
+    return float(pooled[volume.classes.foremost(pooled.tolist())])
