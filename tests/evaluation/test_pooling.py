@@ -60,7 +60,9 @@ def test_volumes_are_called_by_the_cards_biases_as_predict_calls_them() -> None:
     (found, *_others) = compare_poolings([biased])
     # exp(0.7) * 0.34 = 0.685 is more than exp(-0.3) * 0.425 = 0.315.
     assert found.right == 1
-    assert found.called["1 one"] == ("cyst", pytest.approx(0.34, abs=0.02))
+    called, share = found.called["1 one"]
+    assert called == "cyst"
+    assert share == pytest.approx(0.34, abs=0.02)
     plain = KnownVolume("one", "cyst", slices, ClassSet(NAMES))
     assert {figures.right for figures in compare_poolings([plain])} == {0}
 

@@ -48,6 +48,9 @@ USABLE = 0.5
 """Share of resamples that must have a figure for it to have an interval."""
 
 NO_ECE = "no interval: resampling inflates it; compare it with ECE by chance"
+OF_ALL = ("accuracy", "weighted F1", "weighted precision", "weighted recall")
+"""Figures in which every picture counts alike."""
+
 GROUPS = "patients, slides, or pictures predicted more than once"
 
 FEW_GROUPS = 5
@@ -157,7 +160,7 @@ def bootstrap(
     ends = _Ends(members, {"ECE": NO_ECE})
     every = np.ones(len(labels), np.bool_)
     of_classes = [labels == index for index in classes_present(labels, len(class_names))]
-    cases = {"accuracy": [every], "weighted F1": [every]} | dict.fromkeys(MEANS, of_classes)
+    cases = dict.fromkeys(OF_ALL, (every,)) | dict.fromkeys(MEANS, of_classes)
     per_class = {}
     figures = ends.of_all(whole.figures, drawn.figures, cases)
     for index, name in enumerate(class_names):

@@ -20,6 +20,7 @@ from sklearn.metrics import (
     f1_score,
     multilabel_confusion_matrix,
     precision_recall_fscore_support,
+    precision_score,
     recall_score,
     roc_auc_score,
 )
@@ -40,6 +41,11 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "balanced accuracy": "mean sensitivity of the classes",
         "macro F1": "mean F1 of the classes",
         "weighted F1": "mean F1 of the classes, weighted by their number of pictures",
+        "weighted precision": "mean precision of the classes, weighted by their pictures",
+        "weighted recall": (
+            "mean sensitivity of the classes, weighted by their pictures: the accuracy, where every"
+            " picture is called something"
+        ),
         "kappa": "Cohen's kappa: agreement beyond chance, unweighted",
         "macro AUC": "mean area under the classes' ROC curves, each against the rest",
         "G-mean": "geometric mean of the classes' sensitivities (imbalanced-learn, multiclass)",
@@ -239,6 +245,10 @@ def _decision_figures(
         "balanced accuracy": float(recall_score(labels, predicted, average="macro", **of_classes)),
         "macro F1": float(f1_score(labels, predicted, average="macro", **of_classes)),
         "weighted F1": float(f1_score(labels, predicted, average="weighted", **of_classes)),
+        "weighted precision": float(
+            precision_score(labels, predicted, average="weighted", **of_classes)
+        ),
+        "weighted recall": float(recall_score(labels, predicted, average="weighted", **of_classes)),
         "G-mean": float(
             geometric_mean_score(labels, predicted, labels=present, average="multiclass")
         ),

@@ -178,6 +178,8 @@ def _decision_figures(
         "balanced accuracy": sensitivity[:, present].mean(axis=1),
         "macro F1": per_class["F1"][:, present].mean(axis=1),
         "weighted F1": (shares * np.nan_to_num(per_class["F1"])).sum(axis=1),
+        "weighted precision": (shares * np.nan_to_num(per_class["precision"])).sum(axis=1),
+        "weighted recall": (shares * np.nan_to_num(sensitivity)).sum(axis=1),
         "kappa": np.where(several, _share(right.sum(axis=1) / total - chance, 1 - chance), np.nan),
         "macro AUC": per_class["AUC"][:, present].mean(axis=1),
         "G-mean": g_mean,

@@ -114,7 +114,8 @@ def test_a_step_is_torch_s_own() -> None:
     twin = nn.Linear(6, 3)
     twin.load_state_dict(model.state_dict())
     vectors, labels = torch.randn(5, 6), torch.tensor([0, 1, 2, 1, 0])
-    loss = train_step(
+    called = twin(vectors).argmax(1)
+    loss, right = train_step(
         learner(spec, model=model), vectors, torch.eye(3)[labels], torch.Generator().manual_seed(0)
     )
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9)
@@ -123,7 +124,20 @@ def test_a_step_is_torch_s_own() -> None:
     torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.05)
     optimizer.step()
     assert loss == pytest.approx(expected.item())
+    assert right == pytest.approx(float((called == labels).sum()) / 5)
     assert torch.allclose(model.weight, twin.weight)
+
+
+def test_an_epochs_training_accuracy_is_that_of_all_its_pictures() -> None:
+    given = samples(41)
+    spec = TrainSpec(optimizer="sgd", lr=1e-12, batch=16)
+    pupil = learner(spec, given)
+    figures = result_of(train_epoch(pupil, given, Progress()))
+    rows = np.concatenate(epoch_batches(given, spec, 0))
+    logits = logits_of(pupil.running, given.inputs, rows)
+    assert figures["train_accuracy"] == pytest.approx(
+        (logits.argmax(1) == given.labels[rows]).mean()
+    )
 
 
 def test_training_learns() -> None:

@@ -220,6 +220,10 @@ def probability_figure(evaluation: Evaluation) -> Image.Image:
     return picture_of(figure)
 
 
+WIDE = 10.0
+"""From which ratio of losses on their axis is logarithmic."""
+
+
 def learning_curve(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
     """Return losses and shares epoch by epoch; None without a history.
 
@@ -234,9 +238,8 @@ def learning_curve(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
     if not losses and not shares:
         return None
     figure, grid = grid_of(1, 2, 9.6, 3.9)
-    for axes, series, title in zip(
-        grid, (losses, shares), ("Loss", "Accuracy and F1"), strict=True
-    ):
+    titles = ("Loss", "Accuracy and F1")
+    for axes, series, title in zip(grid, (losses, shares), titles, strict=True):
         for place, (name, points) in enumerate(series.items()):
             color, marker = SERIES[place % len(SERIES)], ""
             if name.startswith("train"):
@@ -253,6 +256,8 @@ def learning_curve(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
             )
         for epoch in _phase_starts(history):
             axes.axvline(epoch - 0.5, color=MUTED, linewidth=0.8, linestyle=":")
+        if title == "Loss" and 0 < WIDE * axes.dataLim.y0 < axes.dataLim.y1:
+            axes.set_yscale("log")
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         add_legend(axes, "best") if series else axes.set_axis_off()

@@ -210,14 +210,14 @@ def train_epoch(
     else:
         given = map(augmented, batches)
     set_modes(learner.running, spec.batch_norm)
-    total = 0.0
+    total = right = 0.0
     reached = plateau_share(spec, progress.losses)
     for step, (rows, pixels) in enumerate(zip(batches, given, strict=True)):
-        share = rate_at(spec, progress.epoch + step / len(batches))
-        set_rate(learner.optimizer, share * reached)
+        rate = rate_at(spec, progress.epoch + step / len(batches))
+        set_rate(learner.optimizer, rate * reached)
         targets = soft_targets(samples.targets(rows), samples.classes).to(learner.device)
         chance = generator_of(spec.seed, epoch, _DROPOUT, step)
-        loss = train_step(learner, pixels, targets, chance)
+        loss, share = train_step(learner, pixels, targets, chance)
         if not math.isfinite(loss):
             problem = (
                 f"in epoch {epoch + 1}, step {step + 1}, the loss is {loss}: training has run away."
@@ -227,10 +227,13 @@ def train_epoch(
                 "Lower train.lr, set train.clip = 1 or train.warmup = 1, and begin anew.",
             )
         total += loss
+        right += share * len(rows)
         yield Step("batch", step + 1, len(batches), {"loss": total / (step + 1)})
     return {
         "lr": learner.optimizer.param_groups[0]["lr"],
         "train_loss": total / len(batches),
+        # As it was while it learnt, of augmented pictures and with dropout, as Keras counts it.
+        "train_accuracy": right / sum(map(len, batches)),
     }
 
 
@@ -239,8 +242,10 @@ def train_step(
     pixels: Tensor,
     targets: Tensor,
     chance: torch.Generator,
-) -> float:
-    """Move the weights by one batch and return its loss.
+) -> tuple[float, float]:
+    """Move the weights by one batch and return its loss, and the share that was called right.
+
+    Of mixed pictures the larger half counts.
 
     Parameters
     ----------
@@ -275,7 +280,8 @@ def train_step(
     learner.scaler.update()
     if learner.average is not None:
         learner.average.follow(learner.running)
-    return float(loss.detach())
+    right = (logits.detach().argmax(1) == targets.argmax(1)).float().mean()
+    return float(loss.detach()), float(right)
 
 
 def epoch_batches(
