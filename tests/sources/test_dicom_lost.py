@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.encaps import encapsulate, generate_frames
+from pydicom.fileset import FileSet
 from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from slidecam.errors import RefusedSourceError, RegionReadError
@@ -208,3 +209,73 @@ def test_a_medium_is_its_one_series_or_names_several(
     for path in (tmp_path, tmp_path / "DICOMDIR"):
         with pytest.raises(RefusedSourceError, match=r"medium of 2 folders.*other, series"):
             open_source(path)
+
+
+@pytest.fixture
+def medium(series: Path, tmp_path: Path) -> Path:
+    """Return a medium with a series on it, as pydicom writes it."""
+    files = FileSet()
+    for path in sorted(series.iterdir()):
+        made = dcmread(path)
+        made.StudyDate, made.StudyTime, made.StudyID = "20240307", "101530", "S7"
+        made.StudyInstanceUID = "1.2.826.77.4711"
+        made.SeriesNumber, made.PatientID, made.PatientName = 3, "QX7719", "Roe^Jo"
+        files.add(made)
+    files.write(tmp_path / "medium")
+    files._stage["t"].cleanup()
+    return tmp_path / "medium"
+
+
+def pictures_of(medium: Path) -> dict[int, Path]:
+    """Return a medium's files by their instance numbers."""
+    found = {}
+    for path in medium.rglob("*"):
+        if path.is_file() and path.name != "DICOMDIR":
+            found[int(dcmread(path).InstanceNumber)] = path
+    return found
+
+
+def test_a_medium_that_is_as_its_list_says_has_nothing_said_of_it(medium: Path) -> None:
+    for path in (medium, medium / "DICOMDIR", pictures_of(medium)[4]):
+        with open_source(path) as source:
+            assert source.facts.planes == 12
+            assert not any("DICOMDIR" in reading for reading in source.facts.readings)
+            assert source.unplaced == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("number", "broken", "unplaced"), [(6, [5], 0), (12, [], 1), (1, [], 1)])
+@pytest.mark.parametrize("small", [False, True])
+def test_what_a_mediums_list_names_and_is_not_there_is_a_lost_slice(
+    medium: Path, number: int, broken: list[int], unplaced: int, *, small: bool
+) -> None:
+    pictures = pictures_of(medium)
+    lost = pictures.pop(number)
+    lost.unlink()
+    if small:
+        for path in pictures.values():
+            path.rename(path.with_name(path.name.lower()))
+    for path in (medium, medium / "DICOMDIR"):
+        with open_source(path) as source:
+            volume: Any = source
+            assert [*volume.broken] == broken
+            assert volume.unplaced == unplaced
+            said = " ".join(source.facts.readings)
+        assert f"names 1 is missing ({lost.name})" in said
+        assert f"names 12 files: 1 is missing ({lost.name})" in said
+    assert any("12 files: 1 is missing" in note for note in find_slides([medium]).ignored)
+
+
+def test_files_that_a_mediums_list_does_not_name_are_counted(
+    medium: Path,
+) -> None:
+    picture = pictures_of(medium)[3]
+    made = dcmread(picture)
+    made.InstanceNumber = 13
+    x, y, z = made.ImagePositionPatient
+    made.ImagePositionPatient = [x, y, z + 400]
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = UID("1.2.826.77.991")
+    made.save_as(picture.with_name("EXTRA"))
+    with open_source(medium) as source:
+        said = source.facts.readings
+    assert "1 DICOM files of the medium are not in its list (DICOMDIR)." in said
+    assert any(each.startswith("1 of its files are not in the list") for each in said)

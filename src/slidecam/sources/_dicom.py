@@ -262,26 +262,6 @@ def left_out(folder: Path) -> str:
     return ", ".join(found[:_LISTED]) + more
 
 
-def folders_of_medium(path: Path) -> list[Path]:
-    """Return the folders below a medium's directory file (DICOMDIR) that hold series.
-
-    Parameters
-    ----------
-    path
-        That file, or the folder that it lies in; of others there is nothing.
-    """
-    folder = path
-    if path.is_file():
-        folder = path.parent
-    if not any(found.is_directory for found in files_of(folder).values()):
-        return []
-    if path.is_file() and first_dicom(path) is not None:
-        return []
-    if series_files(folder):
-        return [folder][: path.is_file()]
-    return sorted(filter(series_files, filter(Path.is_dir, folder.rglob("*"))))
-
-
 def others_in(folder: Path) -> list[Path]:
     """Return the files of a folder that are no DICOM, hidden ones apart."""
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))
@@ -344,47 +324,3 @@ def siblings(path: Path) -> list[Path]:
     if path in beside:
         return beside
     return [path]
-
-
-def lost_files(own: Collection[Path]) -> list[Path]:
-    """Return the files beside those of a series that were its slices, as far as names tell.
-
-    Parameters
-    ----------
-    own
-        The files of one series, all in one folder.
-
-    Returns
-    -------
-    list
-        What says that it is of the series and has no pixels; and what says nothing that can be
-        read but is named like the files of this series alone, or ends as DICOM does where there
-        is no other series.
-    """
-    folder = next(iter(own)).parent
-    known = files_of(folder)
-    series = series_files(folder)
-    mine = {known[path].series for path in own if path in known}
-    names = set(map(_pattern, own))
-    names_of_others: set[str] = set()
-    for files in series.values():
-        names_of_others.update(_pattern(path) for path in files if path not in own)
-
-    def is_named_alike(path: Path) -> bool:
-        if len(series) == 1 and path.suffix.lower() in DICOM_SUFFIXES:
-            return True
-        return _pattern(path) in names - names_of_others
-
-    found = [path for path in others_in(folder) if is_named_alike(path)]
-    for path, said in known.items():
-        if path in own:
-            continue
-        begun = said.series and any(each.startswith(said.series) for each in mine)
-        if (said.is_bare_header and begun) or (said.is_cut_off and is_named_alike(path)):
-            found.append(path)
-    return found
-
-
-def _pattern(path: Path) -> str:
-    """Return a file's name without its numbers."""
-    return re.sub(r"\d+", "#", path.name)

@@ -5,6 +5,7 @@ Pydicom decodes them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from slidecam.pixels import reason
 from slidecam.sources._dicom import (
     identity_of,
     left_out,
-    lost_files,
     notes_on_companions,
     object_name,
     objects_in,
@@ -25,6 +25,7 @@ from slidecam.sources._dicom import (
     siblings,
 )
 from slidecam.sources._dicom_frames import frames_of
+from slidecam.sources._dicom_lost import lost_files, missing_of_series, words_on_series
 from slidecam.sources._dicom_pixels import (
     colour_bits,
     decoded,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
     from slidecam.sources._dicom_frames import Frame
     from slidecam.sources._dicom_groups import FrameStack
+    from slidecam.sources._dicom_stacks import SeriesVolumes
     from slidecam.sources._probe import Probe
 
 _AGAIN = "Copy the series again, or convert it with dcm2niix."
@@ -62,7 +64,7 @@ _ITS_PICTURE = "Pass the slide or series that it was made for."
 _WITH_PIXELS = "Fetch the series from its archive once more, with its pixels."
 _OF_TIME = ("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate")
 
-_LOST = "its file is empty, cut off, damaged or no DICOM"
+_LOST = "its file is missing, empty, cut off, damaged or no DICOM"
 """What is said of a gap among slices beside such a file."""
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -81,61 +83,109 @@ def open_slide(probe: Probe) -> VolumeSource:
     """
     assert probe.local is not None  # noqa: S101  (the registry asks for local files alone)
     with opening(probe.given, "This is a DICOM series", _AGAIN, (Exception,)):
-        paths = _paths(probe, probe.local)
-        header = dcmread(paths[0], stop_before_pixels=True, force=True)
-        refuse_undecodable(probe, header)
-        refuse_colours(probe, header)
-        frames, failures = frames_of(probe.given, paths)
-        _refuse_without_size(probe, frames)
-        volumes = volumes_of(frames, _step(header, frames))
-        fingerprint = fingerprint_of_files(paths)
-        names = [stack.name for stack in volumes.stacks]
-        what = "volumes"
-        if volumes.in_sequence:
-            what = _sequence(header)
-        number, which = chosen_volume(probe, len(names), names, what)
-        stack = volumes.stacks[number]
+        series = _series(probe, probe.local)
+        names = [stack.name for stack in series.volumes.stacks]
+        number, which = chosen_volume(probe, len(names), names, series.what)
+        stack = series.volumes.stacks[number]
         layout = _layout(probe, stack)
-    lost, gaps = lost_files(paths), stack.frames.count(None)
     broken: dict[int, str] = {}
-    if lost or failures:
+    if series.unread:
         # Whichever file lay in a gap: that slice failed, and was not left out on purpose.
         broken = {place: _LOST for place, frame in enumerate(stack.frames) if frame is None}
-    notes = [
-        *which,
-        *_unread(failures),
-        *_lost(len(lost), gaps),
-        *volumes.readings,
-        *_begins_late(frames),
-        *_assumed(stack),
-    ]
-    notes += note_on_bits(colour_bits(header))
+    notes = (*which, *_notes(series, stack), *notes_on_companions(probe.local, series.lost))
+    planes = _planes(layout.grid, stack, probe, broken)
+    first = next(filter(None, stack.frames))
+    kind = ("dicom", _format(series.header), f"{first.spacing_from} and positions")
+    facts = volume_facts(probe, planes, kind, fingerprint_of_files(series.paths), notes)
+    facts = shown_source(facts, probe.local, keep=probe.view.keep_identifiers)
+    unplaced = max(0, series.unread - stack.frames.count(None))
+    voxels = _voxels(stack, layout, broken, padded=padding_of(series.header) is not None)
+    return VolumeSource(facts, voxels, probe.view, unplaced)
+
+
+@dataclass(frozen=True)
+class _Series:
+    """A series as it was read.
+
+    Attributes
+    ----------
+    paths, header
+        Its files, and what the first one says.
+    frames, volumes
+        All of its frames, and as volumes.
+    failures
+        What reading the headers of others raised.
+    lost, missing
+        Files that were its slices as their names tell, and that the list of its medium names.
+    """
+
+    paths: Sequence[Path]
+    header: Dataset
+    frames: Sequence[Frame]
+    volumes: SeriesVolumes
+    failures: Sequence[Exception]
+    lost: Sequence[Path]
+    missing: Sequence[Path]
+
+    @property
+    def unread(self) -> int:
+        """How many of its files gave no frame."""
+        return len(self.lost) + len(self.missing) + len(self.failures)
+
+    @property
+    def what(self) -> str:
+        """What its volumes are, in the plural."""
+        if self.volumes.in_sequence:
+            return _sequence(self.header)
+        return "volumes"
+
+
+def _series(probe: Probe, local: Path) -> _Series:
+    paths = _paths(probe, local)
+    header = dcmread(paths[0], stop_before_pixels=True, force=True)
+    refuse_undecodable(probe, header)
+    refuse_colours(probe, header)
+    frames, failures = frames_of(probe.given, paths)
+    _refuse_without_size(probe, frames)
+    volumes = volumes_of(frames, _step(header, frames))
+    lost, missing = lost_files(paths), missing_of_series(paths)
+    return _Series(paths, header, frames, volumes, failures, lost, missing)
+
+
+def _notes(series: _Series, stack: FrameStack) -> Iterator[str]:
+    """Yield what is said of a series and of the volume that is read of it."""
+    yield from _unread(series.failures)
+    yield from _lost(len(series.lost), stack.frames.count(None))
+    yield from words_on_series(series.paths, series.missing)
+    yield from series.volumes.readings
+    yield from _begins_late(series.frames)
+    yield from _assumed(stack)
+    header = series.header
+    yield from note_on_bits(colour_bits(header))
     placed = {frame.position for frame in stack.frames if frame is not None} - {None}
     if len(placed) < 2 and not _thickness(header):  # noqa: PLR2004  (a step lies between two)
         step = float(np.linalg.norm(stack.step))
-        notes.append(f"Nothing says how thick its slices are: {step:g} mm is assumed.")
+        yield f"Nothing says how thick its slices are: {step:g} mm is assumed."
     if header.get("RescaleSlope") == 0:
-        notes.append("Its RescaleSlope is 0, which has no meaning: it is taken for 1.")
-    notes += notes_on_companions(probe.local, lost)
-    lowest: set[float] = set()
+        yield "Its RescaleSlope is 0, which has no meaning: it is taken for 1."
     padding = padding_of(header)
     if padding is not None:
-        notes.append(_of_padding(padding))
+        yield _of_padding(padding)
+
+
+def _voxels(
+    stack: FrameStack, layout: VoxelLayout, broken: dict[int, str], *, padded: bool
+) -> Voxels:
+    """Return the samples of a volume; what of it cannot be read is put into ``broken``."""
+    lowest: set[float] = set()
 
     def unpack() -> Iterator[bytes]:
         for values in _unpacked(stack, layout, broken):
-            if padding is not None:
+            if padded:
                 lowest.add(min(0.0, _darkest(values)))  # as missing slices are
             yield values.tobytes()
 
-    voxels = Voxels(layout, unpack=unpack, broken=broken, lowest=lowest)
-    planes = _planes(layout.grid, stack, probe, broken)
-    first = next(filter(None, stack.frames))
-    kind = ("dicom", _format(header), f"{first.spacing_from} and positions")
-    facts = volume_facts(probe, planes, kind, fingerprint, notes)
-    facts = shown_source(facts, probe.local, keep=probe.view.keep_identifiers)
-    unplaced = max(0, len(lost) + len(failures) - gaps)
-    return VolumeSource(facts, voxels, probe.view, unplaced)
+    return Voxels(layout, unpack=unpack, broken=broken, lowest=lowest)
 
 
 def _paths(probe: Probe, local: Path) -> Sequence[Path]:

@@ -13,13 +13,13 @@ from slidecam.errors import UsageError
 from slidecam.sources._companions import parts_in
 from slidecam.sources._dicom import (
     DICOM_SUFFIXES,
-    folders_of_medium,
     is_series,
     left_out,
     objects_in,
     others_in,
     series_files,
 )
+from slidecam.sources._dicom_lost import folders_of_medium, words_on_medium
 from slidecam.sources._probe import ZARR_MARKS, name_of, stem_of_url
 from slidecam.sources.identifiers import hidden_parts, public_name
 from slidecam.sources.names import (
@@ -130,6 +130,8 @@ def _expand(path: Path, ignored: list[str], unsearched: list[Path]) -> Iterator[
     if not path.exists():
         raise UsageError("There is no such file or folder.", "Check the path.", path)
     below = folders_of_medium(path)
+    if below:
+        ignored.extend(map(f"{path}: ".__add__, words_on_medium(path)))
     for folder in below:
         yield from _expand(folder, ignored, unsearched)
     if below:

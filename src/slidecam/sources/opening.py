@@ -15,7 +15,7 @@ from slidecam.errors import (
     UsageError,
 )
 from slidecam.sources._companions import note_on_name, refuse_front
-from slidecam.sources._dicom import folders_of_medium
+from slidecam.sources._dicom_lost import folders_of_medium, words_on_medium
 from slidecam.sources._probe import looks_like, probe
 from slidecam.sources.readers import NOT_MINE, READERS, formats_read
 from slidecam.viewing import DEFAULT_VIEW
@@ -85,7 +85,9 @@ def open_source(
     if not candidates and found.local is not None:
         folder = _series_of_medium(found.given, found.local)
         if folder is not None:
-            return open_source(folder, view=view)
+            source = open_source(folder, view=view)
+            source.add_readings(words_on_medium(found.local))
+            return source
     if not candidates:
         what, remedy = looks_like(found, formats_read())
         problem = f"This is {what}, not a slide, picture or volume that slidecam reads."
