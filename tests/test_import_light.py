@@ -54,6 +54,44 @@ def test_help_loads_no_torch() -> None:
     assert not {"torch", "zarr", "dask", "numpy"} & loaded_after("import slidecam.cli")
 
 
+COMMAND = """
+import sys
+from slidecam.cli import main
+sys.argv = ["slidecam", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print("torch" in sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("info {slide}", "TIFF"),
+        ("models {sample}", "Toy"),
+        ("legend {tmp}", "There is no slide's run here"),
+        ("compare {tmp} {tmp}", "There is no slide's run here"),
+        ("export {tmp} --to qupath", "slidecam predict"),
+        ("summary {tmp}", "There is no manifest.json here"),
+        ("predict {tmp}/no.tif -m {sample}/bundle -o {tmp}/out", "There is no such file"),
+        ("predict {slide} -m {tmp}/none -o {tmp}/out", "none"),
+        ("predict {slide} -m {sample}/bundle -o {tmp}/out --overlap 1.5", "overlap"),
+        ("predict {slide} -m {sample}/bundle -o {tmp}/out --mask {tmp}/none", "--mask"),
+    ],
+)
+def test_what_needs_no_network_is_answered_without_torch(
+    command: str, said: str, tmp_path: Path
+) -> None:
+    sample = Path(slidecam.__file__).parents[2] / "sample_data"
+    words = command.format(slide=sample / "slide.tif", sample=sample, tmp=tmp_path).split()
+    done = subprocess.run(  # noqa: S603  (our own interpreter)
+        [sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, check=False
+    )
+    assert said in done.stdout + done.stderr
+    assert done.stderr.rstrip().endswith("False")
+
+
 def test_the_public_names_are_sorted_and_all_there() -> None:
     assert slidecam.__all__ == sorted(slidecam.__all__)
     assert set(slidecam.__all__) == {*slidecam._ROOMS, "events", "__version__"}

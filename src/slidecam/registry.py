@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from slidecam.errors import EntryFailedError, SlidecamError
@@ -235,6 +236,34 @@ def load(address: str) -> Any:  # noqa: ANN401  (whatever lies there)
     """Return what lies at ``module:attribute``, importing the module only now."""
     module, _, attribute = address.partition(":")
     return getattr(import_module(module), attribute)
+
+
+class _Deferred(ModuleType):
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  (whatever the name stands for)
+        return getattr(import_module(self.__name__), name)
+
+
+def deferred(name: str) -> ModuleType:
+    """Return a module that is imported when something of it is first used.
+
+    For what takes seconds to load (torch, timm), where most callers need none of it.
+    """
+    return _Deferred(name)
+
+
+def looked_up(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a package's ``__getattr__``, by which a name is imported when it is first used.
+
+    ``homes`` names the module of each, within the package. What is loaded with one name (torch)
+    is not paid for by who needs another.
+    """
+
+    def find(name: str) -> Any:  # noqa: ANN401  (whatever the name stands for)
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{homes[name]}"), name)
+
+    return find
 
 
 def resolve(given: Any) -> Any:  # noqa: ANN401  (whatever lies there)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from traceback import TracebackException
@@ -24,21 +25,26 @@ from slidecam.exchange.manifest import (
     SlideReport,
     add_to_manifest,
 )
+from slidecam.exchange.tables import slide_rows, write_slides_csv
+from slidecam.registry import resolve
 from slidecam.reports.report import write_report
 from slidecam.runs.record import RunRecord
 from slidecam.sources.discovery import OF_ALL_SLIDES
 from slidecam.sources.identifiers import public_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from slidecam.exchange.manifest import Manifest
     from slidecam.models import Bundle
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources.names import FoundSlide
 
-MANIFEST, REPORT = OF_ALL_SLIDES
+MANIFEST, REPORT, TABLE, TABLE_PARQUET = OF_ALL_SLIDES
 """What lies in the output folder beside the slides' folders; the names are a contract."""
+
+PARQUET_WRITER = "slidecam.exchange.geoparquet:write_slides_parquet"
+"""It is loaded only where pyarrow is installed."""
 
 STOPPED = "the run was stopped before this slide was finished"
 GO_ON = "Repeat the call with --resume."
@@ -181,37 +187,48 @@ class RunLog:
         return ALL_DONE
 
     def write(self) -> None:
-        """Write ``manifest.json`` and ``report.html`` of the folder, as far as the run has come.
+        """Write the folder's manifest, table and report, as far as the run has come.
 
-        Slides of other calls stay in both. Nothing in a dry run. A report that cannot be written,
-        or not with all of its pictures, is noted in the manifest and takes nothing else with it.
+        Slides of other calls stay in them. Nothing in a dry run. A table or report that cannot be
+        written, or not with all of its pictures, is noted in the manifest and takes nothing else
+        with it.
         """
         if self.spec.dry_run:
             return
         # First, so that it lies there even if the process is ended while the report is rendered.
         manifest = self._remember()
-        self._write_report(manifest, self._facts())
+        self._write_for_all(TABLE, lambda path: self._write_tables(manifest, path))
+        self._write_for_all(REPORT, lambda path: self._write_report(manifest, path))
         if self.failed_outputs:
             self._remember()
 
-    def _write_report(self, manifest: Manifest, facts: RunFacts) -> None:
-        report = self.out / REPORT
+    def _write_for_all(self, name: str, write: Callable[[Path], None]) -> None:
+        path = self.out / name
         try:
-            for slide, error in write_report(manifest, facts, report).items():
-                self._fail_report(error, slide)
-        # The boundary of the report: Jinja and Pillow promise no list of what they raise, and every
-        # slide's results lie there already.
+            write(path)
+        # The boundary of what is of all slides: Jinja, Pillow and Arrow promise no list of what
+        # they raise, and every slide's results lie there already.
         except Exception as error:  # noqa: BLE001  (it is recorded with its traceback)
-            self._fail_report(error)
+            self._fail(name, error)
             # One of an earlier call would tell of other results.
             with suppress(OSError):
-                report.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
-    def _fail_report(self, error: Exception, slide: str = "") -> None:
+    def _write_report(self, manifest: Manifest, path: Path) -> None:
+        for slide, error in write_report(manifest, self._facts(), path).items():
+            self._fail(REPORT, error, slide)
+
+    def _write_tables(self, manifest: Manifest, path: Path) -> None:
+        rows = slide_rows(manifest.slides)
+        write_slides_csv(rows, path)
+        if find_spec("pyarrow") is not None:
+            resolve(PARQUET_WRITER)(rows, self.out / TABLE_PARQUET)
+
+    def _fail(self, output: str, error: Exception, slide: str = "") -> None:
         problem, remedy = error_words(error)
         lines = "".join(TracebackException.from_exception(error).format()).splitlines()
         public = tuple(map(self._public, lines))
-        failed = FailedOutput(REPORT, slide, self._public(problem), remedy, public)
+        failed = FailedOutput(output, slide, self._public(problem), remedy, public)
         self.failed_outputs.append(failed)
 
     def _public(self, text: str) -> str:
@@ -263,7 +280,7 @@ class RunLog:
         manifest, report = "", ""
         if not self.spec.dry_run:
             manifest = str(self.out / MANIFEST)
-            if all(each.slide for each in self.failed_outputs):
+            if all(each.slide or each.output != REPORT for each in self.failed_outputs):
                 report = str(self.out / REPORT)
         return Finished(manifest, report, len(self.reports), failed, self.exit_code, self.heatmaps)
 

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slidecam.classes import ClassSet
-from slidecam.exchange import wsinfer_csv
+from slidecam.exchange import tables
 from slidecam.exchange.geojson import NAMESPACE, _uuid5, qupath_class_name, write_tiles_geojson
 from slidecam.foreground.annotations import areas_of
 from slidecam.foreground.files import read_content
@@ -327,7 +327,7 @@ def test_two_runs_write_the_same_bytes(make_table: TableMaker, tmp_path: Path) -
 def test_pieces_join_to_one_collection(
     make_table: TableMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wsinfer_csv, "VALUES_AT_ONCE", 20)
+    monkeypatch.setattr(tables, "VALUES_AT_ONCE", 20)
     features = written(make_table([[i / 100, 0] for i in range(11)]), tmp_path)["features"]
     assert [feature["geometry"]["coordinates"][0][0][0] for feature in features] == list(
         range(0, 1100, 100)

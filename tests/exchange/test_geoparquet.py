@@ -15,7 +15,7 @@ from slidecam.classes import ClassSet
 from slidecam.exchange import geoparquet
 from slidecam.exchange.geojson import write_tiles_geojson
 from slidecam.exchange.geoparquet import write_tiles_parquet
-from slidecam.exchange.wsinfer_csv import write_tiles_csv
+from slidecam.exchange.tables import write_tiles_csv
 from slidecam.geometry import Box
 from slidecam.runs.tiles import TileTable
 from slidecam.store import Status

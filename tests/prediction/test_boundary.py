@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slidecam import runlog, streaming
+from slidecam import inference, runlog, streaming
 from slidecam.events import Event, Finished, SlideFailed, SlideFinished, Warned
 from slidecam.prediction import (
     checks,
@@ -48,9 +48,9 @@ SLIDE_STAGES = {
     "store": (preparation, "open_or_create"),
     "order of tiles": (preparation, "plan_batches"),
     "what is told of its tiles": (pipeline, "planned"),
-    "run.json": (pipeline, "begin_slide"),
+    "run.json": (outputs, "begin_slide"),
     "stream": (streaming._Cutter, "cut"),
-    "classify": (pipeline, "classify"),
+    "classify": (inference, "classify"),
     "commit": (RunStore, "commit"),
     "tiles.csv": (outputs, "write_tiles_csv"),
     "tiles.geojson": (outputs, "write_tiles_geojson"),

@@ -13,7 +13,7 @@ from PIL import Image
 from slidecam.errors import StoreError, UsageError
 from slidecam.events import Finished, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.exchange.manifest import read_manifest
-from slidecam.prediction import pipeline
+from slidecam.prediction import outputs as output_module
 from slidecam.prediction import work as work_module
 from slidecam.prediction.outputs import finish_slide
 from slidecam.prediction.pipeline import UNFINISHED, predict
@@ -53,7 +53,7 @@ def _slow_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(SLOW)
         return finish_slide(slide, work)
 
-    monkeypatch.setattr(pipeline, "finish_slide", slowly)
+    monkeypatch.setattr(output_module, "finish_slide", slowly)
 
 
 @pytest.mark.usefixtures("_slow_outputs")

@@ -8,11 +8,18 @@ import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
+from zipfile import ZipFile
 
 import pytest
 from PIL import Image
 
-from slidecam.exchange.manifest import Manifest, RunFacts, SlideReport, TileCounts
+from slidecam.exchange.manifest import (
+    Manifest,
+    RunFacts,
+    SlideReport,
+    TileCounts,
+    add_to_manifest,
+)
 from slidecam.pages import picture_uri
 from slidecam.reports.report import (
     EMBEDDED,
@@ -21,6 +28,7 @@ from slidecam.reports.report import (
     in_words,
     status_counts,
     write_report,
+    write_zip,
 )
 from slidecam.runs.legend import SHARE_MEANS, ClassifiedTissue, ClassSummary
 
@@ -260,3 +268,23 @@ def test_statuses_that_did_not_happen_are_not_told() -> None:
 )
 def test_times_are_told_as_people_say_them(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
+
+
+def test_a_zip_for_a_colleague_has_report_tables_and_pictures_and_no_dead_link(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    outputs = overview(folder, "a") | {"tiles.csv": "a/tiles.csv", "run.zarr": "a/run.zarr"}
+    (folder / "a" / "tiles.csv").write_text("minx\n")
+    report = done("a", outputs=outputs)
+    add_to_manifest(folder / "manifest.json", [report], RUN, lambda _name: True)
+    (folder / "slides.csv").write_text("slide\n")
+    assert write_zip(folder, tmp_path / "cohort.zip") == 1
+    with ZipFile(tmp_path / "cohort.zip") as file:
+        names = {name.removeprefix("cohort/") for name in file.namelist()}
+        page = _Page(file.read("cohort/report.html").decode())
+    assert names == {"report.html", "slides.csv", "manifest.json", "a/tiles.csv", "a/overview.png"}
+    links = {link for link in page.links if not link.startswith("#")}
+    assert links <= names
+    assert "a/tiles.csv" in links

@@ -31,8 +31,8 @@ def test_shares_are_of_the_classified_slices_of_a_volume(make_table: TableMaker)
         status=np.array([1, 1, 1, 1, 2], np.uint8),
     )
     assert summarise_classes(table, own_slices(5)) == (
-        ClassSummary("Tumor", (200, 0, 0), 2, 0.5, 0.5, area=2.0),
-        ClassSummary("Stroma", (150, 200, 150), 2, 0.5, 0.5, area=2.0),
+        ClassSummary("Tumor", (200, 0, 0), 2, 0.5, 0.5, area=2.0, top_probability=0.5),
+        ClassSummary("Stroma", (150, 200, 150), 2, 0.5, 0.5, area=2.0, top_probability=0.5),
     )
 
 
@@ -100,3 +100,16 @@ def test_what_is_called_none_has_a_share_of_its_own(make_table: TableMaker) -> N
     whole = classified_tissue(table, parts)
     assert (whole.classified, whole.none_called) == (13.0, 9.0)
     assert whole.share(whole.none_called) == pytest.approx(9 / 13)
+
+
+def test_a_rare_class_is_told_by_its_likeliest_tiles_and_doubt_by_area(
+    make_table: TableMaker,
+) -> None:
+    rows = [[0.97, 0.03]] * 4 + [[0.21, 0.79]] * 9 + [[0.55, 0.45]]
+    table = make_table(rows)
+    parts = OwnParts(np.array([1.0] * 13 + [7.0]), UM2)
+    tumor, _stroma = summarise_classes(table, parts)
+    # The ten likeliest: four of 0.97, the one of 0.55, and five of 0.21.
+    assert tumor.top_probability == pytest.approx((4 * 0.97 + 0.55 + 5 * 0.21) / 10)
+    # Entropies of 0.194, 0.741 and 0.993 bits: the nine and the large one are undecided.
+    assert classified_tissue(table, parts).undecided == 16.0

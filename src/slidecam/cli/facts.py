@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from nibabel.orientations import aff2axcodes
 
+from slidecam import models
 from slidecam.errors import (
     RegionReadError,
     SourceError,
@@ -27,7 +28,7 @@ from slidecam.errors import (
     without_secrets,
 )
 from slidecam.explain.catalogue import CATALOGUE
-from slidecam.models import Bundle, find_bundles, make_bundle
+from slidecam.models import Bundle, find_bundles
 from slidecam.models.architectures import ARCHITECTURES
 from slidecam.models.backends import BACKENDS
 from slidecam.models.channels import IN_WORDS
@@ -364,7 +365,7 @@ def _usual_folders() -> list[Path]:
 
 def make_and_describe_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:
     """Make a bundle and return what it is."""
-    bundle = make_bundle(spec, out)
+    bundle = models.make_bundle(spec, out)
     card = bundle.card
     facts: dict[str, object] = {
         "architecture": card.architecture,

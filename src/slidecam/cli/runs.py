@@ -29,6 +29,8 @@ from slidecam.errors import UsageError
 from slidecam.geometry import Size
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slidecam.exchange.qupath import TileFormat
 
 Purpose = Literal["training", "qupath"]
@@ -96,11 +98,27 @@ def export(
         ),
     ] = "auto",
     shown: Shown = None,
+    zip_: Annotated[
+        Path | None,
+        typer.Option(
+            "--zip",
+            help=(
+                "Of the --out of predict: write its report, tables and pictures as this file, for"
+                " a colleague."
+            ),
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write a run's labelled tiles as slidecam tiles does, or its tiles and heatmaps for QuPath."""
     terminal = Terminal(json=json)
     with terminal.errors():
+        if zip_ is not None:
+            from slidecam.reports.report import write_zip
+
+            facts = {"slides": write_zip(run, zip_), "bytes": zip_.stat().st_size}
+            terminal.table(str(zip_), facts)
+            return
         if to == "qupath":
             from slidecam.cli.output import size_shown
 
@@ -202,20 +220,28 @@ def legend(
 def compare(
     before: Annotated[
         Path,
-        typer.Argument(help="One slide's folder of the old run.", show_default=False),
+        typer.Argument(
+            help="One slide's folder of the old run; or the --out of predict.", show_default=False
+        ),
     ],
     after: Annotated[
         Path,
-        typer.Argument(help="The same slide's folder of the new run.", show_default=False),
+        typer.Argument(
+            help="The same slide's folder of the new run; or another --out.", show_default=False
+        ),
     ],
     json: Json = False,
 ) -> None:
-    """Hold two runs of one slide beside each other.
+    """Hold two runs of one slide, or of all slides, beside each other.
 
-    Areas and counts by class, tiles of another class, agreement.
+    Areas and counts by class, tiles of another class, agreement; of two folders of outputs the
+    share of each class, slide by slide.
     """
     terminal = Terminal(json=json)
     with terminal.errors():
+        if _is_cohort(before) and _is_cohort(after):
+            _compare_cohorts(before, after, terminal, json=json)
+            return
         from slidecam.cli.output import comparison_facts
         from slidecam.runs import Run, compare_runs
 
@@ -224,6 +250,101 @@ def compare(
             terminal.line(found.record())
         else:
             terminal.table(f"{before} and {after}", comparison_facts(found))
+
+
+def _is_cohort(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file() and not (folder / "run.json").is_file()
+
+
+def _compare_cohorts(before: Path, after: Path, terminal: Terminal, *, json: bool) -> None:
+    from slidecam.exchange.manifest import remembered
+    from slidecam.exchange.tables import compare_cohorts
+    from slidecam.runs.legend import SHARE_MEANS
+
+    found = compare_cohorts(remembered(before).slides, remembered(after).slides)
+    if json:
+        record = {"before": str(before), "after": str(after), "shares": SHARE_MEANS}
+        terminal.line(
+            {**record, "slides": found.rows, "classes": found.classes, "left out": found.left_out}
+        )
+        return
+    terminal.rows("slides in both", found.rows[:SHOWN_SLIDES])
+    terminal.rows("classes in both", found.classes)
+    facts = {"slides compared": len(found.rows), "shares": SHARE_MEANS}
+    if len(found.rows) > SHOWN_SLIDES:
+        facts["shown"] = f"the first {SHOWN_SLIDES}; --json gives all"
+    terminal.table(f"{before} and {after}", facts | {"left out": list(found.left_out)})
+
+
+SHOWN_SLIDES = 50
+"""Slides that a table on the terminal lists."""
+
+SHORT_COLUMNS = {
+    "slide": "slide",
+    "status": "status",
+    "tissue_mm2": "mm²",
+    "tiles_failed": "failed",
+    "seconds": "s",
+}
+"""What the terminal shows of a slide beside its classes' shares, and what it calls it."""
+
+
+@app.command()
+def summary(
+    out: Annotated[Path, typer.Argument(help="The --out of slidecam predict.", show_default=False)],
+    csv_dialect: Annotated[
+        Literal["comma", "semicolon"],
+        typer.Option(
+            help=(
+                "How --csv is written: comma, or semicolon with decimal commas, as spreadsheets of"
+                " most of Europe read it."
+            )
+        ),
+    ] = "comma",
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write the table here too, with all columns.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Tell what became of every slide of a folder of outputs, and how much of each class it has."""
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.exchange.manifest import remembered
+        from slidecam.exchange.tables import slide_rows, write_slides_csv
+        from slidecam.runs.legend import SHARE_MEANS
+
+        reports = remembered(out).slides
+        rows = slide_rows(reports)
+        if csv is not None:
+            write_slides_csv(rows, csv, csv_dialect)
+        counts: dict[str, int] = {}
+        for report in reports:
+            counts[report.status] = counts.get(report.status, 0) + 1
+        if json:
+            terminal.line({"shares": SHARE_MEANS, "counts": counts, "slides": rows})
+            return
+        terminal.rows("slides", [_in_short(row) for row in rows[:SHOWN_SLIDES]])
+        facts: dict[str, object] = {"slides": len(rows), **counts, "shares": SHARE_MEANS}
+        if len(rows) > SHOWN_SLIDES:
+            facts["shown"] = f"the first {SHOWN_SLIDES}; slides.csv and --json have all"
+        terminal.table(str(out), facts)
+
+
+def _in_short(row: Mapping[str, object]) -> dict[str, object]:
+    """Return a slide's row as the terminal has room for it."""
+    short: dict[str, object] = {}
+    for name, value in row.items():
+        if name.startswith("share "):
+            short[name.removeprefix("share ")] = _words(value, ".1%")
+        elif name in SHORT_COLUMNS:
+            short[SHORT_COLUMNS[name]] = _words(value, ".3g")
+    return short
+
+
+def _words(value: object, form: str) -> object:
+    if isinstance(value, float):
+        return format(value, form)
+    return value
 
 
 @app.command()

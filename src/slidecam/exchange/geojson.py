@@ -23,7 +23,7 @@ from uuid import UUID, uuid5
 import numpy as np
 
 from slidecam.errors import MaskError
-from slidecam.exchange.wsinfer_csv import PROBABILITY, pieces
+from slidecam.exchange.tables import PROBABILITY, pieces
 from slidecam.files import replacing
 from slidecam.foreground.annotations import EXPORT_AGAIN, drawn_areas_of
 from slidecam.foreground.files import read_content

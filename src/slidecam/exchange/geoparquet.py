@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from slidecam.exchange.wsinfer_csv import BOX_COLUMNS, PROBABILITY
+from slidecam.exchange.tables import BOX_COLUMNS, PROBABILITY
 from slidecam.files import replacing
 from slidecam.store import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -67,6 +67,12 @@ def write_tiles_parquet(table: TileTable, path: Path) -> None:
     ):
         for rows in _groups(len(table)):
             writer.write_table(_piece(table, rows, schema), row_group_size=ROWS_PER_GROUP)
+
+
+def write_slides_parquet(rows: Sequence[Mapping[str, str | float | None]], path: Path) -> None:
+    """Write ``slides.parquet``, the rows of ``slides.csv``; numbers are numbers, and gaps null."""
+    with replacing(path) as fresh:
+        parquet.write_table(pa.Table.from_pylist(list(rows)), fresh, compression="zstd")
 
 
 def _groups(count: int) -> Iterator[slice]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import uuid4
 
 from filelock import FileLock
 from pydantic import ValidationError
 
-from slidecam.errors import StoreError
+from slidecam.errors import StoreError, UsageError
 from slidecam.files import LOCK_FILE, strict_json, write_json
 from slidecam.runs.legend import (  # noqa: TC001  (pydantic reads the fields' types)
     ClassifiedTissue,
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT, VERSION = "slidecam-manifest", 1
+
+MANIFEST_NAME = "manifest.json"
 
 LOCK_SECONDS = 120.0
 """How long to wait for another process that writes the same manifest."""
@@ -192,6 +194,16 @@ class Manifest:
     slides: tuple[SlideReport, ...] = ()
     calls: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def last_call(self) -> RunFacts:
+        """The call that ended last; StoreError where none is written down."""
+        if not self.calls:
+            raise StoreError(MANIFEST_NAME, "No call is written down.", "Name another folder.")
+        known = {each.name for each in fields(RunFacts)}
+        call = {key: value for key, value in self.calls[-1].items() if key in known}
+        (found,) = taken([call], tuple[RunFacts, ...])
+        return cast("RunFacts", found)
+
     def still_in(self, folder: Path) -> Manifest:
         """Return it without the slides whose folder of outputs was taken away since."""
 
@@ -282,6 +294,16 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(slides, calls)
 
 
+def remembered(folder: Path) -> Manifest:
+    """Return what a folder of outputs remembers; UsageError where it is none."""
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise UsageError(
+            f"There is no {MANIFEST_NAME} here.", "Name the --out of slidecam predict.", folder
+        )
+    return read_manifest(path).still_in(folder)
+
+
 def _first_fault(error: object) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
@@ -314,7 +336,7 @@ def _slide_record(report: SlideReport) -> dict[str, Any]:
     if report.tissue is None:
         del record["tissue"]
     for row in record["classes"]:
-        for key in ("mean_score", "area"):
+        for key in ("mean_score", "area", "top_probability"):
             if row[key] is None:
                 del row[key]
     return record

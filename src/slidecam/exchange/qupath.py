@@ -27,7 +27,7 @@ from slidecam.exchange.geojson import (
     write_tiles_geojson,
 )
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
-from slidecam.exchange.wsinfer_csv import PROBABILITY, as_text, lines, pieces
+from slidecam.exchange.tables import PROBABILITY, as_text, lines, pieces
 from slidecam.files import replacing_folder
 from slidecam.geometry import Box
 from slidecam.runs import Run

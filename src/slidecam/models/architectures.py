@@ -12,19 +12,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-import timm
-import torch
-
 from slidecam.errors import CardError
-from slidecam.models.networks import forbidden_argument, timm_network
-from slidecam.registry import Entry, Registry, resolve
+from slidecam.registry import Entry, Registry, deferred, resolve
 from slidecam.settings import names_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    import timm
+    import torch
     from torch import nn
+
+    from slidecam.models import networks
+else:
+    timm = deferred("timm")
+    torch = deferred("torch")
+    networks = deferred("slidecam.models.networks")
 
 TIMM = "timm/"
 
@@ -104,7 +108,7 @@ def build_network(
     if not is_known(architecture):
         problem = f'"architecture" is {architecture!r}, which is not known.'
         raise CardError(path, problem, _near(architecture))
-    forbidden = forbidden_argument(args)
+    forbidden = networks.forbidden_argument(args)
     if forbidden:
         problem = f'"architecture_args" holds {forbidden!r}, which a card may not set.'
         raise CardError(path, problem, "Leave it out; weights come from the bundle.")
@@ -123,7 +127,7 @@ def _build(architecture: str, args: Mapping[str, object], classes: int) -> nn.Mo
     if architecture in ARCHITECTURES:
         build = resolve(ARCHITECTURES[architecture].network)
         return cast("nn.Module", build(num_classes=classes, **args))
-    return timm_network(architecture.removeprefix(TIMM), classes, args)
+    return networks.timm_network(architecture.removeprefix(TIMM), classes, args)
 
 
 def _near(architecture: str) -> str:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from slidecam.errors import DeviceError
-from slidecam.registry import Entry, Registry
+from slidecam.registry import Entry, Registry, deferred
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    import torch
     from torch import Tensor
 
     from slidecam.models.variants import Variant
+else:
+    torch = deferred("torch")
 
 
 @dataclass(frozen=True)

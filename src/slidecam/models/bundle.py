@@ -14,13 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import safetensors.torch
-import torch
-from torch import Tensor, nn
-
 from slidecam.errors import BundleError, CardError, MissingBundleError
 from slidecam.files import check_folder, refuse_url, replacing
-from slidecam.models.architectures import build_network
 from slidecam.models.card import (
     CARD_FILE,
     WEIGHTS_FILE,
@@ -30,7 +25,6 @@ from slidecam.models.card import (
     check_card,
     read_card,
 )
-from slidecam.models.classifier import Classifier, classifier_for
 from slidecam.models.weights import (
     check_digest,
     checked_bytes,
@@ -40,11 +34,24 @@ from slidecam.models.weights import (
     unreadable_as,
 )
 from slidecam.models.wsinfer import CONFIG_FILE, is_wsinfer, read_wsinfer
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    import torch
+    from safetensors import torch as safetensors_torch
+    from torch import Tensor, nn
+
+    from slidecam.models import architectures
+    from slidecam.models import classifier as classifiers
+    from slidecam.models.classifier import Classifier
     from slidecam.models.splits import Precision
+else:
+    torch = deferred("torch")
+    safetensors_torch = deferred("safetensors.torch")
+    architectures = deferred("slidecam.models.architectures")
+    classifiers = deferred("slidecam.models.classifier")
 
 Kind = Literal["slidecam", "wsinfer", "wsinfer-torchscript"]
 
@@ -111,7 +118,9 @@ class Bundle:
         if self.kind == "wsinfer-torchscript":
             return _torchscript(content, path)
         card, count = self.card, len(self.card.class_names)
-        network = build_network(card.architecture, card.architecture_args, count, self.card_path)
+        network = architectures.build_network(
+            card.architecture, card.architecture_args, count, self.card_path
+        )
         load_strictly(network, tensors_from_bytes(content, path), path)
         return network
 
@@ -131,7 +140,7 @@ class Bundle:
             If the device or precision is not to be had.
         """
         place = torch.device(device)
-        return classifier_for(
+        return classifiers.classifier_for(
             self.network(),
             self.card,
             place,
@@ -286,14 +295,14 @@ def _looks_like_one(folder: Path) -> bool:
 
 
 def _write(folder: Path, card: Card, weights: nn.Module | Mapping[str, Tensor]) -> None:
-    if isinstance(weights, nn.Module):
+    if isinstance(weights, torch.nn.Module):
         weights = weights.state_dict()
     apart = {}
     for name, tensor in weights.items():
         # Cloned: safetensors refuses tensors that share memory, as tied weights do.
         apart[name] = tensor.detach().to("cpu", copy=True).contiguous()
     # Not save_file, which makes the file readable by its owner alone.
-    (folder / WEIGHTS_FILE).write_bytes(safetensors.torch.save(apart))
+    (folder / WEIGHTS_FILE).write_bytes(safetensors_torch.save(apart))
     digest = file_digest(folder / WEIGHTS_FILE)
     sealed = replace(card, weights_file=WEIGHTS_FILE, weights_sha256=digest)
     try:

@@ -9,11 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor, nn
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import torch
+    from torch import Tensor, nn
+else:
+    torch = deferred("torch")
 
 Channels = Literal[1, 3]
 GREY: Channels = 1
@@ -80,7 +84,7 @@ def argued_channels(args: Mapping[str, object]) -> object:
 def first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d] | None:
     """Return the convolution that a network begins with, and its name; None where none is known."""
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, torch.nn.Conv2d):
             return name, module
     return None
 

@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from itertools import filterfalse
 from typing import TYPE_CHECKING
 
-import safetensors.torch
-import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
 
 from slidecam.errors import UntrustedCodeError, WeightsError
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import torch
+    from safetensors import torch as safetensors_torch
+    from torch import Tensor, nn
+else:
+    torch = deferred("torch")
+    safetensors_torch = deferred("safetensors.torch")
 
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
@@ -65,7 +69,7 @@ def check_digest(path: Path, found: str, expected: str) -> None:
 def tensors_from_bytes(content: bytes, path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file; WeightsError if it is none."""
     try:
-        tensors: dict[str, Tensor] = safetensors.torch.load(content)
+        tensors: dict[str, Tensor] = safetensors_torch.load(content)
     except SafetensorError as error:
         raise unreadable_as("safetensors", path, error) from error
     return tensors
@@ -327,7 +331,7 @@ def _tensors_of(content: object) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         return {}
     for value in content.values():
-        if not isinstance(value, Tensor):
+        if not isinstance(value, torch.Tensor):
             return {}
     return dict(content)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import timm
 from annotated_types import Ge, MinLen, Predicate, doc
 from safetensors import SafetensorError, safe_open
 
@@ -27,13 +26,18 @@ from slidecam.models.card import (
 from slidecam.models.card_file import CardComplaints, check_together, read_json_object
 from slidecam.models.channels import COLOURS, GREY, IN_WORDS, PerChannel
 from slidecam.models.weights import file_digest
+from slidecam.registry import deferred
 from slidecam.settings import read_fields, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import timm
+
     from slidecam.classes import Activation
+else:
+    timm = deferred("timm")
 
 CONFIG_FILE = "config.json"
 TORCHSCRIPT_FILE = "torchscript_model.pt"

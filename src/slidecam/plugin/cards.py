@@ -14,6 +14,7 @@ import numpy as np
 from slidecam.drawing.style import as_hex
 from slidecam.models.channels import IN_WORDS
 from slidecam.runs import legend, uncertainty
+from slidecam.runs.uncertainty import UNDECIDED
 from slidecam.store import Status
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ SHOWN_CLASSES = 8
 BAR = 12
 """Characters of the longest bar."""
 
-LEVELS = ((0.25, "sure"), (0.6, "less sure"), (1.01, "undecided"))
+LEVELS = ((0.25, "sure"), (UNDECIDED, "less sure"), (1.01, "undecided"))
 
 
 def bundle_card(card: Card) -> str:

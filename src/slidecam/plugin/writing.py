@@ -19,7 +19,7 @@ from slidecam.errors import UsageError
 from slidecam.exchange.geojson import Annotation
 from slidecam.exchange.geojson import write_annotations as write_areas
 from slidecam.exchange.geojson import write_tiles_geojson as tiles_geojson
-from slidecam.exchange.wsinfer_csv import write_tiles_csv as tiles_csv
+from slidecam.exchange.tables import write_tiles_csv as tiles_csv
 from slidecam.files import replacing, replacing_folder
 from slidecam.plugin import compat
 from slidecam.plugin.areas import (

@@ -7,21 +7,24 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
-import torch
-
 from slidecam.errors import StoreError, WeightsError
-from slidecam.inference import find_batch_size, map_shape, request_maps
 from slidecam.models import open_bundle
 from slidecam.models.backends import choose_device
+from slidecam.registry import deferred
 from slidecam.store import RunStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
+
+    from slidecam import inference
     from slidecam.inference import MapRequest
     from slidecam.models import Bundle, Classifier
     from slidecam.models.splits import Precision
     from slidecam.runs.spec import PredictSpec
+else:
+    torch, inference = map(deferred, ("torch", "slidecam.inference"))
 
 KEPT_WARM = 2
 """Classifiers that a long-lived program keeps on their devices, where memory is scarce."""
@@ -96,7 +99,7 @@ def load_model(
     bundle = open_bundle(model, trust=spec.trust)
     warm = warm or WarmClassifiers(1)
     classifier = warm.classifier(bundle, choose_device(spec.device), spec.precision, spec.backend)
-    request = request_maps(
+    request = inference.request_maps(
         bundle.card,
         spec.heatmap,
         spec.heatmap_classes,
@@ -104,13 +107,13 @@ def load_model(
         has_map=classifier.has_map,
         linear=classifier.linear_head is not None,
     )
-    shape = map_shape(classifier, request)
+    shape = inference.map_shape(classifier, request)
     return LoadedModel(
         bundle,
         classifier,
         request,
         shape,
-        spec.batch or find_batch_size(classifier, request),
+        spec.batch or inference.find_batch_size(classifier, request),
     )
 
 

@@ -19,7 +19,7 @@ from slidecam.errors import SlideFailedError, UsageError
 from slidecam.exchange.geojson import write_tiles_geojson
 from slidecam.exchange.manifest import SlideReport, TileCounts
 from slidecam.exchange.qupath import QuPathExport, write_for_qupath
-from slidecam.exchange.wsinfer_csv import write_tiles_csv
+from slidecam.exchange.tables import write_tiles_csv
 from slidecam.foreground import save_foreground
 from slidecam.prediction import volumes
 from slidecam.prediction.pictures import write_heatmaps, write_overview

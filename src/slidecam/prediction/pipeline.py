@@ -19,7 +19,6 @@ from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Event, Planned, TileFailed, Warned
 from slidecam.exchange.manifest import read_manifest
 from slidecam.explain.facts import said_of_methods
-from slidecam.inference import classify
 from slidecam.prediction.boundary import (
     Failure,
     let_go,
@@ -30,9 +29,8 @@ from slidecam.prediction.boundary import (
 )
 from slidecam.prediction.checks import notes_of, refuse_unclear, with_project
 from slidecam.prediction.model import load_model
-from slidecam.prediction.outputs import begin_slide, finish_slide
-from slidecam.prediction.preparation import prepare
 from slidecam.prediction.work import SlideWork
+from slidecam.registry import deferred
 from slidecam.runlog import MANIFEST, RunLog
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import find_slides
@@ -40,12 +38,19 @@ from slidecam.sources.discovery import find_slides
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
+    from slidecam import inference
     from slidecam.exchange.manifest import SlideReport
     from slidecam.inference import ScoredBatch
+    from slidecam.prediction import outputs, preparation
     from slidecam.prediction.model import LoadedModel, WarmClassifiers
     from slidecam.prediction.work import OpenRun, Timings
     from slidecam.sources.names import FoundSlide
     from slidecam.store import RunStore
+else:
+    # What takes seconds to load, after all that may be refused.
+    inference = deferred("slidecam.inference")
+    outputs = deferred("slidecam.prediction.outputs")
+    preparation = deferred("slidecam.prediction.preparation")
 
 THREADS = ("ahead", "commit", "behind")
 """One thread prepares slides, one commits batches, one writes outputs.
@@ -181,7 +186,7 @@ class _SlidesOnTheirWay:
             with slide_boundary(slide) as outcome:
                 if slide.error is not None:
                     raise slide.error
-                return prepare(slide, folder, self.model, self.spec)
+                return preparation.prepare(slide, folder, self.model, self.spec)
             failure = outcome.lost()
             if not self.spec.dry_run:
                 # What goes wrong here comes on top of what is reported already.
@@ -205,7 +210,7 @@ class _SlidesOnTheirWay:
             if work.run is None:
                 self.log.note(slide.name, work.close())
             else:
-                begin_slide(slide, work)
+                outputs.begin_slide(slide, work)
                 yield from score(slide.name, work.run, work.model, self.commit, work.timings)
             return None
         return self._given_up(slide, work, outcome.lost())
@@ -216,7 +221,7 @@ class _SlidesOnTheirWay:
             let_go_if_stopped(work),
             slide_boundary(slide) as outcome,
         ):
-            report = finish_slide(slide, work)
+            report = outputs.finish_slide(slide, work)
             # Everything is written: that the file cannot be closed is worth a word and no more.
             self.log.note(slide.name, work.close())
             return report
@@ -263,7 +268,7 @@ def score(
 ) -> Generator[Event]:
     """Classify the pending batches of one slide; each is reported once it is on disk."""
     done = run.done
-    with closing(classify(run.stream, model.classifier, model.request)) as batches:
+    with closing(inference.classify(run.stream, model.classifier, model.request)) as batches:
         for scored in _committed(batches, run.store, pool, timings):
             done += len(scored.batch.rows)
             boxes = run.boxes[scored.batch.rows]

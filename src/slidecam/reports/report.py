@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from zipfile import ZIP_DEFLATED, ZipFile
 
 from slidecam.classes import NONE_CALLED, SEVERAL_CALLED
 from slidecam.drawing.style import as_hex, percent_words
+from slidecam.exchange.manifest import remembered
+from slidecam.files import replacing
 from slidecam.pages import picture_uri, write_page
 from slidecam.runs.legend import PX2, SHARE_MEANS, SLICES, SLICES_MEANS, UM2
 from slidecam.runs.outputs import OUTPUT_TABLE
@@ -22,7 +27,6 @@ from slidecam.settings import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from slidecam.exchange.manifest import Manifest, RunFacts, SlideReport
     from slidecam.pixels import RGB
@@ -120,10 +124,13 @@ class SlideView:
             return None
 
 
-def write_report(manifest: Manifest, run: RunFacts, path: Path) -> dict[str, Exception]:
+def write_report(
+    manifest: Manifest, run: RunFacts, path: Path, folder: Path | None = None
+) -> dict[str, Exception]:
     """Write ``report.html`` of a folder: every slide of any call, and the last call.
 
-    ``outputs`` of the reports are relative to its folder, as in the manifest.
+    ``outputs`` of the reports are relative to ``folder``, by default the page's, as in the
+    manifest.
 
     Returns
     -------
@@ -134,7 +141,7 @@ def write_report(manifest: Manifest, run: RunFacts, path: Path) -> dict[str, Exc
     ordered = sorted(reports, key=lambda report: ORDER[report.status])
     embed = len(reports) <= EMBEDDED
     slides = [
-        SlideView(report, path.parent, f"slide-{n}", embed=embed)
+        SlideView(report, folder or path.parent, f"slide-{n}", embed=embed)
         for n, report in enumerate(ordered, 1)
     ]
     write_page(
@@ -151,6 +158,39 @@ def write_report(manifest: Manifest, run: RunFacts, path: Path) -> dict[str, Exc
         several=_several_words(reports),
     )
     return {slide.report.slide: slide.error for slide in slides if slide.error is not None}
+
+
+FOR_A_COLLEAGUE = ("text/csv", "image/png")
+"""Media types of the outputs that are put beside the page in a zip."""
+
+
+def write_zip(folder: Path, path: Path) -> int:
+    """Write a folder's report, tables and pictures as one file, and return how many slides it has.
+
+    Maps, masks' volumes and raw results stay behind, and the page has no links to them.
+
+    Raises
+    ------
+    UsageError
+        If ``folder`` is no folder of outputs.
+    """
+    manifest = remembered(folder)
+    sent: dict[str, Path] = {}
+    kept = {row.name for row in OUTPUT_TABLE.own if row.media in FOR_A_COLLEAGUE}
+    slides = []
+    for report in manifest.slides:
+        outputs = {kind: where for kind, where in report.outputs.items() if kind in kept}
+        sent |= {where: folder / where for where in outputs.values()}
+        slides.append(replace(report, outputs=outputs))
+    tables = {name: folder / name for name in ("slides.csv", "slides.parquet", "manifest.json")}
+    with replacing(path) as fresh, TemporaryDirectory() as made:
+        page = Path(made) / "report.html"
+        write_report(replace(manifest, slides=tuple(slides)), manifest.last_call, page, folder)
+        with ZipFile(fresh, "w", ZIP_DEFLATED) as file:
+            for name, whole in ({"report.html": page} | tables | sent).items():
+                if whole.is_file():
+                    file.write(whole, f"{path.stem}/{name}")
+    return len(slides)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from slidecam.classes import SEVERAL_CALLED
 from slidecam.errors import UsageError
 from slidecam.pixels import RGB  # noqa: TC001  (the manifest reads the fields' types)
 from slidecam.runs.tiles import cells
+from slidecam.runs.uncertainty import UNDECIDED, uncertainty
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +53,9 @@ SLICES_MEANS = (
     "Share of classified slices: the slices of a volume that are called so, of all classified ones."
 )
 
+TOP = 10
+"""Tiles of the highest probabilities whose mean tells of a class that covers little."""
+
 
 @dataclass(frozen=True)
 class ClassifiedTissue:
@@ -68,6 +72,9 @@ class ClassifiedTissue:
         Tissue in the own parts of all classified tiles.
     none_called, several_called
         The same of the tiles that are called none, and several classes.
+    undecided
+        The same of the tiles whose uncertainty is `UNDECIDED` or more; None where a classifier
+        gives no probabilities.
     """
 
     unit: str
@@ -75,6 +82,7 @@ class ClassifiedTissue:
     classified: float
     none_called: float = 0.0
     several_called: float = 0.0
+    undecided: float | None = None
 
     def share(self, area: float) -> float:
         """Return an area as a share of the classified tissue, 0 to 1; 0 where there is none."""
@@ -102,6 +110,8 @@ class ClassSummary:
         The same where it is a score; None of probabilities.
     area
         Tissue in the own parts of these tiles, in the unit of the slide's `ClassifiedTissue`.
+    top_probability
+        Mean of the `TOP` tiles that are likeliest of the class; a score where the mean is one.
     """
 
     name: str
@@ -111,6 +121,7 @@ class ClassSummary:
     mean_probability: float | None
     mean_score: float | None = None
     area: float | None = None
+    top_probability: float | None = None
 
     @property
     def means(self) -> dict[str, float | None]:
@@ -125,14 +136,8 @@ class ClassSummary:
 class OwnParts:
     """What each tile of a slide counts for.
 
-    Attributes
-    ----------
-    areas
-        float64, (tiles,): tissue in each tile's own part, in ``unit``.
-    unit
-        As of `ClassifiedTissue`.
-    tissue
-        All tissue of the slide, in ``unit``; None where it is not known.
+    ``areas``, float64 (tiles,), is the tissue in each tile's own part; ``tissue`` all of the
+    slide's. Both are in ``unit``, as of `ClassifiedTissue`.
     """
 
     areas: NDArray[np.float64]
@@ -152,18 +157,10 @@ def own_parts(
     *,
     mask_known: bool = True,
 ) -> OwnParts:
-    """Return what each tile of a slide counts for: the tissue in its own part.
+    """Return what each tile of a slide counts for: the tissue of ``mask`` in its own part.
 
-    Parameters
-    ----------
-    boxes, steps
-        As of `cells`.
-    mask
-        The tissue that the tiles were laid on.
-    spacing
-        µm per level-0 pixel; None where nobody knows it, and areas are in pixels.
-    mask_known
-        Whether ``mask`` is the slide's tissue, and not all of it as nobody knows that.
+    ``boxes`` and ``steps`` are those of `cells`; ``spacing`` is in µm per level-0 pixel. Where the
+    mask is not known, all of the slide stands for it.
     """
     own = cells(boxes, steps)
     unit, of_pixel, tissue = PX2, 1.0, None
@@ -201,7 +198,16 @@ def classified_tissue(table: TileTable, parts: OwnParts) -> ClassifiedTissue:
         classified=parts.of(table.done),
         none_called=parts.of(table.none_called),
         several_called=parts.of(table.several_called),
+        undecided=_undecided(table, parts),
     )
+
+
+def _undecided(table: TileTable, parts: OwnParts) -> float | None:
+    alone = table.activation == "softmax" and len(table.classes) == 1
+    if alone or not table.classes.are_probabilities:
+        return None
+    unsure = uncertainty(table.probabilities, table.activation)
+    return parts.of(np.asarray(table.done & (unsure >= UNDECIDED)))
 
 
 def summarise_classes(table: TileTable, parts: OwnParts) -> tuple[ClassSummary, ...]:
@@ -209,21 +215,22 @@ def summarise_classes(table: TileTable, parts: OwnParts) -> tuple[ClassSummary, 
     whole = classified_tissue(table, parts)
     rows: list[ClassSummary] = []
     for index, count in enumerate(table.called.sum(axis=0).tolist()):
-        mean, score = _mean(table, index), None
+        (mean, top), score = _means(table, index), None
         if not table.classes.are_probabilities:
             score = mean
         area = parts.of(table.called[:, index])
         name, color = table.class_names[index], table.class_colors[index]
-        rows.append(ClassSummary(name, color, count, whole.share(area), mean, score, area))
+        rows.append(ClassSummary(name, color, count, whole.share(area), mean, score, area, top))
     return tuple(rows)
 
 
-def _mean(table: TileTable, index: int) -> float | None:
+def _means(table: TileTable, index: int) -> tuple[float | None, float | None]:
+    """Return the mean over all classified tiles, and over the `TOP` likeliest ones."""
     values = table.probabilities[table.done, index]
-    finite = values[np.isfinite(values)]
-    if finite.size:
-        return float(finite.mean(dtype=np.float64))
-    return None
+    finite = np.sort(values[np.isfinite(values)])
+    if not finite.size:
+        return None, None
+    return float(finite.mean(dtype=np.float64)), float(finite[-TOP:].mean(dtype=np.float64))
 
 
 @dataclass(frozen=True)

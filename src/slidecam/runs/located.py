@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slidecam import models
 from slidecam.errors import (
     BundleError,
     RunMismatchError,
@@ -17,7 +18,6 @@ from slidecam.errors import (
     StoreError,
     UsageError,
 )
-from slidecam.models import open_bundle
 from slidecam.runs.record import RunRecord
 from slidecam.runs.record_parts import if_known
 from slidecam.sources import open_source
@@ -159,7 +159,7 @@ def open_recorded_bundle(
         written = str(given)
     for place in _existing(written, folder, record.made_in, given):
         try:
-            bundle = open_bundle(place, trust=trust)
+            bundle = models.open_bundle(place, trust=trust)
         except BundleError:
             if place == written:
                 raise
@@ -168,7 +168,7 @@ def open_recorded_bundle(
             return bundle
         other = other or bundle
     if other is None:
-        return open_bundle(written, trust=trust)
+        return models.open_bundle(written, trust=trust)
     raise RunMismatchError(
         folder, f"This run was made by another bundle than {other.path}.", NAME_BUNDLE
     )

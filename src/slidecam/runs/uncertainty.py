@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Doubt = Literal["entropy", "margin"]
 
+UNDECIDED = 0.6
+"""Uncertainty from which a tile is called undecided."""
+
 
 def uncertainty(
     probabilities: NDArray[np.floating], activation: str, kind: Doubt = "entropy"

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from slidecam.sources.qupath import ProjectImage
 
 
-OF_ALL_SLIDES = ("manifest.json", "report.html")
+OF_ALL_SLIDES = ("manifest.json", "report.html", "slides.csv", "slides.parquet")
 """Files that lie beside the folders of the slides' outputs."""
 
 LISTED = 5

@@ -1,0 +1,306 @@
+"""The tables that are read elsewhere: a row a tile, and a row a slide.
+
+`tiles.csv` is in the layout that WSInfer and its readers share. `slides.csv` is made of what a
+folder of outputs remembers, and lies beside the slides' folders.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from slidecam.files import replacing
+from slidecam.runs.legend import SHARE_NAMES, TOP, UM2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.exchange.manifest import SlideReport
+    from slidecam.runs.legend import ClassSummary
+    from slidecam.runs.tiles import TileTable
+
+    Cell = str | int | float | None
+
+BOX_COLUMNS = ("minx", "miny", "width", "height")
+PROBABILITY = "prob_"
+"""What stands before a class's name, here and in QuPath's measurements."""
+
+VALUES_AT_ONCE = 1 << 18
+"""Values that are text in memory at any time."""
+
+
+def write_tiles_csv(table: TileTable, path: Path) -> None:
+    """Write the finished tiles of ``table``, in grid order.
+
+    The header is ``minx,miny,width,height,prob_<class>…``; boxes are whole level-0 pixels, and
+    probabilities have as many digits as give back the same float32.
+    """
+    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
+        file.write(_header(table.class_names))
+        for rows in pieces(table):
+            columns = [*as_text(table.boxes[rows]), *as_text(table.probabilities[rows])]
+            file.writelines(lines(columns))
+
+
+def pieces(table: TileTable) -> Iterator[NDArray[np.int64]]:
+    """Yield the indices of the finished tiles, as many at once as make `VALUES_AT_ONCE` values."""
+    rows = np.flatnonzero(table.done)
+    step = max(1, VALUES_AT_ONCE // (len(BOX_COLUMNS) + len(table.class_names)))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def _header(class_names: tuple[str, ...]) -> str:
+    line = io.StringIO()
+    columns = [*BOX_COLUMNS, *(PROBABILITY + name for name in class_names)]
+    csv.writer(line, lineterminator="\n").writerow(columns)
+    return line.getvalue()
+
+
+def lines(columns: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Yield the lines of a table from the cells of its columns."""
+    for row in zip(*columns, strict=True):
+        yield ",".join(row) + "\n"
+
+
+def as_text(values: NDArray[np.generic]) -> list[list[str]]:
+    """Return each column of (rows, columns) as strings.
+
+    NumPy writes the fewest digits that read back the same.
+    """
+    return [column.astype(np.str_).tolist() for column in values.T]
+
+
+UM2_IN_MM2 = 1e6
+
+OLDER_SHARE = "share of classified tiles (an older slidecam)"
+
+DIGITS = 6
+"""Significant digits of figures that were computed."""
+
+Dialect = Literal["comma", "semicolon"]
+"""How a table is written: with commas and decimal points, or as spreadsheets of most of Europe
+read it, with semicolons and decimal commas."""
+
+
+def slide_rows(reports: Sequence[SlideReport]) -> list[dict[str, Cell]]:
+    """Return a row for each slide, all with the same columns; what is not known is None.
+
+    Each class has four: ``mm2``, ``share`` (of what ``share_of`` says), ``mean`` and ``top10``, the
+    mean probability of all tiles and of the ten likeliest.
+    """
+    names = _class_names(reports)
+    return [_slide_row(report, names) for report in reports]
+
+
+def _class_names(reports: Iterable[SlideReport]) -> list[str]:
+    """Return the classes of all slides, in the order in which they are met."""
+    names: dict[str, None] = {}
+    for report in reports:
+        names |= dict.fromkeys(one.name for one in report.classes)
+    return list(names)
+
+
+def _slide_row(report: SlideReport, names: Sequence[str]) -> dict[str, Cell]:
+    spacing = report.facts.get("spacing") or {}
+    across, down = spacing.get("um_px") or (None, None)
+    row: dict[str, Cell] = {
+        "slide": report.slide,
+        "status": report.status,
+        "path": report.path,
+        "um_px_x": across,
+        "um_px_y": down,
+        "spacing_from": spacing.get("from", ""),
+        **_tissue_cells(report),
+    }
+    known = {one.name: one for one in report.classes}
+    for name in names:
+        row |= _class_cells(name, known.get(name), in_mm2=row["classified_mm2"] is not None)
+    return row | {
+        "tiles": report.tiles.done,
+        "tiles_failed": report.tiles.failed,
+        "tiles_background": report.tiles.skipped,
+        "seconds": round(report.seconds, 3),
+        "warnings": " ".join(report.warnings),
+        "reason": report.reason,
+        "remedy": report.remedy,
+        "bundle": report.bundle,
+        "bundle_sha256": report.bundle_digest,
+    }
+
+
+def _tissue_cells(report: SlideReport) -> dict[str, Cell]:
+    """Return what shares are shares of, and what of it no class has or nobody is sure of."""
+    tissue, none = report.tissue, None
+    cells: dict[str, Cell] = {
+        "tissue_mm2": None,
+        "classified_mm2": None,
+        "share_of": "",
+        "share none called": none,
+        "share undecided": none,
+    }
+    if tissue is None:
+        if report.classes:
+            cells["share_of"] = OLDER_SHARE
+        return cells
+    cells |= {
+        "share_of": SHARE_NAMES[tissue.unit].removeprefix("share of "),
+        "share none called": _short(tissue.share(tissue.none_called)),
+    }
+    if tissue.undecided is not None:
+        cells["share undecided"] = _short(tissue.share(tissue.undecided))
+    if tissue.unit == UM2:
+        cells["classified_mm2"] = _short(tissue.classified / UM2_IN_MM2)
+        if tissue.tissue is not None:
+            cells["tissue_mm2"] = _short(tissue.tissue / UM2_IN_MM2)
+    return cells
+
+
+def _class_cells(name: str, one: ClassSummary | None, *, in_mm2: bool) -> dict[str, Cell]:
+    columns = (f"mm2 {name}", f"share {name}", f"mean {name}", f"top{TOP} {name}")
+    if one is None:
+        return dict.fromkeys(columns)
+    area = None
+    if in_mm2 and one.area is not None:
+        area = one.area / UM2_IN_MM2
+    values = (area, one.share, one.mean_probability, one.top_probability)
+    return dict(zip(columns, map(_short, values), strict=True))
+
+
+def _short(value: float | None) -> float | None:
+    if value is None:
+        return None
+    return float(f"{value:.{DIGITS}g}")
+
+
+def write_slides_csv(
+    rows: Sequence[Mapping[str, Cell]], path: Path, dialect: Dialect = "comma"
+) -> None:
+    """Write rows of one set of columns as a table.
+
+    For spreadsheets with a byte order mark, without which Excel takes it for another encoding.
+    """
+    delimiter, encoding = {"comma": (",", "utf-8"), "semicolon": (";", "utf-8-sig")}[dialect]
+    with (
+        replacing(path) as fresh,
+        fresh.open("w", encoding=encoding, errors="backslashreplace", newline="") as file,
+    ):
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        if rows:
+            writer.writerow(rows[0])
+        for row in rows:
+            writer.writerow([_cell(value, dialect) for value in row.values()])
+
+
+def _cell(value: Cell, dialect: Dialect) -> Cell:
+    if isinstance(value, float) and dialect == "semicolon":
+        return str(value).replace(".", ",")
+    if isinstance(value, str) and value[:1] in FORMULAS:
+        # A name that a spreadsheet would compute.
+        return f"'{value}"
+    return value
+
+
+FORMULAS = {"=", "+", "-", "@"}
+
+
+@dataclass(frozen=True)
+class CohortComparison:
+    """The slides of two folders of outputs beside each other.
+
+    Attributes
+    ----------
+    rows
+        A row for each slide of both: its name, and the share of each class before and after.
+    classes
+        A row for each class: the mean of its shares over these slides, and the largest change.
+    left_out
+        Why slides are not compared, as sentences.
+    """
+
+    rows: tuple[Mapping[str, Cell], ...]
+    classes: tuple[Mapping[str, Cell], ...]
+    left_out: tuple[str, ...] = ()
+
+
+def compare_cohorts(
+    before: Sequence[SlideReport], after: Sequence[SlideReport]
+) -> CohortComparison:
+    """Hold what two folders remember beside each other, slide by slide, by one definition.
+
+    Slides are the same by name and content. Shares of tiles that an older slidecam wrote are not
+    compared.
+    """
+    old, new = ({one.slide: one for one in reports} for reports in (before, after))
+    left_out = [*_only("before", old, new), *_only("after", new, old)]
+    pairs = []
+    for name in old.keys() & new.keys():
+        problem = _not_compared(old[name], new[name])
+        if problem:
+            left_out.append(f"{name}: {problem}.")
+        else:
+            pairs.append((old[name], new[name]))
+    pairs.sort(key=lambda pair: pair[0].slide)
+    names = _class_names(chain.from_iterable(pairs))
+    rows = [_change_row(pair, names) for pair in pairs]
+    classes = [_class_change(name, rows) for name in names if rows]
+    return CohortComparison(tuple(rows), tuple(classes), tuple(sorted(left_out)))
+
+
+def _only(where: str, here: Mapping[str, object], there: Mapping[str, object]) -> Iterator[str]:
+    missing = sorted(here.keys() - there.keys())
+    if missing:
+        shown = ", ".join(missing[:LISTED])
+        more = ""
+        if len(missing) > LISTED:
+            more = f" and {len(missing) - LISTED} more"
+        yield f"Only {where}: {shown}{more}."
+
+
+LISTED = 5
+
+
+def _not_compared(old: SlideReport, new: SlideReport) -> str:
+    if old.tissue is None or new.tissue is None:
+        if old.classes and new.classes:
+            return "an older slidecam wrote one of them, by shares of tiles"
+        return "nothing was classified in one of them"
+    contents = [(one.facts.get("input") or {}).get("fingerprint") for one in (old, new)]
+    if all(contents) and contents[0] != contents[1]:
+        return "another slide of the same name"
+    return ""
+
+
+def _change_row(pair: tuple[SlideReport, SlideReport], names: Sequence[str]) -> dict[str, Cell]:
+    shares = [{one.name: one.share for one in side.classes} for side in pair]
+    row: dict[str, Cell] = {"slide": pair[0].slide}
+    for name in names:
+        row[f"{name} before"], row[f"{name} after"] = (
+            _short(known.get(name, 0.0)) for known in shares
+        )
+    return row
+
+
+def _class_change(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
+    count = len(rows)
+    means = [sum(row[f"{name} {when}"] for row in rows) / count for when in ("before", "after")]
+
+    def change(row: Mapping[str, Any]) -> float:
+        return float(row[f"{name} after"] - row[f"{name} before"])
+
+    most = max(rows, key=lambda row: abs(change(row)))
+    return {
+        "class": name,
+        "mean before": _short(means[0]),
+        "mean after": _short(means[1]),
+        "largest change": _short(change(most)),
+        "of": str(most["slide"]),
+    }
