@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -23,6 +25,7 @@ from slidecam.exchange.manifest import (
 from slidecam.pages import picture_uri
 from slidecam.reports.report import (
     EMBEDDED,
+    PAGED,
     bar_pieces,
     cohort_shares,
     in_words,
@@ -288,3 +291,26 @@ def test_a_zip_for_a_colleague_has_report_tables_and_pictures_and_no_dead_link(
     links = {link for link in page.links if not link.startswith("#")}
     assert links <= names
     assert "a/tiles.csv" in links
+
+
+def test_a_page_of_many_slides_holds_them_as_data_that_no_name_breaks(tmp_path: Path) -> None:
+    many = [done(f"s{number}", **of_tissue("µm²", 3.0, 1.0)) for number in range(PAGED)]
+    hostile = replace(done(HOSTILE, outputs={HOSTILE: "javascript:alert(1)"}), reason=HOSTILE)
+    text, page = written(tmp_path, *many, failed("bad"), hostile)
+    assert page.tags.count("script") == 2
+    assert "<script>alert" not in text
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])  # type: ignore[index]
+    assert [row["slide"] for row in data["slides"]][:2] == ["bad", "s0"]
+    assert len(data["slides"]) == PAGED + 2
+    assert data["slides"][1]["classes"]["class 0"] == [0.75, 3.0]
+    assert data["slides"][-1]["slide"] == HOSTILE
+    assert data["slides"][-1]["links"] == [[0, "javascript%3Aalert%281%29"]]
+
+
+def test_a_page_grows_by_less_than_a_kilobyte_for_a_slide(tmp_path: Path) -> None:
+    outputs = {kind: f"a/{kind}" for kind in ("tiles.csv", "tiles.geojson", "overview.png")}
+    sizes = []
+    for count in (300, 600):
+        reports = [done(f"s{n}", outputs=outputs, **of_tissue("µm²", 3.0)) for n in range(count)]
+        sizes.append(len(written(tmp_path, *reports)[0]))
+    assert (sizes[1] - sizes[0]) / 300 < 1000

@@ -7,6 +7,7 @@ beside it instead, as they come into view, or it would weigh a gigabyte for ten 
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -19,7 +20,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from slidecam.classes import NONE_CALLED, SEVERAL_CALLED
 from slidecam.drawing.style import as_hex, percent_words
 from slidecam.exchange.manifest import remembered
-from slidecam.files import replacing
+from slidecam.files import replacing, strict_json
 from slidecam.pages import picture_uri, write_page
 from slidecam.runs.legend import PX2, SHARE_MEANS, SLICES, SLICES_MEANS, UM2
 from slidecam.runs.outputs import OUTPUT_TABLE
@@ -36,6 +37,9 @@ OVERVIEWS = tuple(row.name for row in OUTPUT_TABLE.own if row.pictured)
 
 EMBEDDED = 40
 """Slides up to which the pictures are inside the page."""
+
+PAGED = 200
+"""Slides from which on the page shows them by pages: a browser takes seconds to lay out more."""
 
 LISTED = 8
 """Classes that a slide's bar lists one by one; the rest share a piece."""
@@ -137,16 +141,21 @@ def write_report(
     dict
         By the names of slides that are shown without their picture, what was raised by it.
     """
-    reports = manifest.slides
+    reports, paged = manifest.slides, len(manifest.slides) > PAGED
     ordered = sorted(reports, key=lambda report: ORDER[report.status])
     embed = len(reports) <= EMBEDDED
     slides = [
         SlideView(report, folder or path.parent, f"slide-{n}", embed=embed)
         for n, report in enumerate(ordered, 1)
     ]
+    table, attention = None, [one for one in slides if one.report.status != "done"]
+    if paged:
+        table, attention = paged_table(slides), attention[:PAGED]
     write_page(
         "report",
         path,
+        table=table,
+        attention=attention,
         run=run,
         took=in_words(run.seconds),
         started=run.started.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -158,6 +167,41 @@ def write_report(
         several=_several_words(reports),
     )
     return {slide.report.slide: slide.error for slide in slides if slide.error is not None}
+
+
+def paged_table(slides: Sequence[SlideView]) -> str:
+    """Return what a page of many slides shows of each, as JSON that no name can break out of.
+
+    Its script lays out those of one page, as they are searched and sorted.
+    """
+    classes: dict[str, str] = {}
+    kinds: dict[str, int] = {}
+    rows = []
+    for slide in slides:
+        report, held = slide.report, {}
+        for one in report.classes:
+            classes.setdefault(one.name, as_hex(one.color))
+            held[one.name] = [one.share, one.area]
+        rows.append(
+            {
+                "slide": report.slide,
+                "status": report.status,
+                "tiles": report.tiles.done,
+                "failed": report.tiles.failed,
+                "seconds": report.seconds,
+                "took": slide.took,
+                "classes": held,
+                "unit": getattr(report.tissue, "unit", ""),
+                "picture": slide.picture_link,
+                "links": [
+                    [kinds.setdefault(kind, len(kinds)), to] for kind, to in slide.links.items()
+                ],
+                "said": " ".join(filter(None, (report.reason, report.remedy, *report.warnings))),
+            }
+        )
+    data = {"words": WORDS, "classes": classes, "kinds": list(kinds), "slides": rows}
+    text = json.dumps(strict_json(data), separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 FOR_A_COLLEAGUE = ("text/csv", "image/png")
