@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from slidecam.evaluation.slides import SlideEvaluation, SlideEvaluationSpec
+    from slidecam.learning.evaluation.comparing import Comparison
     from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.steps import Step
     from slidecam.viewing import PictureView
@@ -52,10 +53,14 @@ Part = Literal["auto", "train", "val", "test", "all"]
 )
 @chooses_picture
 def evaluate(
-    bundle: Annotated[
-        Path,
+    bundles: Annotated[
+        list[Path],
         typer.Argument(
-            help="Folder of a model bundle; with --mask, a volume's folder of a run.",
+            metavar="BUNDLE...",
+            help=(
+                "Folder of a model bundle; several are set side by side on --data. With --mask, a"
+                " volume's folder of a run."
+            ),
             show_default=False,
         ),
     ],
@@ -157,11 +162,15 @@ def evaluate(
             BundleEvaluationSpec,
             evaluate_bundle,
         )
+        from slidecam.learning.evaluation.comparing import compare_bundles
         from slidecam.models import open_bundle
         from slidecam.models.backends import choose_device
         from slidecam.runs.spec import PredictSpec
 
         view = seen()
+        bundle = bundles[0]
+        if len(bundles) > 1:
+            _check_comparable(bundles, data)
         _check_seen(view, runs or mask)
         _check_heeded(
             {"data": data, "slides": slides, "runs": runs, "mask": mask},
@@ -188,6 +197,11 @@ def evaluate(
         renamed = pairs_of("--map", rename or [])
         if data is not None:
             of_data = BundleEvaluationSpec(part, group_pattern, only_pattern, renamed, batch, view)
+            if len(bundles) > 1:
+                opened_all = [open_bundle(each, trust=trust) for each in bundles]
+                comparing = compare_bundles(opened_all, data, choose_device(device), of_data, out)
+                _show_comparison(terminal, terminal.walk(comparing, silent=True), out, json=json)
+                return
             opened = open_bundle(bundle, trust=trust)
             work: Measuring = evaluate_bundle(opened, data, choose_device(device), of_data, out)
         else:
@@ -230,6 +244,29 @@ def _check_inputs(
             "--annotations says nothing of --data.",
             "Pass --slides or --runs with it, or leave it out.",
         )
+
+
+def _check_comparable(bundles: Sequence[Path], data: Path | None) -> None:
+    from slidecam.errors import UsageError
+
+    if data is None:
+        problem = f"{len(bundles)} bundles are set side by side on pictures alone."
+        raise UsageError(problem, "Pass --data, or name one bundle.")
+
+
+def _show_comparison(
+    terminal: Terminal, compared: Comparison, out: Path | None, *, json: bool
+) -> None:
+    """Print a table of the bundles and one of their differences, or one object."""
+    if json:
+        terminal.line(compared.record())
+    else:
+        terminal.rows("bundles", compared.rows())
+        terminal.rows("differences", [each.row() for each in compared.differences])
+    if out is not None:
+        terminal.look_at(out / "comparison.html")
+    if not compared.is_whole:
+        raise typer.Exit(EXIT_PARTLY)
 
 
 def _check_heeded(sources: Mapping[str, object], given: Mapping[str, object]) -> None:

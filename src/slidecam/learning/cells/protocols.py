@@ -24,7 +24,7 @@ from slidecam.drawing.charts import add_legend, picture_of, plain, sheet
 from slidecam.drawing.style import INK, as_hex
 from slidecam.files import replacing, write_json
 from slidecam.learning.cells.graphs import INDUCTIVE, TRANSDUCTIVE, Cells, Scored
-from slidecam.learning.evaluation.plots import roc_figure
+from slidecam.learning.evaluation.plots import confusion_figure, roc_figure
 from slidecam.pages import picture_uri, write_page
 
 if TYPE_CHECKING:
@@ -293,6 +293,7 @@ def _pictures(protocols: Protocols) -> Iterator[tuple[str, Image.Image]]:
         picture = roc_figure(evaluation)
         if picture is not None:
             yield f"ROC, {name.replace(':', ',')}", picture
+        yield f"Confusion, {name.replace(':', ',')}", confusion_figure(evaluation)
     names, colors = protocols.card.class_names, protocols.card.class_colors
     for name, plane in protocols.planes.items():
         if plane is not None:

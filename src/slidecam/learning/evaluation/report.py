@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from slidecam.learning.evaluation.comparing import Comparison
     from slidecam.learning.evaluation.evaluation import Figure
 
 
@@ -26,6 +27,23 @@ FIGURE_FOLDER = "figures"
 
 HEADLINES = ("accuracy", "balanced accuracy", "weighted F1", "macro AUC")
 """The figures that come first."""
+
+COMPARED_RECORD, COMPARED_PAGE = "comparison.json", "comparison.html"
+COMPARED_CURVES = f"{FIGURE_FOLDER}/roc.png"
+
+COLUMNS = (
+    "accuracy",
+    "balanced accuracy",
+    "weighted precision",
+    "weighted recall",
+    "weighted F1",
+    "macro F1",
+    "kappa",
+    "macro AUC",
+    "ECE",
+    "NLL",
+)
+"""Figures of bundles side by side."""
 
 LISTED = 50
 """Unreadable pictures that the page names; the record names all."""
@@ -199,3 +217,48 @@ def _spread(evaluation: Evaluation, name: str) -> str:
     if spread.sd is None:
         return f"{spread.mean:.3f}"
     return f"{spread.mean:.3f} ± {spread.sd:.3f}"
+
+
+def write_comparison(
+    compared: Comparison, folder: Path, data: str, curves: Image.Image | None
+) -> None:
+    """Write ``comparison.json`` and ``.html``, the curves, and each bundle's own record and table.
+
+    Those of the n-th bundle lie in ``bundle-<n>``.
+    """
+    uri = None
+    if curves is not None:
+        with replacing(folder / COMPARED_CURVES) as fresh:
+            curves.save(fresh, format="PNG")
+        uri = picture_uri(curves, exact=True)
+    rows: list[tuple[str, list[str]]] = []
+    for number, (name, evaluation) in enumerate(compared.evaluations.items(), 1):
+        own = folder / f"bundle-{number}"
+        write_record(evaluation, own / RECORD)
+        write_predictions(evaluation, own / TABLE)
+        rows.append((name, [figure_in_words(evaluation.figures[column]) for column in COLUMNS]))
+    first = next(iter(compared.evaluations.values()))
+    write_page(
+        "comparison",
+        folder / COMPARED_PAGE,
+        title=f"{len(rows)} classifiers on {data}",
+        pictures=first.pictures,
+        columns=COLUMNS,
+        rows=rows,
+        method=first.method,
+        differences=[each.row() for each in compared.differences],
+        mcnemar=compared.test,
+        notes=compared.notes,
+        curves=uri,
+        curves_file=COMPARED_CURVES,
+    )
+    write_json(folder / COMPARED_RECORD, compared.record())
+
+
+def figure_in_words(figure: Figure) -> str:
+    """Return a figure with its interval, its kind beside it."""
+    if figure.value is None:
+        return "none"
+    if figure.interval is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} ({figure.interval}, {figure.interval.method})"
