@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from slidecam.learning.training.training import train
     from slidecam.models import Bundle, Card, open_bundle, save_bundle
     from slidecam.runs import Run
+    from slidecam.runs.arrays import tile_array
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources import Source, open_source, settle_spacing
     from slidecam.store import RunStore
@@ -86,6 +87,7 @@ _ROOMS = {
     "save_bundle": "models",
     "settle_spacing": "sources",
     "stream_tiles": "streaming",
+    "tile_array": "runs.arrays",
     "train": "learning.training.training",
 }
 """Where each public name lives, below ``slidecam``."""
@@ -131,6 +133,7 @@ __all__ = [
     "save_bundle",
     "settle_spacing",
     "stream_tiles",
+    "tile_array",
     "train",
 ]
 

@@ -121,6 +121,12 @@ class TileGrid:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def __repr__(self) -> str:
+        return (
+            f"<TileGrid of {len(self)} tiles of {self.edge} px at level {self.level.index}, fed as"
+            f" {self.input_px} px; {self.candidates} places of the grid>"
+        )
+
     @property
     def steps(self) -> tuple[int, int]:
         """Level-0 pixels from one tile to the next, along x and y."""

@@ -18,6 +18,7 @@ from slidecam.errors import MaskError, StoreError, UsageError
 from slidecam.foreground import Foreground, load_foreground, whole_slide
 from slidecam.foreground.mask import mask_digest
 from slidecam.geometry import Size, Spacing
+from slidecam.runs.arrays import run_anndata, run_arrays, run_frame, run_geoframe
 from slidecam.runs.located import (
     open_recorded_bundle,
     open_recorded_slide,
@@ -142,6 +143,19 @@ class Run:
 
     def __len__(self) -> int:
         return len(self.tiles)
+
+    def __repr__(self) -> str:
+        done = int(self.tiles.done.sum())
+        classes = ", ".join(self.tiles.class_names[:6])
+        return (
+            f"<Run of {self.slide!r} by {self.model!r}: {done} of {len(self)} tiles done,"
+            f" {len(self.tiles.class_names)} classes ({classes}), {self.status}, in {self.folder}>"
+        )
+
+    to_dask = run_arrays
+    to_dataframe = run_frame
+    to_geopandas = run_geoframe
+    to_anndata = run_anndata
 
     @property
     def steps(self) -> tuple[int, int]:

@@ -128,6 +128,13 @@ class RunStore:
             ) from error
         raise StoreError(folder, "The run.zarr was cut off while it was laid out.", BEGIN_ANEW)
 
+    def __repr__(self) -> str:
+        left = len(self.pending_batches())
+        batches = len(self._starts)
+        return (
+            f"<RunStore of {len(self)} tiles, {left} of {batches} batches pending, {self.folder}>"
+        )
+
     def __len__(self) -> int:
         return int(self._arrays["status"].shape[0])
 
