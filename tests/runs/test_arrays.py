@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
@@ -29,6 +29,11 @@ def slide(tmp_path: Path, write_slide: Callable[..., Path]) -> Path:
     return write_slide(tmp_path / "wide.tif", width=900, height=800)
 
 
+def computed(lazy: Any) -> Any:
+    """Return what a Dask array holds; its package has no types."""
+    return lazy.compute()
+
+
 def grid_of(slide: Path, overlap: float = 0.5) -> TileGrid:
     with slidecam.open_source(str(slide)) as source:
         spacing = slidecam.settle_spacing(source.facts).spacing
@@ -47,16 +52,16 @@ def test_a_lazy_array_holds_the_tiles_that_are_classified_in_the_grids_order(sli
         for batch in stream_tiles(source, grid, StreamSpec(7)):
             expected[batch.rows] = batch.pixels
         with dask.config.set(scheduler="synchronous"):
-            assert np.array_equal(slidecam.tile_array(source, grid).compute(), expected)
+            assert np.array_equal(computed(slidecam.tile_array(source, grid)), expected)
     with dask.config.set(scheduler="threads"):
-        assert np.array_equal(lazy.compute(), expected)
-        assert np.array_equal(lazy[3:5].compute(), expected[3:5])
+        assert np.array_equal(computed(lazy), expected)
+        assert np.array_equal(computed(lazy[3:5]), expected[3:5])
     # Another machine's worker gets paths, no pixels.
     assert len(pickle.dumps(lazy)) < 200_000
 
 
 def test_a_grid_without_tiles_is_an_empty_array(slide: Path) -> None:
-    assert slidecam.tile_array(slide, grid_of(slide).only([])).compute().shape == (0, 48, 48, 3)
+    assert computed(slidecam.tile_array(slide, grid_of(slide).only([]))).shape == (0, 48, 48, 3)
 
 
 def test_a_tile_that_cannot_be_read_is_not_made_up(slide: Path) -> None:
@@ -65,7 +70,7 @@ def test_a_tile_that_cannot_be_read_is_not_made_up(slide: Path) -> None:
     middle = len(whole) // 3
     slide.write_bytes(whole[:middle] + bytes(9000) + whole[middle + 9000 :])
     with dask.config.set(scheduler="synchronous"), pytest.raises(SlideFailedError, match="only"):
-        slidecam.tile_array(slide, grid).compute()
+        computed(slidecam.tile_array(slide, grid))
 
 
 @pytest.fixture
@@ -78,13 +83,13 @@ def run(slide: Path, tiny_bundle: Path, tmp_path: Path) -> Run:
 
 def test_a_runs_numbers_are_lazy_arrays_in_the_order_of_its_tiles(run: Run) -> None:
     arrays = run.to_dask()
-    assert np.array_equal(arrays["boxes"].compute(), run.tiles.boxes)
-    assert np.array_equal(arrays["probabilities"].compute(), run.tiles.probabilities)
+    assert np.array_equal(computed(arrays["boxes"]), run.tiles.boxes)
+    assert np.array_equal(computed(arrays["probabilities"]), run.tiles.probabilities)
     store = RunStore.open(run.folder)
     assert store.maps is not None
     expected = np.empty(store.maps.shape, store.maps.dtype)
     expected[store.order] = np.asarray(store.maps[:])
-    assert np.array_equal(arrays["maps"].compute(), expected)
+    assert np.array_equal(computed(arrays["maps"]), expected)
 
 
 def test_a_frame_has_a_row_a_tile(run: Run) -> None:

@@ -22,7 +22,6 @@ from slidecam.streaming import StreamSpec, stream_tiles
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import dask.array
     from numpy.typing import NDArray
 
     from slidecam.runs.run import Run
@@ -37,9 +36,7 @@ PROBABILITY = "prob_"
 """What stands before a class's name, as in ``tiles.csv``."""
 
 
-def tile_array(
-    slide: str | Path | Source, grid: TileGrid, interpolation: str = "bilinear"
-) -> dask.array.Array:
+def tile_array(slide: str | Path | Source, grid: TileGrid, interpolation: str = "bilinear") -> Any:  # noqa: ANN401  (a Dask array, whose package says too little of its types)
     """Return the tiles of a slide as a lazy Dask array, a task for each run of neighbours.
 
     Parameters
@@ -67,9 +64,8 @@ def tile_array(
     >>> tiles = slidecam.tile_array("slide.svs", grid)
     >>> tiles.mean(axis=(1, 2)).compute()
     """
-    import dask.array as da  # noqa: PLC0415  (half a second, which runs that are only read save)
-    from dask import delayed  # noqa: PLC0415
-
+    # Half a second, which runs that are only read save.
+    da, delayed = import_module("dask.array"), import_module("dask").delayed
     edge, blocks = grid.input_px, []
     if isinstance(slide, Path):
         slide = str(slide.absolute())
@@ -112,10 +108,13 @@ def _read(source: Source, grid: TileGrid, interpolation: str) -> NDArray[np.uint
     return pixels
 
 
-def run_arrays(run: Run) -> dict[str, dask.array.Array]:
-    """Return a run's numbers as lazy Dask arrays by name, in the order of its tiles."""
-    import dask.array as da  # noqa: PLC0415  (as above)
+def run_arrays(run: Run) -> dict[str, Any]:
+    """Return a run's numbers as lazy Dask arrays by name, in the order of its tiles.
 
+    ``boxes``, ``status``, ``logits``, ``probabilities`` and, where the run keeps them, the raw
+    ``maps``: float16, (tiles, methods, mapped classes, height, width).
+    """
+    da = import_module("dask.array")
     store = RunStore.open(run.folder)
     places = np.argsort(store.order)
     arrays = {
