@@ -96,6 +96,7 @@ def request_maps(
     *,
     has_map: bool,
     linear: bool = False,
+    cause: str = "",
 ) -> MapRequest | None:
     """Settle which classes are mapped and how.
 
@@ -114,6 +115,8 @@ def request_maps(
         Whether the classifier has an activation map at all.
     linear
         Whether one linear layer makes the logits of its average.
+    cause
+        Why there is no map: `Classifier.no_map`.
 
     Raises
     ------
@@ -131,8 +134,7 @@ def request_maps(
         return None
     if not has_map:
         raise ExplanationError(
-            f"The model {card.name} has no activation map to explain (TorchScript, or a network"
-            " that cannot be cut in two).",
+            f"The model {card.name} has no activation map to explain: {cause}.",
             "Pass --heatmap none, or use a bundle with model.safetensors and a `split` layer in its"
             " card.",
         )

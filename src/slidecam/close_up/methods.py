@@ -45,7 +45,7 @@ class ChosenMethod:
         if self.method.needs_map and not classifier.has_map:
             problem = (
                 f"The method {self.method.name} needs an activation map, and"
-                f" {classifier.card.name} has none."
+                f" {classifier.card.name} has none: {classifier.no_map}."
             )
             others = ", ".join(method.name for method in CATALOGUE.values() if not method.needs_map)
             raise ExplanationError(problem, f"Use one that does without: {others}.")

@@ -159,7 +159,7 @@ def check_least(title: str, spec: object, *, above: bool = False, **least: float
 def check_map(classifier: Classifier) -> None:
     """Refuse a classifier that has no activation map; ExplanationError, naming it."""
     if not classifier.has_map:
-        problem = f"The model {classifier.card.name} has no activation map."
+        problem = f"The model {classifier.card.name} has no activation map: {classifier.no_map}."
         raise ExplanationError(problem, "Use a method that needs none.")
 
 

@@ -10,6 +10,7 @@ it in `ARCHITECTURES`; in another package, name an `Architecture` by an entry po
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from slidecam.errors import CardError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     import timm
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from slidecam.models import networks
 else:
@@ -112,9 +113,10 @@ def build_network(
     if forbidden:
         problem = f'"architecture_args" holds {forbidden!r}, which a card may not set.'
         raise CardError(path, problem, "Leave it out; weights come from the bundle.")
+    built = with_layer_classes(args, path)
     try:
         with torch.random.fork_rng(devices=[]):
-            return _build(architecture, args, classes).eval()
+            return _build(architecture, built, classes).eval()
     # The boundary of a network, another package's perhaps: timm has no error of its own, and what
     # arguments are refused by is anything.
     except Exception as error:
@@ -127,7 +129,82 @@ def _build(architecture: str, args: Mapping[str, object], classes: int) -> nn.Mo
     if architecture in ARCHITECTURES:
         build = resolve(ARCHITECTURES[architecture].network)
         return cast("nn.Module", build(num_classes=classes, **args))
-    return networks.timm_network(architecture.removeprefix(TIMM), classes, args)
+    name = architecture.removeprefix(TIMM)
+    if args.get(POOLING) == JOINED:
+        return _with_joined_tokens(
+            networks.timm_network(name, 0, {**args, POOLING: "token"}), classes
+        )
+    return networks.timm_network(name, classes, args)
+
+
+LAYER_CLASSES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("ELU", "GELU", "Hardswish", "LeakyReLU", "Mish", "PReLU", "ReLU", "ReLU6", "SiLU"),
+            "torch.nn",
+        ),
+        **dict.fromkeys(("BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm"), "torch.nn"),
+        **dict.fromkeys(("GELUTanh", "QuickGELU"), "timm.layers"),
+        **dict.fromkeys(("GroupNorm1", "LayerNorm2d", "RmsNorm", "SimpleNorm"), "timm.layers"),
+        **dict.fromkeys(
+            ("ConvMlp", "GatedMlp", "GlobalResponseNormMlp", "GluMlp", "Mlp", "SwiGLU"),
+            "timm.layers",
+        ),
+        "SwiGLUPacked": "timm.layers",
+    }
+)
+"""Activations, norms and perceptrons that a card may name, and the module that each is of."""
+
+LAYER_ARGUMENT = "_layer"
+"""How the names of timm's arguments end that want a class: ``mlp_layer``, ``act_layer``."""
+
+
+def with_layer_classes(args: Mapping[str, object], path: Path) -> dict[str, object]:
+    """Return a network's arguments with layers' classes in place of their names.
+
+    A name may stand behind its module, as documentation writes it: ``torch.nn.SiLU``. Names in
+    small letters are timm's own, and are left to it.
+
+    Raises
+    ------
+    CardError
+        If there is no such layer among `LAYER_CLASSES`.
+    """
+    built = dict(args)
+    for argument, value in args.items():
+        if not argument.endswith(LAYER_ARGUMENT) or not isinstance(value, str):
+            continue
+        module, _dot, name = value.rpartition(".")
+        if name in LAYER_CLASSES and module in {"", "nn", LAYER_CLASSES[name]}:
+            built[argument] = resolve(f"{LAYER_CLASSES[name]}:{name}")
+        elif not value.islower():
+            problem = f'"architecture_args" names the {argument} {value!r}, which is not known.'
+            otherwise = f"Known are {', '.join(LAYER_CLASSES)}."
+            raise CardError(path, problem, names_like(name, list(LAYER_CLASSES), otherwise))
+    return built
+
+
+POOLING, JOINED = "global_pool", "class_token+mean"
+"""The argument, and its value for the class token joined to the mean of the patches' tokens, as
+Virchow's embedding is; timm has no such pooling."""
+
+
+def _with_joined_tokens(network: nn.Module, classes: int) -> nn.Module:
+    """Return one of timm's transformers with a head on the class token and the patches' mean.
+
+    Registers are part of neither. Its weights have the names that timm gives them.
+    """
+    prefix = getattr(network, "num_prefix_tokens", 0)
+    if not prefix or not hasattr(network, "pool") or not getattr(network, "has_class_token", True):
+        raise ValueError(f"{POOLING}={JOINED} needs a transformer with a class token")
+
+    def pool(_network: nn.Module, tokens: Tensor, pool_type: str | None = None) -> Tensor:
+        del pool_type
+        return torch.cat([tokens[:, 0], tokens[:, prefix:].mean(1)], 1)
+
+    network.__class__ = type("JoinedTokens", (type(network),), {"pool": pool})
+    network.head = torch.nn.Linear(2 * networks.embedding_length(network), classes)
+    return network
 
 
 def _near(architecture: str) -> str:

@@ -147,6 +147,7 @@ class Bundle:
             precision,
             backend,
             path=self.card_path,
+            own=True,
         )
 
 

@@ -25,6 +25,7 @@ from slidecam.models.variants import (
     REFUSALS,
     Variant,
     agrees,
+    cause_of_no_map,
     find_cut,
     plain_copy,
 )
@@ -58,8 +59,8 @@ class Classifier:
         Where it is, and where its pixels must be.
     backend
         What runs the backbone, in words: ``torch, 53 batch norms folded, channels last, fp32``.
-    has_map
-        Whether there is an activation map that a class can be explained on.
+    has_map, no_map
+        Whether there is an activation map to explain a class on; and why not, in a clause.
     split
         The network, cut in two.
     network
@@ -82,6 +83,7 @@ class Classifier:
     channels_last: bool = False
     linear_head: LinearHead | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    no_map: str = ""
 
     def run(
         self,
@@ -119,7 +121,7 @@ class Classifier:
     ) -> ClassifierPass:
         """Return what `run` does, of pixels as `normalised` returns them: (B, C, H, W), float32."""
         if (gradients or through is not None) and not self.has_map:
-            problem = f"The model {self.card.name} has no activation map."
+            problem = f"The model {self.card.name} has no activation map: {self.no_map}."
             raise ExplanationError(problem, "Pass --heatmap none.")
         return self.split(pixels, gradients=gradients, through=through)
 
@@ -174,13 +176,14 @@ def classifier_for(
     backend: str = "folded",
     *,
     path: Path | str | None = None,
+    own: bool = False,
 ) -> Classifier:
     """Return a classifier that computes what ``network`` computes.
 
     Parameters
     ----------
     network
-        With its weights, on the CPU. It is copied, and not changed.
+        With its weights, on the CPU. It is copied, and not changed, unless it is ``own``.
     card
         Says how it is cut in two: at the layer ``split``, else at ``forward_features`` /
         ``forward_head``. A transformer of tokens is cut at the first norm of its last block, where
@@ -195,6 +198,8 @@ def classifier_for(
         `Classifier.backend` says what is.
     path
         The card's file, for messages; None for its name.
+    own
+        Whether nobody else holds the network, so that its weights need not be there twice.
 
     Raises
     ------
@@ -205,7 +210,7 @@ def classifier_for(
         If the device or precision is not to be had.
     """
     check_device(device, precision, backend)
-    plain = plain_copy(network)
+    plain = plain_copy(network, own=own)
     probe, where = normalised(_noise(card.input_px), card), path or card.name
     logits = _plain_logits(plain, probe, card, where)
     chosen, reference = find_cut(plain, card.split, probe, logits)
@@ -215,30 +220,28 @@ def classifier_for(
         notes: tuple[str, ...] = ()
     else:
         chosen, notes = _fastest(backend, chosen, probe, reference)
-    has_map = reference is not None and reference.activation is not None
+    cause = cause_of_no_map(plain, probe, reference)
     head = None
-    if has_map:
+    if not cause:
         head = _head_of(chosen.split("fp32"), probe, device)
     return Classifier(
         card=card,
         device=device,
         backend=f"{chosen.words}, {precision}",
-        has_map=has_map,
+        has_map=not cause,
         network=chosen.network.to(device),
         split=chosen.split(precision),
         channels_last=chosen.channels_last,
         linear_head=head,
         notes=notes,
+        no_map=cause,
     )
 
 
 def _fastest(
     backend: str, plain: Variant, probe: Tensor, reference: ClassifierPass
 ) -> tuple[Variant, tuple[str, ...]]:
-    """Return the first of a backend's variants that agrees with the plain network, else that one.
-
-    One that raises agrees with nothing; a note names what it raised.
-    """
+    """Return the first variant that agrees with the plain network, else that one, and notes."""
     try:
         with BACKENDS.boundary(backend):
             for variant in resolve(BACKENDS[backend].variants)(plain, probe):
@@ -302,10 +305,9 @@ def _refuse_named(card: Card, where: Path | str) -> None:
 
 
 def _noise(edge: int) -> Tensor:
-    """Return the same two tiles of noise each time, without touching the global random state.
+    """Return the same two tiles of noise each time.
 
-    Smooth noise, as tissue is smooth: pixels that jump make some networks amplify rounding a
-    thousandfold.
+    Smooth: by pixels that jump some networks amplify rounding a thousandfold.
     """
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand((_PROBE_TILES, 3, 8, 8), generator=generator)
@@ -314,7 +316,7 @@ def _noise(edge: int) -> Tensor:
 
 
 _AGREEMENT = 1e-4
-"""How far logits may be from the linear head's, relative to the largest; usual is 1e-6."""
+"""How far logits may be from the linear head's, relative to the largest."""
 _SIZES = (1e3, 1e7)
 """Of maps that drive every unit behind the average to both of its ends, be its bend near or far."""
 
@@ -325,10 +327,8 @@ class LinearHead:
 
     Attributes
     ----------
-    weight
-        (K, C), float32.
-    bias
-        (K,), float32.
+    weight, bias
+        (K, C) and (K,), float32.
     """
 
     weight: Tensor

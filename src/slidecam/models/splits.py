@@ -181,18 +181,20 @@ def inner_layout_of(network: nn.Module, activation: Tensor) -> ActivationLayout:
 
     As `layout_of` says, or tokens if it is those of a square or known grid.
 
-    The grid is ``patch_embed.grid_size`` or, without one, square. Of the network's
-    ``num_prefix_tokens`` all or none are there: some transformers (CaiT, XCiT) join them to the
-    patches only in their last blocks.
+    The grid is ``patch_embed.grid_size`` where there are so many patches, else square, as tiles
+    are: networks of ``dynamic_img_size`` have that of the tile, and not of the size that they were
+    made for. Of the network's ``num_prefix_tokens`` all or none are there: some transformers (CaiT,
+    XCiT) join them to the patches only in their last blocks.
     """
     if activation.ndim != TOKEN_AXES:
         return layout_of(network, activation)
     grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
     for prefix in (getattr(network, "num_prefix_tokens", 0), 0):
         patches = activation.shape[1] - prefix
-        rows, columns = grid or (math.isqrt(max(patches, 0)),) * 2
-        if patches == rows * columns > 0:
-            return Tokens(prefix, (rows, columns))
+        side = math.isqrt(max(patches, 0))
+        for rows, columns in (grid or (side, side), (side, side)):
+            if patches == rows * columns > 0:
+                return Tokens(prefix, (rows, columns))
     return ChannelsFirst()
 
 

@@ -30,6 +30,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from slidecam.models.splits import (
+    TOKEN_AXES,
     ClassifierPass,
     NamedLayer,
     NetworkSplit,
@@ -101,14 +102,28 @@ class Variant:
         return TwoHalves(backbone, head, partial(layout_of, network))
 
 
-def plain_copy(network: nn.Module) -> nn.Module:
+def plain_copy(network: nn.Module, *, own: bool = False) -> nn.Module:
     """Return a frozen copy of ``network`` in eval mode.
 
-    TorchScript cannot be copied, and is never given gradients.
+    TorchScript cannot be copied, and is never given gradients. What nobody else holds (``own``) is
+    taken as it is: the weights of a foundation model are gigabytes.
     """
     if is_script(network):
         return network.eval()
-    return copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    if not own:
+        network = copy.deepcopy(network)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def sharing_copy(network: nn.Module) -> nn.Module:
+    """Return a copy whose parameters are its own and their memory is the network's.
+
+    What is then changed, by giving it another tensor, takes memory; all else does not.
+    """
+    memo: dict[int, Any] = {}
+    for parameter in network.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+    return copy.deepcopy(network, memo)
 
 
 def find_cut(
@@ -150,6 +165,35 @@ def find_cut(
     return eager, passed
 
 
+def cause_of_no_map(plain: nn.Module, probe: Tensor, passed: ClassifierPass | None) -> str:
+    """Return in a clause why a network has no map; an empty text where it has one.
+
+    Parameters
+    ----------
+    plain, probe
+        As `find_cut` was given them.
+    passed
+        What it returned.
+    """
+    if passed is not None and passed.activation is not None:
+        return ""
+    if is_script(plain):
+        return "TorchScript cannot be cut in two"
+    features = getattr(plain, "forward_features", None)
+    if not (callable(features) and callable(getattr(plain, "forward_head", None))):
+        return 'it has no forward_features and forward_head, and its card names no layer, "split"'
+    if passed is None:
+        return "forward_features and forward_head, one after the other, do not give its logits"
+    with torch.no_grad():
+        raw = features(probe)
+    found = "nothing with places"
+    if isinstance(raw, Tensor):
+        found = f"{' x '.join(map(str, raw.shape[1:]))} values a tile"
+        if raw.ndim == TOKEN_AXES:
+            found = f"{raw.shape[1]} tokens a tile, which lie on no square grid"
+    return f"forward_features gives {found}, and no blocks.N.norm1 gives tokens on a grid"
+
+
 def as_it_is(_eager: Variant, _probe: Tensor) -> tuple[Variant, ...]:
     """Return no other way to run the network."""
     return ()
@@ -159,7 +203,12 @@ def folded(eager: Variant, probe: Tensor) -> Iterator[Variant]:
     """Yield faster ways to run the network, fastest first, each on a copy of its own."""
     if is_script(eager.network):
         return
-    network = copy.deepcopy(eager.network)
+    if not any(isinstance(layer, _NORMS) for layer in eager.network.modules()):
+        convolutions = [isinstance(layer, nn.Conv2d) for layer in eager.network.modules()]
+        if sum(convolutions) <= 1:
+            # A transformer: nothing to fold, and no memory to be laid out otherwise.
+            return
+    network = sharing_copy(eager.network)
     kept = None
     if eager.layer is not None:
         kept = network.get_submodule(eager.layer)
@@ -167,7 +216,7 @@ def folded(eager: Variant, probe: Tensor) -> Iterator[Variant]:
         count = fold_batch_norms(network, probe[:1], kept=kept)
         words = f"torch, {count} batch norms folded, channels last"
         yield replace(eager, network=_channels_last(network), words=words, channels_last=True)
-    network = _channels_last(copy.deepcopy(eager.network))
+    network = _channels_last(sharing_copy(eager.network))
     yield replace(eager, network=network, words="torch, channels last", channels_last=True)
 
 

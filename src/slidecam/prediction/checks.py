@@ -136,10 +136,7 @@ def _no_heatmap(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
     if model.request is not None or spec.heatmap is not None:
         return
     if not model.classifier.has_map:
-        yield (
-            f"No heatmap: {card.name} has no activation map (TorchScript, or a network that cannot"
-            " be cut in two)."
-        )
+        yield (f"No heatmap: {card.name} has no activation map, as {model.classifier.no_map}.")
     else:
         yield (
             f"No heatmap: {card.name} has {len(card.class_names)} classes. Name those to map with"

@@ -106,6 +106,7 @@ def load_model(
         spec.heatmap_against,
         has_map=classifier.has_map,
         linear=classifier.linear_head is not None,
+        cause=classifier.no_map,
     )
     shape = inference.map_shape(classifier, request)
     return LoadedModel(
