@@ -114,7 +114,7 @@ def write_good(made: Inputs) -> None:
     made.series("series", "done")
     junk = made.series("beside_junk", "done")
     (junk / "readme.txt").write_text("exported on a Monday", encoding="ascii")
-    lost = made.series("one_is_empty", "done")
+    lost = made.series("one_is_empty", "partly")
     (lost / "IM0005.dcm").write_bytes(b"")
     made.add(writer.nifti(folder / "air.nii", np.zeros_like(head)), "skipped")
 

@@ -89,6 +89,7 @@ def test_frames_in_any_order_come_to_lie_by_place_in_volumes_by_what_they_are(
                 0,
                 traits,
                 next(instances),
+                gap,
             )
             placed[-1].append(None if plane == lost else frame)
     everything = [one for stack in placed for one in stack if one]
@@ -193,10 +194,11 @@ def test_echoes_are_told_apart_by_their_times_and_named_by_them(
 ) -> None:
     first = write_volume.dicom(tmp_path / "a", head, EchoTime=11.3, AcquisitionNumber=1)
     second = write_volume.dicom(tmp_path / "b", head + 41, EchoTime=78.9, AcquisitionNumber=2)
-    expected = read(first)[0]
+    expected, stack, _readings = read(first)
     for number, path in enumerate(sorted(first.iterdir()) + sorted(second.iterdir())):
         made = dcmread(path)
         made.AcquisitionNumber = number % 2 + 1
+        made.SpacingBetweenSlices = stack.spacing_mm[0]
         made.save_as(path)
     merged(first, second)
     short, _stack, (reading,) = read(first)
@@ -278,6 +280,51 @@ def test_slices_taken_in_turns_by_two_acquisitions_are_one_volume(
     found, _stack, readings = read(folder)
     np.testing.assert_array_equal(found, expected)
     assert len(readings) <= len(before)
+
+
+@pytest.mark.parametrize("acquired", [True, False])
+def test_repetitions_half_a_step_apart_that_nothing_tells_apart_are_said(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], *, acquired: bool
+) -> None:
+    first = write_volume.dicom(tmp_path / "a", head)
+    second = write_volume.dicom(tmp_path / "b", head + 41)
+    _one, stack, _ = read(first)
+    for path in (*first.iterdir(), *second.iterdir()):
+        made = dcmread(path)
+        made.InstanceNumber += 12 * (path.parent == second)
+        if acquired:
+            made.AcquisitionNumber = 1 + (path.parent == second)
+        made.save_as(path)
+    merged(first, shifted(second, stack.spacing_mm[0] / 2))
+    found, _stack, readings = read(first)
+    assert len(found) == 24
+    words = ["By their instance numbers its slices are 2 runs"]
+    words += ["Its slices differ in acquisition (2 values)"] * acquired
+    for each in words:
+        assert sum(reading.startswith(each) for reading in readings) == 1
+
+
+def test_a_volume_whose_slices_end_between_those_of_a_longer_one_is_another(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    first = write_volume.dicom(tmp_path / "a", head, EchoTime=11.3)
+    second = write_volume.dicom(tmp_path / "b", head[:, :, :5] + 41, EchoTime=78.9)
+    one, stack, _ = read(first)
+    merged(first, shifted(second, stack.spacing_mm[0] / 2))
+    found, _stack, readings = read(first)
+    np.testing.assert_array_equal(found, one)
+    assert any("do not hold the same number of slices" in each for each in readings)
+
+
+def test_slices_of_two_patients_are_two_volumes_and_none_is_named(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    first = write_volume.dicom(tmp_path / "a", head, PatientID="QX7719")
+    second = write_volume.dicom(tmp_path / "b", head + 41, PatientID="RL0452")
+    merged(first, second)
+    _found, _stack, readings = read(first)
+    assert readings[0].startswith("It holds 2 volumes: volume 0 (patient 1) is read")
+    assert not any("QX7719" in reading or "RL0452" in reading for reading in readings)
 
 
 def test_what_differs_from_end_to_end_of_one_volume_is_said(

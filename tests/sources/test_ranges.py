@@ -115,7 +115,14 @@ def test_few_bright_parts_on_dark_are_no_dark_picture_but_said_to_be_few(tmp_pat
     with open_source(write(tmp_path / "a.png", samples)) as source:
         assert source.read(0, ALL)[31, 41].tolist() == [234, 234, 234]
         assert source.facts.window is None
-        assert source.facts.readings[-1].startswith("99 % of it are darker than ")
+        assert source.facts.readings[-1].startswith("95 % of it are darker than ")
+
+
+def test_grey_without_contrast_is_said_to_have_none(tmp_path: Path) -> None:
+    samples = dark() + np.uint16(31_007)
+    with open_source(write(tmp_path / "a.png", samples)) as source:
+        np.testing.assert_array_equal(source.read(0, ALL)[:, :, 0], shown(samples, 0, 65_535))
+        assert source.facts.readings[-1].startswith("It has little contrast: nearly all of it is")
 
 
 def test_a_hot_pixel_makes_no_picture_bright(tmp_path: Path) -> None:

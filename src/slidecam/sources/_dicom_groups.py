@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.sources._dicom_traits import tells_volumes
+from slidecam.sources._dicom_traits import ACQUISITION, tells_volumes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,12 @@ UNEVEN = 0.05
 
 _BESIDE = 0.1
 """Share of a pixel that slices may lie beside the line of their stack before a note says so."""
+
+_NEIGHBOURS_ALIKE = 0.2
+"""Share of neighbouring places that may be alike in what alternates from slice to slice."""
+
+_LEAST_IN_RUNS, _OF_RUNS = 6, 0.75
+"""Slices that make runs of numbers at least, and share of steps that are those within runs."""
 
 _NAMED = 6
 """Volumes that a reading describes."""
@@ -193,6 +200,13 @@ def _beside(frames: Sequence[Frame]) -> float:
     return float(np.linalg.norm(apart, axis=1).max())
 
 
+def _lie_as_said(frames: Sequence[Frame]) -> bool:
+    """Whether neighbours lie as far apart as SpacingBetweenSlices says."""
+    steps = np.diff(np.sort(depths_of(frames)))
+    said = frames[0].apart
+    return bool(said and steps.size and abs(usual_step(steps) - said) <= UNEVEN * said)
+
+
 def lie_closer_than_said(frames: Sequence[Frame]) -> bool:
     """Whether neighbours lie closer than SpacingBetweenSlices says that slices of one volume do."""
     steps = np.diff(np.sort(depths_of(frames)))
@@ -201,14 +215,52 @@ def lie_closer_than_said(frames: Sequence[Frame]) -> bool:
     return bool(said and steps.size and said > GAP * usual_step(steps))
 
 
-def together(groups: Sequence[Group]) -> list[str]:
+def alternates(of_frame: dict[Frame, Value], places: dict[Frame, int]) -> bool:
+    """Whether frames of each value lie between those of others, as two echoes half a step apart.
+
+    Looked at is where all of them lie, as one may go on where another ends.
+    """
+    at_place: dict[int, set[Value]] = {}
+    of_value: dict[Value, set[int]] = {}
+    for frame, value in of_frame.items():
+        at_place.setdefault(places[frame], set()).add(value)
+        of_value.setdefault(value, set()).add(places[frame])
+    if min(map(len, of_value.values())) < 2:  # noqa: PLR2004  (it has no neighbour)
+        return False
+    first, last = max(map(min, of_value.values())), min(map(max, of_value.values()))
+    ordered = [at_place[place] for place in sorted(at_place) if first <= place <= last]
+    alike = sum(not one.isdisjoint(next_one) for one, next_one in pairwise(ordered))
+    return len(ordered) > 1 and alike <= _NEIGHBOURS_ALIKE * (len(ordered) - 1)
+
+
+def together(groups: Sequence[Group], places: dict[Frame, int]) -> list[str]:
     """Return sentences on what differs within volumes, of which each might be several."""
     said: dict[str, None] = {}
     for group in groups:
+        sure = _lie_as_said(group.frames)
         for trait, of_frame in traits_of_frames(group.frames).items():
             counts = Counter(of_frame.values())
+            in_turns = trait == ACQUISITION and alternates(of_frame, places) and not sure
             # What has a value of its own for a slice is of slices.
-            if tells_volumes(trait) and min(counts.values()) > 1:
+            if in_turns or (tells_volumes(trait) and min(counts.values()) > 1):
                 words = f"Its slices differ in {trait} ({len(counts)} values), and no two of one"
                 said[f"{words} place do: they are taken for one volume."] = None
+        runs = _runs(group.frames)
+        if runs > 1 and not sure:
+            words = f"By their instance numbers its slices are {runs} runs, which lie between each"
+            said[f"{words} other's slices: they are taken for one volume."] = None
     return [*said]
+
+
+def _runs(frames: Sequence[Frame]) -> int:
+    """Return by how many runs of numbers frames are counted that lie between each other's."""
+    by_number = sorted(frames, key=lambda frame: (frame.instance, frame.number))
+    depths = depths_of(by_number)
+    if len(frames) < _LEAST_IN_RUNS or np.ptp(depths) < SAME_MM:
+        return 1
+    places = np.argsort(np.argsort(depths))
+    steps = np.abs(np.diff(places))
+    usual = int(np.median(steps))
+    if usual < 2 or (steps == usual).mean() < _OF_RUNS:  # noqa: PLR2004  (each next one)
+        return 1
+    return usual

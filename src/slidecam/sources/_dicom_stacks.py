@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from slidecam.sources._dicom_groups import (
     SAME_MM,
     FrameStack,
     Group,
+    alternates,
     depths_of,
     left_out,
     lie_closer_than_said,
@@ -52,9 +52,6 @@ TURNED = 1e-3
 _SAME_SPACING = 1e-3
 _SAME_PLACE = 0.02
 """Share of a step that frames of one place may lie apart: those of echoes are rounded apart."""
-
-_NEIGHBOURS_ALIKE = 0.2
-"""Share of neighbouring places that may be alike in what alternates from slice to slice."""
 
 _FAR_OFF = 10
 """Slices that are missing at least where one is said to lie far off."""
@@ -114,7 +111,7 @@ def volumes_of(frames: Sequence[Frame], step_mm: float) -> SeriesVolumes:
     readings += left_out(repeated, "repeats the place of another", "repeat the places of others")
     stacks = tuple(map(partial(_stack, step_mm), groups))
     readings += uneven(groups)
-    readings += together(groups)
+    readings += together(groups, places)
     readings += odd(groups, stacks)
     return SeriesVolumes(stacks, len(frames) - len(in_line) + repeated, tuple(readings))
 
@@ -270,7 +267,7 @@ def _split(frames: Sequence[Frame], places: dict[Frame, int]) -> tuple[list[Grou
     of_frames = traits_of_frames(frames)
     for trait, of_frame in of_frames.items():
         tells = tells_volumes(trait) or lie_closer_than_said(frames)
-        if tells and _alternates(of_frame, places):
+        if tells and alternates(of_frame, places):
             return _by_trait(frames, places, trait, of_frame)
     if most == 1:
         return [Group((), tuple(frames))], 0
@@ -304,21 +301,6 @@ def _differs(of_frame: dict[Frame, Value], places: dict[Frame, int]) -> bool:
     """Whether a trait differs among frames of one place."""
     first: dict[int, Value] = {}
     return any(first.setdefault(places[each], value) != value for each, value in of_frame.items())
-
-
-def _alternates(of_frame: dict[Frame, Value], places: dict[Frame, int]) -> bool:
-    """Whether frames of each value lie between those of others, as two echoes half a step apart."""
-    at_place: dict[int, set[Value]] = {}
-    for frame, value in of_frame.items():
-        at_place.setdefault(places[frame], set()).add(value)
-    places_of_value: Counter[Value] = Counter()
-    for values in at_place.values():
-        places_of_value.update(values)
-    if min(places_of_value.values()) < 2:  # noqa: PLR2004  (it has no neighbour)
-        return False
-    ordered = [at_place[place] for place in sorted(at_place)]
-    alike = sum(not one.isdisjoint(next_one) for one, next_one in pairwise(ordered))
-    return alike <= _NEIGHBOURS_ALIKE * (len(ordered) - 1)
 
 
 def _sorted(trait: str, of_frame: dict[Frame, Value]) -> list[Value]:

@@ -23,6 +23,7 @@ DIRECTION, ACQUISITION, KERNEL = "direction", "acquisition", "kernel"
 
 _OF_FILES: Mapping[str, str] = MappingProxyType(
     {
+        "patient": "PatientID",
         COMPONENT: "ComplexImageComponent",
         ECHO: "EchoTime",
         "inversion time": "InversionTime",

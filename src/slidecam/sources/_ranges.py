@@ -34,8 +34,11 @@ _BRIGHT = 0.5
 _BRIGHT_SHARE = 1e-4
 """Of all samples, such as a sensor's hot pixels: so few may be bright in what is dark."""
 
-_MOSTLY_DARK, _DIM = 99.0, 16
+_MOSTLY_DARK, _DIM = 95.0, 16
 """Percentile that is said to be dark where it is shown darker than this, of 255."""
+
+_ALL_BUT = 0.5, 99.5
+"""Percentiles between which a picture is said to have no contrast, where they are shown alike."""
 
 _AT_ONCE = 2**22
 """Pixels of a level that is looked at whole."""
@@ -127,7 +130,7 @@ def _range_of_grey(path: str, values: NDArray[np.float32], bits: int, window: Wi
     if not np.ptp(values):
         return Range(readings=tuple(_darkness(path, round(float(values[0]) / largest * OPAQUE))))
     if float((values >= _BRIGHT * largest).mean()) > _BRIGHT_SHARE:
-        return Range(readings=tuple(_mostly_dark(values, largest)))
+        return Range(readings=tuple(_doubts(values, largest)))
     if window.kind == "fixed":  # in the unit of volumes, which a picture does not have
         window = Window()
     low, high = _rounded(window.limits(values))
@@ -142,12 +145,17 @@ def _rounded(limits: tuple[float, float]) -> tuple[float, float]:
     return low, high
 
 
-def _mostly_dark(values: NDArray[np.float32], largest: int) -> Iterator[str]:
-    """Yield that nearly all of a grey picture is dark, though some of it is bright."""
-    shown = float(np.percentile(values, _MOSTLY_DARK)) / largest * OPAQUE
-    if shown < _DIM:
-        said = f"{_MOSTLY_DARK:g} % of it are darker than {shown:.1f} of {OPAQUE}, as few samples"
+def _doubts(values: NDArray[np.float32], largest: int) -> Iterator[str]:
+    """Yield that nearly all of a grey picture is dark, or alike, though some of it is bright."""
+    shown = np.percentile(values, (*_ALL_BUT, _MOSTLY_DARK)) / largest * OPAQUE
+    low, high, most = shown.tolist()
+    if most < _DIM:
+        said = f"{_MOSTLY_DARK:g} % of it are darker than {most:.1f} of {OPAQUE}, as few samples"
         yield f"{said} use the range; --window LOW,HIGH shows more."
+    elif high - low < _DIM:
+        said = f"It has little contrast: nearly all of it is shown as {low:.0f} to {high:.0f} of"
+        said = f"{said} {OPAQUE}, as its samples use little of the range;"
+        yield f"{said} --window LOW,HIGH shows more."
 
 
 def samples_of(

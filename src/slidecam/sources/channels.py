@@ -174,7 +174,7 @@ def note_on_display(
         notes.append(f"{said}: as stored they are read all the same.")
     if 0 < brightest <= _DIM * (2**bits - 1):
         said = f"The file shows values up to {brightest:g} of {2**bits - 1} as the brightest"
-        notes.append(f"{said}: they are read as dark as they are stored.")
+        notes.append(f"{said}: that is not heeded.")
     return tuple(notes)
 
 
