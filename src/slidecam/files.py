@@ -35,6 +35,59 @@ A drive of Windows has one letter.
 """
 
 
+DELIMITERS = (",", ";", "\t")
+
+
+def table_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a table as people and spreadsheets leave it: line number, cells by column.
+
+    Columns are separated by commas, semicolons or tabs: whichever makes the ``needed`` ones out of
+    the first line, or what a line ``sep=;`` above it says. Names of columns are read in small
+    letters, cells without space around them, and empty rows are passed over.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read as text, lacks a column, or a row has more cells than columns; without
+        the path, which the caller adds.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"This is no readable CSV file: {error}."
+        raise UsageError(problem, "Save it as CSV in UTF-8.") from error
+    above = 0
+    delimiters: tuple[str, ...] = DELIMITERS
+    if lines and lines[0].strip().strip('"').lower().startswith("sep="):
+        above, delimiters = 1, (lines[0].strip().strip('"')[len("sep=") :] or "\t",)
+    heads = [_head(lines[above : above + 1], each) for each in delimiters]
+    whole = [head for head in heads if set(needed) <= set(head)]
+    if not whole:
+        lacking = [sorted(set(needed) - set(head)) for head in heads]
+        fewest = min(lacking, key=len)
+        missing = " and ".join(fewest)
+        remedy = f"The first line names the columns: {', '.join(needed)}."
+        raise UsageError(f"The column {missing} is missing.", remedy)
+    delimiter = delimiters[heads.index(whole[0])]
+    reader = csv.reader(lines[above + 1 :], delimiter=delimiter)
+    for cells in reader:
+        number = above + 1 + reader.line_num
+        values = [cell.strip() for cell in cells]
+        if not any(values):
+            continue
+        if any(values[len(whole[0]) :]):
+            problem = f"Line {number} has more cells than columns."
+            hint = "Write decimals with a point, as in 0.25, or put cells with commas in quotes."
+            raise UsageError(problem, hint)
+        padded = [*values, *[""] * len(whole[0])]
+        yield number, dict(zip(whole[0], padded, strict=False))
+
+
+def _head(lines: Sequence[str], delimiter: str) -> list[str]:
+    names = next(csv.reader(lines, delimiter=delimiter), [])
+    return [name.strip().lower() for name in names]
+
+
 def refuse_url(path: Path) -> None:
     """Refuse a path that was a URL, and would be made or looked for as a folder called ``s3:``.
 

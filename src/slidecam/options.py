@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path  # noqa: TC003  (the doors read the types of the fields)
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
 from slidecam.geometry import COARSEST, FINEST, Axis
 
@@ -35,6 +35,7 @@ OWN_KEY = "slidecam"
 BY_COMMAND = "the tab keeps to what is set often; the command line, which it shows, has it"
 OF_THE_MACHINE = "threads and memory are the machine's, and its jobs share them"
 ONE_SLIDE = "it is for several slides, and the tab runs the one that is open"
+BY_NAME: Mapping[Door, str] = {"server": "a job names its slides", "napari": ONE_SLIDE}
 
 
 @dataclass(frozen=True)
@@ -271,15 +272,20 @@ class PredictOptions:
         unset="the card's",
         without={"napari": BY_COMMAND},
     )
+    recursive: bool = option(
+        False,  # noqa: FBT003  (a field's default)
+        "Search the folders of a folder too.",
+        without=BY_NAME,
+    )
+    exclude: tuple[str, ...] = option(
+        (), "Leave out this name or path, with * and ?.", metavar="PATTERN", without=BY_NAME
+    )
     shard: str | None = option(
         None,
         "Classify the K-th of N parts of the slides; a slide's name decides its part.",
         unset="all slides",
         metavar="K/N",
-        without={
-            "server": "a job names its slides",
-            "napari": ONE_SLIDE,
-        },
+        without=BY_NAME,
     )
     window: str | None = option(
         None,
@@ -384,14 +390,3 @@ def number_or_text(value: object) -> str:
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
     return str(value)
-
-
-def literal_choices(kind: Any) -> tuple[str, ...]:  # noqa: ANN401  (a type)
-    """Return what a ``Literal`` (or one in a union with None) may be; nothing for other types."""
-    arguments = get_args(kind)
-    if arguments and all(isinstance(each, str) for each in arguments):
-        return arguments
-    for each in arguments:
-        if found := literal_choices(each):
-            return found
-    return ()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import Any, get_args
 
-from slidecam.options import Door, NamedOption, literal_choices, number_or_text, options_of
+from slidecam.options import Door, NamedOption, number_or_text, options_of
 
 HEADING = """# The options of `predict`, door by door
 
@@ -56,6 +57,17 @@ def _meaning(each: NamedOption) -> str:
     if choices := literal_choices(each.kind):
         words += f" One of {', '.join(f'`{choice}`' for choice in choices)}."
     return words.replace("|", "\\|").replace("<", "&lt;")
+
+
+def literal_choices(kind: Any) -> tuple[str, ...]:  # noqa: ANN401  (a type)
+    """Return what a ``Literal`` (or one in a union with None) may be; nothing for other types."""
+    arguments = get_args(kind)
+    if arguments and all(isinstance(each, str) for each in arguments):
+        return arguments
+    for each in arguments:
+        if found := literal_choices(each):
+            return found
+    return ()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from slidecam.errors import UsageError
 from slidecam.learning.data.picture_files import SUFFIXES as TRAINED
 from slidecam.sources import discovery, open_source
 from slidecam.sources.discovery import find_slides
+from slidecam.sources.names import FindSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,8 +52,8 @@ def test_folders_that_were_not_searched_are_named_but_for_results_and_companions
     (tmp_path / "batch_b" / "four.svs").touch()
     said = find_slides([tmp_path]).ignored[-1]
     assert said == (
-        f"{tmp_path}: folders in it that were not searched: batch_b, old. Name them too, and the"
-        " slides in them are taken."
+        f"{tmp_path}: folders in it that were not searched: batch_b, old. Name them too, or"
+        " pass --recursive, and the slides in them are taken."
     )
     both = find_slides([tmp_path, tmp_path / "batch_b"])
     assert both.slides[-1].name == "four"
@@ -125,6 +126,55 @@ def test_a_folder_keeps_what_follows_a_dot_and_gets_its_parents_name_where_two_s
     hidden = names(roe, poe)
     assert len(set(hidden)) == 2
     assert not any("oe" in name.lower() for name in hidden)
+
+
+def test_slides_of_one_name_in_several_folders_have_their_folders_names(tmp_path: Path) -> None:
+    for ward in ("ward_a", "ward_b"):
+        fill(tmp_path / ward, "S01.svs", f"{ward}.tif")
+    found = find_slides([tmp_path / "ward_a", tmp_path / "ward_b"])
+    assert [slide.name for slide in found.slides] == [
+        "ward_a-S01",
+        "ward_a",
+        "ward_b-S01",
+        "ward_b",
+    ]
+    assert any("ward_a-S01, ward_b-S01" in sentence for sentence in found.ignored)
+    for case in ("17", "23"):
+        fill(tmp_path / case / "HE", "x.svs")
+    deep = names(tmp_path / "17" / "HE", tmp_path / "23" / "HE")
+    assert [name[:5] for name in deep] == ["HE-x-", "HE-x-"]
+    assert len(set(deep)) == 2
+
+
+def test_folders_of_folders_are_searched_where_that_is_wanted(tmp_path: Path) -> None:
+    fill(tmp_path / "a", "one.svs", "note.txt")
+    fill(tmp_path / "a" / "b" / "c", "two.svs")
+    (tmp_path / "a" / "empty").mkdir()
+    fill(tmp_path / "a" / "out", "manifest.json", "three.svs")
+    (tmp_path / "a" / "b" / "round").symlink_to(tmp_path / "a", target_is_directory=True)
+    assert names(tmp_path / "a") == ["one"]
+    deep = find_slides([tmp_path / "a"], FindSpec(recursive=True))
+    assert [slide.name for slide in deep.slides] == ["one", "two"]
+    assert any("note.txt" in sentence for sentence in deep.ignored)
+
+
+@pytest.mark.parametrize("pattern", ["label_*", "*/b/*", "label_one.svs"])
+def test_what_is_excluded_is_left_out_and_counted(tmp_path: Path, pattern: str) -> None:
+    fill(tmp_path / "a", "one.svs")
+    fill(tmp_path / "a" / "b", "label_one.svs")
+    found = find_slides([tmp_path / "a"], FindSpec(recursive=True, exclude=(pattern,)))
+    assert [slide.name for slide in found.slides] == ["one"]
+    assert "--exclude leaves out 1 slide." in found.ignored
+
+
+def test_a_pattern_that_no_shell_expanded_means_what_it_matches(tmp_path: Path) -> None:
+    fill(tmp_path / "a", "one.svs", "two.svs", "three.tif", "odd[1].svs")
+    fill(tmp_path / "a" / "deep", "four.svs")
+    assert names(tmp_path / "a" / "t*.svs") == ["two"]
+    assert names(tmp_path / "a" / "**" / "f*.svs") == ["four"]
+    assert names(tmp_path / "a" / "odd[1].svs") == ["odd[1]"]
+    with pytest.raises(UsageError, match="Nothing is called"):
+        names(tmp_path / "a" / "*.ndpi")
 
 
 def test_a_slide_that_is_named_twice_is_refused(tmp_path: Path) -> None:

@@ -104,16 +104,34 @@ def test_a_csv_gives_overrides_by_slide(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "slide;mpp\nCMU-1.svs;0,499\nother;0,25\n",
+        "sep=;\nSlide;MPP\nCMU-1.svs;0.499\n;;\nother;0.25\n",
+        '"sep=\t"\nslide\tmpp\nCMU-1.svs\t0,499\nother\t0,25\n',
+        "\ufeffScanner;SLIDE;Mpp;;\nAT2;C:\\scans\\CMU-1.svs;0,499;;\nAT2;/scans/other;0,25;;\n\n",
+        'slide,mpp\nCMU-1.svs,"0,499"\nother,"0,25"\n',
+    ],
+)
+def test_a_table_is_read_as_spreadsheets_leave_it(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "spacing.csv"
+    path.write_text(text, encoding="utf-8")
+    assert read_spacings(path) == {"CMU-1.svs": 0.499, "other": 0.25}
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("slide;mpp\na;1\n", "column mpp and slide is missing"),
+        ("slide|mpp\na|1\n", "column mpp and slide is missing"),
         ("name,mpp\na,1\n", "column slide is missing"),
         ("", "column mpp and slide is missing"),
         ("slide,mpp\na,0.5\nb,fast\n", "Line 3 says mpp 'fast'"),
         ("slide,mpp\na,\n", "Line 2 says mpp ''"),
         ("slide,mpp\na\n", "Line 2 says mpp ''"),
         ("slide,mpp\na,500\n", "Line 2 says mpp '500'"),
-        ('slide,mpp\na,"0,5"\n', "Line 2 says mpp '0,5'"),
+        ("slide,mpp\na,0,5\n", "Line 2 has more cells than columns"),
+        ('slide,mpp\na,"1.000,5"\n', "Line 2 says mpp '1.000,5'"),
+        ("sep=;\nslide,mpp\na,1\n", "column mpp and slide is missing"),
         ("slide,mpp\n,0.5\n", "Line 2 names no slide"),
         ("slide,mpp\na,0.5\na,0.25\n", "Line 3 names a again"),
     ],

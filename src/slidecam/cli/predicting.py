@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 TYPED: Mapping[str, Any] = {
     "heatmap_classes": list[str] | None,
     "heatmap_scale": list[str] | None,
+    "exclude": list[str] | None,
     "spacings": Path | None,
     "shown": str | None,
     "existing": bool | None,
@@ -126,6 +127,7 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 READ: Mapping[str, Callable[[Any], Any]] = {
     "heatmap_classes": tuple,
+    "exclude": tuple,
     "heatmap_scale": _scales,
     "spacings": _spacings,
     "shown": _size_of_every_slide,

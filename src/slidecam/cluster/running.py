@@ -24,6 +24,7 @@ from slidecam.options import EVERY_SLIDE
 from slidecam.prediction.checks import refuse_unclear, with_project
 from slidecam.runlog import MANIFEST, RunLog
 from slidecam.sources.discovery import find_slides
+from slidecam.sources.names import FindSpec
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -64,7 +65,7 @@ def predict_there(
         inputs = [inputs]
     # Workers have working folders of their own.
     places = list(map(_from_everywhere, inputs))
-    found = find_slides(places, keep_identifiers=spec.keep_identifiers)
+    found = find_slides(places, FindSpec.of(spec), keep_identifiers=spec.keep_identifiers)
     folder = Path(out).absolute()
     if spec.mask is not None:
         spec = replace(spec, mask=spec.mask.absolute())

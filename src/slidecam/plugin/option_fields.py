@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QWidget
 
 from slidecam.explain.catalogue import NO_METHOD, slide_methods
-from slidecam.options import literal_choices, options_of
+from slidecam.options import options_of
+from slidecam.options_page import literal_choices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

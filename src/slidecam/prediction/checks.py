@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 TILING_OPTIONS = ("overlap", "grid", "edge", "min_tissue", "mask")
 """What says how a slide is cut into tiles."""
 
+LISTED = 5
+"""Rows of a table that are named in the message on what was not used."""
+
 VOLUME_OPTIONS = ("min_tissue", "mask")
 """What of it says which slices of a volume are classified."""
 
@@ -184,6 +187,9 @@ def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:
     unused = set(spec.spacings)
     for slide in found.slides:
         unused.difference_update(slide.row_names)
-    if unused:
-        names = ", ".join(sorted(unused))
-        yield f"No slide is called {names}: these rows of the spacing table were not used."
+    if not unused:
+        return
+    names = ", ".join(sorted(unused)[:LISTED])
+    if len(unused) > LISTED:
+        names += f" and {len(unused) - LISTED} more"
+    yield f"No slide is called {names}: these rows of the spacing table were not used."

@@ -34,6 +34,7 @@ from slidecam.registry import deferred
 from slidecam.runlog import MANIFEST, RunLog
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import find_slides
+from slidecam.sources.names import FindSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -118,7 +119,7 @@ def predict(
     spec, out = spec or PredictSpec(), Path(out)
     if isinstance(inputs, str | Path):
         inputs = [inputs]
-    found = find_slides(inputs, keep_identifiers=spec.keep_identifiers)
+    found = find_slides(inputs, FindSpec.of(spec), keep_identifiers=spec.keep_identifiers)
     refuse_unclear(found, out, spec)
     read_manifest(out / MANIFEST)
     completed = with_project(spec, found)

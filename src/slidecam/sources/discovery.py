@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import partial
-from itertools import filterfalse, groupby
+from glob import glob
+from itertools import chain, filterfalse, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
+from slidecam.settings import counted
 from slidecam.sources._companions import parts_in
 from slidecam.sources._dicom import (
     DICOM_SUFFIXES,
@@ -24,6 +26,7 @@ from slidecam.sources._probe import ZARR_MARKS, name_of, stem_of_url
 from slidecam.sources.identifiers import hidden_parts, public_name
 from slidecam.sources.names import (
     Discovery,
+    FindSpec,
     FoundSlide,
     once_each,
     refuse_shared_stems,
@@ -47,15 +50,22 @@ LISTED = 5
 """Files named in the message on what was left out."""
 
 
-def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False) -> Discovery:
-    """Expand files, URLs and folders into slides.
+def find_slides(
+    inputs: Sequence[str | Path],
+    where: FindSpec | None = None,
+    *,
+    keep_identifiers: bool = False,
+) -> Discovery:
+    """Expand files, URLs, folders and patterns into slides.
 
     A folder that is a slide itself (OME-Zarr, or one DICOM series) is one slide. Any other folder
     gives the slides that lie directly in it, by their suffix, and the folders in it that are
-    slides; it is not searched deeper, but for a medium with a DICOMDIR. Files of one DICOM series
-    are one slide, named after its first file; or after its content, where a name of the file or
-    folder is one of the patient, unless ``keep_identifiers``. A QuPath project (``.qpproj``) gives
-    its images.
+    slides; it is not searched deeper, but for a medium with a DICOMDIR, unless ``where`` says so.
+    Of what is called alike in several folders, each has its folder's name before its own. A text
+    with ``*``, ``?`` or ``[`` that is no file is a pattern, ``**`` any folders. Files of one DICOM
+    series are one slide, named after its first file; or after its content, where a name of the file
+    or folder is one of the patient, unless ``keep_identifiers``. A QuPath project (``.qpproj``)
+    gives its images.
 
     Raises
     ------
@@ -64,15 +74,13 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
         output folder, or a URL has no name to call outputs by. A file whose name cannot be one
         is found with that error, and fails alone.
     """
+    where = where or FindSpec()
     slides: list[FoundSlide] = []
     ignored: list[str] = []
     images: list[ProjectImage] = []
     empty = 0
     unsearched: list[Path] = []
-    for given in inputs:
-        if not str(given):
-            problem = "One of the inputs is an empty text."
-            raise UsageError(problem, "Is a variable of your shell empty?")
+    for given in chain.from_iterable(map(_matching, inputs)):
         if "://" in str(given):
             slides.append(FoundSlide(stem_of_url(str(given)), str(given)))
         elif Path(given).suffix.lower() == PROJECT_SUFFIX and Path(given).is_file():
@@ -82,12 +90,14 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
             ignored.extend(project.left_out)
         else:
             found = [*_expand(Path(given), ignored, unsearched)]
+            found += _deeper(Path(given), unsearched, ignored, where)
             empty += not found
             slides.extend(found or [_without_any(Path(given))])
     ignored.extend(_unsearched_words(unsearched, set(map(Path, inputs))))
+    slides = _without_excluded(slides, where, ignored)
     if not keep_identifiers:
         slides = list(map(_unnamed, slides))
-    slides = set_apart(list(map(_well_named, once_each(slides, ignored))))
+    slides = set_apart(list(map(_well_named, once_each(slides, ignored))), ignored)
     refuse_shared_stems(slides)
     slides, shared = with_aliases(slides)
     if len(slides) == empty:
@@ -106,6 +116,44 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
         if image.shown is not None:
             shown[name] = image.shown
     return Discovery(tuple(slides), tuple(ignored), spacings, shown, shared)
+
+
+def _matching(given: str | Path) -> Iterator[str | Path]:
+    """Yield what a pattern matches; another input as it is."""
+    text = str(given)
+    if not text:
+        problem = "One of the inputs is an empty text."
+        raise UsageError(problem, "Is a variable of your shell empty?")
+    if "://" in text or not set(text) & set("*?[") or Path(text).exists():
+        yield given
+        return
+    found = sorted(glob(text, recursive=True))  # noqa: PTH207  (an absolute pattern too)
+    if not found:
+        raise UsageError(f"Nothing is called {text}.", "Check the pattern.")
+    yield from found
+
+
+def _deeper(
+    start: Path, unsearched: list[Path], ignored: list[str], where: FindSpec
+) -> Iterator[FoundSlide]:
+    """Yield the slides in folders that were not searched, and in those within them, if wanted."""
+    known = {start.resolve()}
+    while unsearched and where.recursive:
+        folder = unsearched.pop(0)
+        # A link may lead back to a folder above it.
+        whole = folder.resolve()
+        if whole not in known and not where.leaves_out(folder):
+            known.add(whole)
+            yield from _expand(folder, ignored, unsearched)
+
+
+def _without_excluded(
+    slides: list[FoundSlide], where: FindSpec, ignored: list[str]
+) -> list[FoundSlide]:
+    kept = [slide for slide in slides if not where.leaves_out(slide.path)]
+    if len(kept) < len(slides):
+        ignored.append(f"--exclude leaves out {counted(len(slides) - len(kept), 'slide')}.")
+    return kept
 
 
 def slides_in(folder: Path) -> tuple[Path, ...]:
@@ -177,7 +225,7 @@ def _unsearched_words(left: Sequence[Path], named: set[Path]) -> Iterator[str]:
         if others:
             yield (
                 f"{folder}: folders in it that were not searched: {_listed(others)}. Name them too,"
-                " and the slides in them are taken."
+                " or pass --recursive, and the slides in them are taken."
             )
 
 

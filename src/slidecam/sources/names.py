@@ -6,8 +6,9 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from slidecam.errors import UsageError, without_secrets
 from slidecam.sources._dicom import is_series, series_files, siblings
@@ -100,6 +101,44 @@ class Discovery:
     shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+class _Finding(Protocol):
+    """What of a `PredictSpec` says where slides are looked for."""
+
+    @property
+    def recursive(self) -> bool:
+        """Whether folders within folders are searched."""
+
+    @property
+    def exclude(self) -> tuple[str, ...]:
+        """Names or paths that are left out."""
+
+
+@dataclass(frozen=True)
+class FindSpec:
+    """Where slides are looked for.
+
+    Attributes
+    ----------
+    recursive
+        Whether the folders within a folder are searched too, but for those of outputs.
+    exclude
+        Patterns of names or whole paths, as shells write them, that are left out.
+    """
+
+    recursive: bool = False
+    exclude: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, spec: _Finding) -> FindSpec:
+        """Return what a call says."""
+        return cls(spec.recursive, spec.exclude)
+
+    def leaves_out(self, path: str | Path) -> bool:
+        """Whether a file or folder is excluded."""
+        whole, name = str(path), Path(path).name
+        return any(fnmatch(name, each) or fnmatch(whole, each) for each in self.exclude)
+
+
 @dataclass(frozen=True)
 class Shard:
     """One of several parts of the slides, so that processes share them without asking each other.
@@ -178,17 +217,35 @@ def _first_file(slide: FoundSlide) -> Path:
         return path
 
 
-def set_apart(slides: Sequence[FoundSlide]) -> list[FoundSlide]:
-    """Return slides whose folders share a name, each with its parent's before it.
+def set_apart(slides: Sequence[FoundSlide], said: list[str]) -> list[FoundSlide]:
+    """Return slides of one name in several folders, each with its parent's name before it.
 
-    Series of several patients are in folders of one name, ``PAT1/SE1`` and ``PAT2/SE1``, or begin
-    with files of one name. Where the parents' names are alike too, or may not be written, a digest
-    of the path follows the name.
+    Wards call their slides alike; series of several patients are in folders of one name,
+    ``PAT1/SE1`` and ``PAT2/SE1``, or begin with files of one name. ``said`` is added a sentence on
+    files that are called so. Where the parents' names are alike too, or may not be written, a
+    digest of the path follows the name.
     """
     first = _shared(slides)
     named = [_with_parent(slide) if slide.name.casefold() in first else slide for slide in slides]
     still = _shared(named)
-    return [_with_digest(slide) if slide.name.casefold() in still else slide for slide in named]
+    apart = [_with_digest(slide) if slide.name.casefold() in still else slide for slide in named]
+    renamed = [new.name for old, new in zip(slides, apart, strict=True) if _is_renamed(old, new)]
+    if renamed:
+        more = ""
+        if len(renamed) > LISTED:
+            more = f" and {len(renamed) - LISTED} more"
+        said.append(
+            f"Slides of one name in several folders are called {', '.join(renamed[:LISTED])}{more}."
+        )
+    return apart
+
+
+LISTED = 5
+"""Names in the message on how slides are called."""
+
+
+def _is_renamed(old: FoundSlide, new: FoundSlide) -> bool:
+    return old.name != new.name and not _is_counted(old)
 
 
 def _shared(slides: Sequence[FoundSlide]) -> set[str]:
@@ -201,6 +258,9 @@ def _shared(slides: Sequence[FoundSlide]) -> set[str]:
         key = slide.name.casefold()
         paths[key].add(str(Path(slide.path).resolve()))
         if _is_counted(slide):
+            folders.add(key)
+    for key, found in paths.items():
+        if len({Path(path).parent for path in found}) == len(found):
             folders.add(key)
     return {key for key in folders if len(paths[key]) > 1}
 
@@ -216,13 +276,13 @@ def _is_counted(slide: FoundSlide) -> bool:
 
 def _with_parent(slide: FoundSlide) -> FoundSlide:
     parent = Path(slide.path).resolve().parent.name
-    if not _is_counted(slide) or not parent or parent in slide.hidden:
+    if "://" in slide.path or not parent or parent in slide.hidden:
         return slide
     return replace(slide, name=f"{parent}-{slide.name}")
 
 
 def _with_digest(slide: FoundSlide) -> FoundSlide:
-    if not _is_counted(slide):
+    if "://" in slide.path:
         return slide
     if slide.hidden:
         return replace(slide, name=public_name(Path(slide.path)))

@@ -5,13 +5,13 @@ An explicit value, else the file's own, else an error with the remedy.
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import SpacingError, UsageError, without_secrets
+from slidecam.files import table_rows
 from slidecam.geometry import COARSEST, COARSEST_VOXEL, FINEST, FINEST_VOXEL, Spacing
 
 if TYPE_CHECKING:
@@ -165,35 +165,22 @@ def read_spacings(path: str | Path) -> dict[str, float]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Yield line number, slide and mpp of each row.
-
-    Utf-8-sig, as spreadsheets write a byte-order mark.
-    """
+    """Yield line number, slide and mpp of each row; a path of a slide stands for its name."""
     remedy = "The first line is slide,mpp and each further line a file name and its µm per pixel."
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            table = csv.DictReader(stream, restval="")
-            missing = {"slide", "mpp"} - set(table.fieldnames or ())
-            if missing:
-                problem = f"The column {' and '.join(sorted(missing))} is missing."
-                raise SpacingError(path, problem, remedy)
-            for row in table:
-                if row.get(None):  # csv puts surplus cells there
-                    problem = f"Line {table.line_num} has more cells than columns."
-                    hint = "Write decimals with a point, as in 0.25, and quote commas."
-                    raise SpacingError(path, problem, hint)
-                if not row["slide"].strip():
-                    raise SpacingError(path, f"Line {table.line_num} names no slide.", remedy)
-                yield table.line_num, row["slide"].strip(), row["mpp"].strip()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        if isinstance(error, SpacingError):
-            raise
-        raise SpacingError(path, f"This is no readable CSV file: {error}.", remedy) from error
+        for line, row in table_rows(path, ("slide", "mpp")):
+            name = row["slide"].replace("\\", "/").rsplit("/", maxsplit=1)[-1]
+            if not name:
+                raise SpacingError(path, f"Line {line} names no slide.", remedy)
+            yield line, name, row["mpp"]
+    except UsageError as error:
+        raise SpacingError(path, error.problem, error.remedy) from error
 
 
 def _number(path: str | Path, line: int, text: str) -> float:
     try:
-        value = float(text)
+        # A decimal comma, as spreadsheets of most of Europe write it.
+        value = float(text.replace(",", ".", 1))
     except ValueError:
         value = math.nan
     if not FINEST <= value <= COARSEST:
