@@ -458,7 +458,7 @@ def test_three_channels_of_fluorescence_are_shown_only_where_that_is_asked_for(
 
 
 def test_channels_of_many_are_read_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
-    data = noise(7, HEIGHT, WIDTH, dtype=np.uint16)
+    data = noise(7, HEIGHT, WIDTH, dtype=np.uint16) * np.uint16(251)
     path = single(tmp_path / "a.zarr", data, "cyx")
     with pytest.raises(RefusedSourceError, match="7 channels"):
         open_source(path)

@@ -353,7 +353,24 @@ def test_ends_of_an_nrrds_axes_say_how_large_its_voxels_are(
         np.testing.assert_allclose(np.abs(np.diag(grid.affine)[:3]), steps, rtol=1e-6)
         np.testing.assert_allclose(np.abs(grid.affine[:3, 3]), np.abs(starts), rtol=1e-6)
         assert sum(words in reading for reading in source.facts.readings) == 1
-        assert source.facts.spacing_from == "axis mins"
+        assert source.facts.spacing_from == "axis mins and axis maxs"
+
+
+def test_ends_of_centres_and_of_cells_may_stand_in_one_nrrd_and_half_of_them_are_not_heeded(
+    tmp_path: Path,
+) -> None:
+    first, last = np.array(ENDS_MM)
+    ends: dict[str, Any] = {"axis mins": ENDS_MM[0], "axis maxs": ENDS_MM[1]}
+    mixed = ends | {"centerings": ["node", "cell", "cell"]}
+    with opened(write_nrrd(tmp_path / "a.nrrd", voxels(), **mixed)) as source:
+        steps = np.abs(np.diag(source.stack.grid.affine)[:3])
+    expected = (last - first) / (SHAPE[0] - 1, SHAPE[1], SHAPE[2])
+    np.testing.assert_allclose(steps, expected, rtol=1e-6)
+    half = {"axis mins": ENDS_MM[0]}
+    with opened(write_nrrd(tmp_path / "b.nrrd", voxels(), **half)) as source:
+        assert source.stack.spacing_mm == (1.0, 1.0, 1.0)
+        assert source.facts.spacing_from == "nothing"
+        assert any("axis maxs are not heeded" in said for said in source.facts.readings)
 
 
 def test_thicknesses_of_an_nrrd_stand_in_for_spacings_and_ends_beside_those_are_said(

@@ -223,9 +223,9 @@ def _dtype(header: Mapping[str, Any]) -> np.dtype[Any]:
 
 def _said_by(header: Mapping[str, Any]) -> str:
     """Return what of a header says how large voxels are."""
-    for name in ("space directions", "spacings", *_ENDS, "thicknesses"):
-        if name in header:
-            return name
+    for names in (("space directions",), ("spacings",), _ENDS, ("thicknesses",)):
+        if header.keys() >= set(names):
+            return " and ".join(names)
     return "nothing"
 
 
@@ -246,7 +246,7 @@ def _affine(header: Mapping[str, Any], axes: _Axes) -> tuple[NDArray[np.float64]
             notes.append(assumed("no origin"))
         affine[:3, 3] = np.nan_to_num(origin)
         if header.keys() & set(_ENDS):
-            notes.append(assumed("axis ends besides", "space directions"))
+            notes.append(assumed("axis ends besides", "its space directions say it"))
     if directions is None or (signs is None and not space):
         notes.append(assumed("no orientation"))
     elif signs is None:
@@ -273,13 +273,13 @@ def _steps(
     """
     steps = _of_axes(header, axes, "spacings")
     notes: list[str] = []
-    if np.isfinite(steps).any() and header.keys() & set(_ENDS):
-        notes.append(assumed("axis ends besides", "spacings"))
-    by_ends, starts, node = _between_ends(header, axes)
+    by_ends, starts, known = _between_ends(header, axes)
     if np.isnan(steps).all() and np.isfinite(by_ends).all():
         said = " x ".join(map("{:.4g}".format, by_ends))
-        notes.append(assumed("axis ends" if node is not None else "axis ends of cells", said))
+        notes.append(assumed("axis ends" if known else "axis ends of cells", said))
         return by_ends, starts, notes
+    if header.keys() & set(_ENDS):
+        notes.append(assumed("axis ends besides", "other fields say it, or an end is left out"))
     thick = _of_axes(header, axes, "thicknesses")
     by_thickness = np.flatnonzero(np.isnan(steps) & np.isfinite(thick))
     if by_thickness.size:
@@ -304,21 +304,21 @@ def _of_axes(header: Mapping[str, Any], axes: _Axes, name: str) -> NDArray[np.fl
 
 def _between_ends(
     header: Mapping[str, Any], axes: _Axes
-) -> tuple[NDArray[np.float64], NDArray[np.float64], str | None]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
     """Return mm from voxel to voxel by both ends of each axis, and where the first centre lies.
 
-    And what the ends are of, ``node`` (centres) or ``cell``; None where the file does not say.
+    And whether the file says what its ends are of: ``node`` (centres) or ``cell``.
     """
     space = list(axes.space)
     nothing = [math.nan] * len(header["sizes"])
     first, last = (np.asarray(header.get(name, nothing), np.float64)[space] for name in _ENDS)
     count = np.asarray(header["sizes"], np.float64)[space]
     said = header.get("centerings", header.get("centers", ["???"] * len(nothing)))
-    kinds = {str(said[axis]).lower() for axis in space}
-    if kinds == {"node"} and count.min() > 1:
-        return (last - first) / (count - 1), first, "node"
-    steps = (last - first) / count
-    return steps, first + steps / 2, "cell" if kinds == {"cell"} else None
+    kinds = np.array([str(said[axis]).lower() for axis in space])
+    is_node = (kinds == "node") & (count > 1)
+    steps = (last - first) / np.where(is_node, count - 1, count)
+    known = bool((is_node | (kinds == "cell")).all())
+    return steps, np.where(is_node, first, first + steps / 2), known
 
 
 @dataclass(frozen=True)

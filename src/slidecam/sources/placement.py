@@ -105,8 +105,8 @@ _SENTENCES: Mapping[Assumption, str] = MappingProxyType(
         "axis ends of cells": "Its header says where its axes begin and end (axis mins, axis maxs)"
         " and neither how large voxels are nor whether its ends are of their centres: the ends of"
         " cells are taken, {said} mm each.",
-        "axis ends besides": "Its axis mins and axis maxs are not heeded, as its {said} say how"
-        " large voxels are.",
+        "axis ends besides": "Its axis mins and axis maxs are not heeded for how large voxels are:"
+        " {said}.",
         "thicknesses": "Its header says how thick voxels are along {said} (thicknesses) and not how"
         " far apart: they are taken to touch.",
         "no origin": "Its header has no origin: the first voxel is taken to lie at 0, 0, 0.",
