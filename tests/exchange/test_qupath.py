@@ -91,7 +91,7 @@ def test_a_heatmap_is_cut_to_its_numbers_and_lies_at_their_outer_edges(
     (written,) = index["heatmaps"]
     assert written == {
         "file": "heatmap-1.png", "method": "cam", "class": "A", "signed": False,
-        "x": 16 - 10, "y": 16 - 4, "width": 32, "height": 32,
+        "shows": "", "measured": "", "x": 16 - 10, "y": 16 - 4, "width": 32, "height": 32,
     }  # fmt: skip
     with Image.open(tmp_path / "q" / "heatmap-1.png") as picture:
         alpha = np.asarray(picture)[:, :, 3]

@@ -188,13 +188,14 @@ def test_the_heatmap_lies_where_the_index_says_with_the_opacity_asked_for(
 ) -> None:
     classified(desk, slide, results, viewer=True)
     desk.done("3", "class=B", "opacity=0.4")
-    (told,) = [
+    told, beside = [
         each
         for each in json.loads((results / slide.stem / "qupath" / "slidecam.json").read_text())[
             "heatmaps"
         ]
         if each["class"] == "B"
     ]
+    assert (told["method"], beside["method"]) == ("cam", "gradcam++")
     desk.done("3", "class=B", "opacity=0.4")
     seen = desk.look()
     (overlay,) = seen["overlays"]
