@@ -12,6 +12,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import copytree
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,9 @@ from typer.testing import CliRunner
 
 import slidecam as slidecam_package
 from slidecam.class_names import listed_names
+from slidecam.cli import progress
 from slidecam.cli.app import app
-from slidecam.cli.progress import EventBars
+from slidecam.cli.progress import EVERY_LINE, EventBars, EventWords
 from slidecam.errors import CardError, UsageError
 from slidecam.events import BatchDone, Planned, SlideFinished
 from slidecam.models import open_bundle
@@ -599,3 +601,32 @@ def test_two_bars_are_drawn_however_many_slides_there_are() -> None:
         assert bars._progress.tasks[0].completed == 38
         assert bars._progress.tasks[0].total == 40
     assert "38/40" in screen.getvalue()
+
+
+def test_a_call_that_is_piped_says_every_ten_seconds_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
+    written = io.StringIO()
+    words = EventWords(Console(file=written, width=80))
+    with words:
+        for number in range(1, 13):
+            name = f"s{number}"
+            words.show(Planned(name, name, 16, 20, 16, 0.5, "file", 128, 0, 1, (), number, 12))
+            for done in (8, 16):
+                now += 1.5
+                empty = np.zeros((8, 4), np.int64), np.zeros((8, 3), np.float32)
+                words.show(BatchDone(name, done, 16, *empty))
+            words.show(SlideFinished(name, "out", "done", 16, 0, 3.0))
+    lines = written.getvalue().splitlines()
+    far = [line for line in lines if "tiles/s" in line]
+    # 36 seconds in steps of 1.5: after 10.5, 21 and 31.5 of them.
+    assert EVERY_LINE == 10.0
+    assert [line.split(":")[0] for line in far] == [
+        "3 of 12 slides, s4",
+        "6 of 12 slides, s7",
+        "10 of 12 slides, s11",
+    ]
+    assert far[0].endswith("8 of 16 tiles, 5.3 tiles/s")
+    assert "━" not in written.getvalue()

@@ -188,8 +188,7 @@ def test_resuming_with_another_slide_of_that_name_is_refused(
 def test_two_inputs_of_one_stem_are_refused_before_anything_runs(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
-    (tmp_path / "a").mkdir()
-    one, two = write_slide(tmp_path / "one.tif"), write_slide(tmp_path / "a" / "ONE.tif")
+    one, two = write_slide(tmp_path / "one.tif"), write_slide(tmp_path / "ONE.tiff")
     with pytest.raises(UsageError, match="share the stem"):
         list(predict([one, two], tiny_bundle, tmp_path / "out", SMALL))
     assert not (tmp_path / "out").exists()

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
     Line = Callable[[Mapping[str, Any]], None]
 
+EVERY_LINE = 10.0
+"""Seconds from one line on how far a call is to the next, where no bars can be drawn."""
+
 EVERY_SECONDS = 1.0
 """How often machines get a step of the same phase; a training has thousands."""
 
@@ -177,6 +180,48 @@ class EventBars(_Drawn):
         self._progress.update(self._slide, completed=event.done)
         speed = next((each.speed for each in self._progress.tasks if each.id == self._slide), None)
         self._progress.update(self._slide, speed=f"{speed:.1f} tiles/s" if speed else "")
+
+
+class EventWords(_Quiet):
+    """Events as plain lines, for a file or another program: what bars show stands in a line.
+
+    One line every `EVERY_LINE` seconds says how far the call is, beside those on what happens.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said_at = self._begun = time.monotonic()
+        self._planned: Planned | None = None
+        self._ended = self._tiles = 0
+
+    def show(self, event: Event) -> None:
+        """Print one event, where it is one to be told; or how far the call is."""
+        if isinstance(event, BatchDone):
+            self._tiles += len(event.boxes)
+            self._say_how_far(event)
+            return
+        if isinstance(event, Planned):
+            self._planned = event
+            self._say(f"{escape(event.slide)}: {_plan(event)}")
+            return
+        if isinstance(event, SlideFinished | SlideFailed):
+            self._ended += 1
+        self._say(_sentence(event))
+
+    def _say_how_far(self, event: BatchDone) -> None:
+        now = time.monotonic()
+        if now - self._said_at < EVERY_LINE:
+            return
+        self._said_at = now
+        slides = ""
+        if self._planned is not None and self._planned.slides > 1:
+            slides = f"{self._ended} of {self._planned.slides} slides, "
+        speed = self._tiles / (now - self._begun)
+        tiles = f"{event.done} of {event.total} tiles, {speed:.1f} tiles/s"
+        self._say(f"{slides}{escape(event.slide)}: {tiles}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
 
 
 def _plan(event: Planned) -> str:

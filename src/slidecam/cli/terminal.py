@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from slidecam.cli.progress import EventBars, EventLines, StepBars, StepLines
+from slidecam.cli.progress import EventBars, EventLines, EventWords, StepBars, StepLines
 from slidecam.errors import SlidecamError, without_secrets
 from slidecam.events import (
     Finished,
@@ -120,7 +120,7 @@ class Terminal:
 
     def follow(self, events: Generator[Event], out: Path) -> int:
         """Show a run's events to its end and return the exit code; Ctrl-C stops it cleanly."""
-        shown = EventLines(self.line) if self._json else EventBars(self._err)
+        shown = self._events_shown()
         code = EXIT_FAILED
         try:
             with shown, closing(events) as running:
@@ -135,6 +135,13 @@ class Terminal:
             )
             return EXIT_PARTLY
         return code
+
+    def _events_shown(self) -> EventLines | EventBars | EventWords:
+        if self._json:
+            return EventLines(self.line)
+        if self._err.is_terminal:
+            return EventBars(self._err)
+        return EventWords(self._err)
 
     def walk(self, work: Generator[Step, None, Result], *, silent: bool = False) -> Result:
         """Show long work step by step to its end and return its result.
