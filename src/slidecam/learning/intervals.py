@@ -288,11 +288,11 @@ def _drawn(resampler: Resampler, members: NDArray[np.intp], spec: IntervalSpec) 
     weights = resamples(members, spec.resamples, spec.seed, resampler.width)
     chunks = list(map(resampler.figures, weights))
     return ResampledFigures(
-        _joined([chunk.figures for chunk in chunks]), _joined([chunk.per_class for chunk in chunks])
+        joined([chunk.figures for chunk in chunks]), joined([chunk.per_class for chunk in chunks])
     )
 
 
-def _joined(tables: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
+def joined(tables: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
     """Return the figures of all chunks, (R, …) by name."""
     joined = {}
     for name in tables[0]:

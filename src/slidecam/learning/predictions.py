@@ -261,3 +261,44 @@ def _pooled_groups(parts: Sequence[Predictions]) -> tuple[str, ...] | None:
     if len(names) > len(set(names)):
         return names
     return None
+
+
+@dataclass(frozen=True)
+class DoubtfulLabel:
+    """A picture whose label is likely wrong: its name, its label, what it is likelier, and both."""
+
+    name: str
+    label: str
+    likelier: str
+    own: float
+    other: float
+
+
+def doubtful_labels(predictions: Predictions) -> list[DoubtfulLabel]:
+    """Return pictures whose labels are likely wrong, the likeliest first.
+
+    By confident learning (Northcutt et al., JAIR 2021): a class is confidently another picture's
+    where its probability reaches the mean that the class has among its own. Predictions must be of
+    networks that have not learnt from the picture; several of one picture are averaged. Nothing
+    where the outputs are no distributions.
+    """
+    if not predictions.outputs.are_distributions or not predictions.names:
+        return []
+    names, first, members = np.unique(
+        np.array(predictions.names), return_index=True, return_inverse=True
+    )
+    means = np.zeros((len(names), len(predictions.class_names)))
+    np.add.at(means, members, predictions.probabilities)
+    means /= np.bincount(members)[:, None]
+    labels = predictions.labels[first]
+    confident = np.full(len(predictions.class_names), np.inf)
+    for label in np.unique(labels):
+        confident[label] = means[labels == label, label].mean()
+    found: list[DoubtfulLabel] = []
+    for name, label, row in zip(names.tolist(), labels.tolist(), means, strict=True):
+        likeliest = int(np.argmax(np.where(row >= confident, row, -1.0)))
+        if likeliest != label and row[likeliest] >= confident[likeliest]:
+            own, other = float(row[label]), float(row[likeliest])
+            names_of = predictions.class_names
+            found.append(DoubtfulLabel(name, names_of[label], names_of[likeliest], own, other))
+    return sorted(found, key=lambda each: each.own - each.other)

@@ -17,8 +17,14 @@ from slidecam.cli.app import app
 from slidecam.errors import DataSetError, RecipeError, UsageError
 from slidecam.learning.data.dataset import dataset_for
 from slidecam.learning.data.picture_files import PictureSpec
+from slidecam.learning.data.pictures import read_picture_set
 from slidecam.learning.data.pixels import load_pixels, read_picture
-from slidecam.learning.data.readings import OpenedPicture, fitted_to, grouped_readings
+from slidecam.learning.data.readings import (
+    OpenedPicture,
+    fitted_to,
+    format_tells,
+    grouped_readings,
+)
 from slidecam.learning.recipes.recipe import read_recipe
 from slidecam.learning.recipes.tables import DataSpec
 from slidecam.steps import result_of
@@ -280,3 +286,37 @@ def test_patients_that_a_pattern_finds_in_some_names_only_are_refused(tmp_path: 
         replace(spec, only_pattern="/P"),
         (),
     )
+
+
+def test_classes_that_can_be_told_from_format_and_size_alone_are_told_with_a_figure(
+    tmp_path: Path,
+) -> None:
+    random = np.random.default_rng(3)
+    for place, name in enumerate(("ill", "well")):
+        (tmp_path / name).mkdir()
+        for number in range(31):
+            grey = random.random() < (0.85, 0.1)[place]  # most of one class come from elsewhere
+            pixels = random.integers(0, 256, (15, 14, 3), np.uint8)
+            picture = Image.fromarray(pixels).convert("L" if grey else "RGB")
+            picture.save(tmp_path / name / f"{number}.png")
+    pictures = read_picture_set(tmp_path)
+    (said,) = format_tells(pictures)
+    right: list[bool] = []
+    for path, label in zip(pictures.paths, pictures.labels, strict=True):
+        with Image.open(path) as picture:
+            right.append((picture.mode == "L") == (label == 0))
+    shares = [np.mean([right[row] for row in np.flatnonzero(pictures.labels == k)]) for k in (0, 1)]
+    assert f"balanced accuracy {np.mean(shares):.2f}, by chance 0.50" in said
+    notes = result_of(dataset_for(tmp_path, DataSpec(duplicates="ignore"))).pictures.notes
+    assert said in notes
+
+
+def test_formats_that_classes_share_are_no_tell(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    for name in ("ill", "well"):
+        (tmp_path / name).mkdir()
+        for number in range(31):
+            edge = int(random.integers(11, 19))
+            picture = Image.fromarray(random.integers(0, 256, (edge, 15, 3), np.uint8))
+            picture.save(tmp_path / name / f"{number}.{('png', 'jpg')[number % 2]}")
+    assert format_tells(read_picture_set(tmp_path)) == ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,15 @@ from slidecam.learning.evaluation.evaluation import (
     evaluate_predictions,
     pool_folds,
 )
-from slidecam.learning.evaluation.report import LISTED, Background, write_evaluation
+from slidecam.learning.evaluation.report import (
+    DOUBTFUL,
+    LISTED,
+    Background,
+    write_doubtful_labels,
+    write_evaluation,
+)
 from slidecam.learning.intervals import IntervalSpec
-from slidecam.learning.predictions import Predictions, UnreadPicture
+from slidecam.learning.predictions import Predictions, UnreadPicture, doubtful_labels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,3 +230,34 @@ def test_a_raw_score_stands_in_the_table_as_it_is_and_nothing_of_its_absence(
         ["1", "lesion", "lesion", "3.25"],
         ["2", "not lesion", "not lesion", "-1.75"],
     ]
+
+
+def test_labels_that_are_likely_wrong_are_those_of_a_slow_count(tmp_path: Path) -> None:
+    random = np.random.default_rng(7)
+    true = random.integers(0, 3, 90)
+    labels = true.copy()
+    labels[[4, 41, 77]] = (true[[4, 41, 77]] + 1) % 3
+    logits = 5.3 * np.eye(3)[true] + random.normal(size=(90, 3))
+    names = tuple(f"{row:02d}.png" for row in range(90))
+    predictions = Predictions(labels, logits, ("a", "b", "c"), names)
+    found = doubtful_labels(predictions)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    means = [shares[labels == label, label].mean() for label in range(3)]
+    expected = set()
+    for row in range(90):
+        sure = [label for label in range(3) if shares[row, label] >= means[label]]
+        if sure and max(sure, key=lambda label: shares[row, label]) != labels[row]:
+            expected.add(names[row])
+    assert {each.name for each in found} == expected
+    assert len(expected & {names[row] for row in (4, 41, 77)}) >= 2
+    margins = [each.own - each.other for each in found]
+    assert margins == sorted(margins)
+    (said,) = write_doubtful_labels(predictions, tmp_path / DOUBTFUL)
+    assert said.startswith("Labels that are likely wrong, by predictions of networks without the")
+    assert f"({len(expected)}): {found[0].name} ({found[0].label}, likelier" in said
+    lines = (tmp_path / DOUBTFUL).read_text().splitlines()
+    assert lines[0] == "path,label,likelier,prob_label,prob_likelier"
+    assert len(lines) == 1 + len(expected)
+    right = replace(predictions, labels=true, logits=9.0 * np.eye(3)[true])
+    assert write_doubtful_labels(right, tmp_path / "none.csv") == ()
+    assert not (tmp_path / "none.csv").exists()

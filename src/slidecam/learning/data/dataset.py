@@ -26,7 +26,7 @@ from slidecam.learning.data.pixels import (
     in_order,
     picture_boundary,
 )
-from slidecam.learning.data.readings import look_at_pictures
+from slidecam.learning.data.readings import format_tells, look_at_pictures
 from slidecam.learning.data.splitting import SplitSpec, check_folds, folds, split
 from slidecam.learning.predictions import group_count
 from slidecam.learning.recipes.tables import DataSpec
@@ -164,7 +164,9 @@ def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]
     opened.refuse_broken()
     opened.refuse_unheard(spec.seen)
     pictures = opened.noted()
-    pictures = replace(pictures, notes=(*pictures.notes, *_idle(spec, pictures)))
+    pictures = replace(
+        pictures, notes=(*pictures.notes, *_idle(spec, pictures), *format_tells(pictures))
+    )
     if spec.duplicates == "ignore":
         return _Found(pictures, pictures.groups, None)
     found = yield from find_duplicates(pictures)

@@ -112,7 +112,7 @@ def spots_of(picture: Image.Image) -> Spots:
     grey = picture.convert("L")
     longest = max(grey.size)
     if longest > EDGE:
-        width, height = (max(1, round(edge * EDGE / longest)) for edge in grey.size)
+        width, height = np.maximum(1, np.rint(np.array(grey.size) * EDGE / longest)).astype(int)
         grey = grey.resize((width, height), Image.Resampling.LANCZOS)
     levels = np.asarray(grey, np.float32)
     relief = gaussian_filter(levels, FINE) - gaussian_filter(levels, COARSE)

@@ -28,7 +28,7 @@ from slidecam.learning.evaluation.bundle import (
 from slidecam.learning.evaluation.classifying import evaluate
 from slidecam.learning.evaluation.evaluation import EvaluationSpec
 from slidecam.learning.evaluation.report import figure_in_words, write_comparison
-from slidecam.learning.intervals import LEVEL, Interval, IntervalSpec
+from slidecam.learning.intervals import LEVEL, Interval, IntervalSpec, joined
 from slidecam.learning.resampling import Resampler, resamples
 from slidecam.steps import Step
 
@@ -155,9 +155,12 @@ class Comparison:
 
     def record(self) -> dict[str, object]:
         """Return what ``comparison.json`` holds, as JSON values."""
+        bundles: dict[str, object] = {}
+        for name, each in self.evaluations.items():
+            bundles[name] = each.record()
         return {
-            "bundles": {name: each.record() for name, each in self.evaluations.items()},
-            "differences": [each.record() for each in self.differences],
+            "bundles": bundles,
+            "differences": list(map(PairedDifference.record, self.differences)),
             "mcnemar": MCNEMAR,
             "notes": list(self.notes),
         }
@@ -200,19 +203,24 @@ def compare_bundles(
 
 def _names_of(bundles: Sequence[Bundle]) -> list[str]:
     """Return what to call bundles: their cards' names, and folders where two have one name."""
-    paths = Counter(bundle.path.resolve() for bundle in bundles)
-    classes = {frozenset(bundle.card.class_names) for bundle in bundles}
+    paths: Counter[Path] = Counter()
+    cards: Counter[str] = Counter()
+    classes: set[frozenset[str]] = set()
+    known: list[str] = []
+    for bundle in bundles:
+        card = bundle.card
+        paths[bundle.path.resolve()] += 1
+        cards[card.name] += 1
+        classes.add(frozenset(card.class_names))
+        known.append(f"{card.name} knows {', '.join(card.class_names)}")
     if max(paths.values()) > 1:
         problem = f"{next(iter(paths))} is named more than once."
         raise UsageError(problem, "Name different bundles.")
     if len(classes) > 1:
-        known = "; ".join(
-            f"{bundle.card.name} knows {', '.join(bundle.card.class_names)}" for bundle in bundles
-        )
         raise UsageError(
-            f"these bundles are of different classes: {known}.", "Compare those of the same ones."
+            f"these bundles are of different classes: {'; '.join(known)}.",
+            "Compare those of the same ones.",
         )
-    cards = Counter(bundle.card.name for bundle in bundles)
     names: list[str] = []
     for bundle in bundles:
         name = bundle.card.name
@@ -256,9 +264,7 @@ def differences_of(
     evaluations: Mapping[str, Evaluation], spec: IntervalSpec | None = None
 ) -> tuple[PairedDifference, ...]:
     """Return how every two of some evaluations of the same pictures differ."""
-    predictions = _of_common_pictures(
-        {name: each.predictions for name, each in evaluations.items()}
-    )
+    predictions = _of_common_pictures(evaluations)
     first = next(iter(predictions.values()))
     members = np.arange(len(first.labels))
     if first.groups is not None:
@@ -274,29 +280,32 @@ def differences_of(
             if math.isfinite(value):
                 spread = drawn[other][name] - drawn[one][name]
                 figures[name] = (value, _paired_interval(value, spread, units))
-        right = [_are_right(predictions[name]) for name in (one, other)]
-        alone = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+        mine = predictions[one].predicted == predictions[one].labels
+        theirs = predictions[other].predicted == predictions[other].labels
+        alone = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
         found.append(PairedDifference(one, other, figures, *alone, mcnemar(*alone)))
     return tuple(found)
 
 
-def _of_common_pictures(named: Mapping[str, Predictions]) -> dict[str, Predictions]:
+def _of_common_pictures(evaluations: Mapping[str, Evaluation]) -> dict[str, Predictions]:
     """Return predictions of the pictures that all of them have, in one order."""
-    common = set.intersection(*(set(each.names) for each in named.values()))
+    common: set[str] | None = None
+    for evaluation in evaluations.values():
+        names = set(evaluation.predictions.names)
+        common = names if common is None else common & names
     chosen: dict[str, Predictions] = {}
-    for name, each in named.items():
-        rows = sorted(
-            (row for row, picture in enumerate(each.names) if picture in common),
-            key=each.names.__getitem__,
-        )
+    for name, evaluation in evaluations.items():
+        each = evaluation.predictions
+        places = dict(zip(each.names, range(len(each.names)), strict=True))
+        rows = list(map(places.__getitem__, sorted(common or ())))
         groups = each.groups
         if groups is not None:
-            groups = tuple(groups[row] for row in rows)
+            groups = tuple(map(groups.__getitem__, rows))
         chosen[name] = replace(
             each,
             labels=each.labels[rows],
             logits=each.logits[rows],
-            names=tuple(each.names[row] for row in rows),
+            names=tuple(map(each.names.__getitem__, rows)),
             groups=groups,
             paths=(),
         )
@@ -307,26 +316,26 @@ def _resampled(
     predictions: Mapping[str, Predictions], members: NDArray[np.intp], spec: IntervalSpec
 ) -> tuple[_Tables, _Tables]:
     """Return each one's figures, and those of the same resamples for all, (R,) by name."""
+    wholes: _Tables = {}
     resamplers: dict[str, Resampler] = {}
+    chunks: dict[str, list[Mapping[str, NDArray[np.float64]]]] = {}
+    every, width = np.ones((1, len(members))), 0
     for name, each in predictions.items():
-        resamplers[name] = Resampler(
+        resampler = Resampler(
             each.labels,
             each.probabilities,
             each.predicted,
             distributions=each.outputs.are_distributions,
         )
-    every = np.ones((1, len(members)))
-    wholes: _Tables = {name: each.figures(every).figures for name, each in resamplers.items()}
-    chunks: dict[str, list[Mapping[str, NDArray[np.float64]]]] = {name: [] for name in resamplers}
-    width = max(each.width for each in resamplers.values())
+        resamplers[name], chunks[name] = resampler, []
+        wholes[name] = resampler.figures(every).figures
+        width = max(width, resampler.width)
     for weights in resamples(members, spec.resamples, spec.seed, width):
         for name, resampler in resamplers.items():
             chunks[name].append(resampler.figures(weights).figures)
     drawn: _Tables = {}
     for name, parts in chunks.items():
-        drawn[name] = {
-            figure: np.concatenate([part[figure] for part in parts]) for figure in COMPARED
-        }
+        drawn[name] = joined(parts)
     return wholes, drawn
 
 
@@ -350,13 +359,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
     fewer side gets no more than it has; 1 at most.
     """
     total, fewer = only_first + only_second, min(only_first, only_second)
-    tail = sum(math.comb(total, count) for count in range(fewer + 1))
+    tail = 0
+    for count in range(fewer + 1):
+        tail += math.comb(total, count)
     return min(1.0, float(2 * tail / 2**total))
-
-
-def _are_right(predictions: Predictions) -> NDArray[np.bool_]:
-    right: NDArray[np.bool_] = predictions.predicted == predictions.labels
-    return right
 
 
 def roc_curves(evaluations: Mapping[str, Evaluation]) -> Image.Image | None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slidecam.files import replacing, write_csv, write_json
+from slidecam.learning.data.picture_files import some
 from slidecam.learning.evaluation import plots as draw
 from slidecam.learning.evaluation.evaluation import FIGURES, Evaluation
 from slidecam.learning.metrics import CLASS_DEFINITIONS
-from slidecam.learning.predictions import Predictions, group_count
+from slidecam.learning.predictions import Predictions, doubtful_labels, group_count
 from slidecam.pages import picture_uri, write_page
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 RECORD, TABLE, PAGE = "evaluation.json", "predictions.csv", "evaluation.html"
 FIGURE_FOLDER = "figures"
+
+DOUBTFUL = "doubtful_labels.csv"
+"""Of a cross-validation: pictures whose labels are likely wrong."""
 
 HEADLINES = ("accuracy", "balanced accuracy", "weighted F1", "macro AUC")
 """The figures that come first."""
@@ -126,6 +130,24 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
     ``score_<class>`` of each output that is a raw score.
     """
     write_csv(path, _rows(evaluation.predictions))
+
+
+def write_doubtful_labels(predictions: Predictions, path: Path) -> tuple[str, ...]:
+    """Write the pictures whose labels are likely wrong as a table; return what is to be said.
+
+    No table and no sentence where there are none.
+    """
+    found = doubtful_labels(predictions)
+    if not found:
+        return ()
+    rows: list[list[object]] = [["path", "label", "likelier", "prob_label", "prob_likelier"]]
+    shown: list[str] = []
+    for each in found:
+        rows.append([each.name, each.label, each.likelier, each.own, each.other])
+        shown.append(f"{each.name} ({each.label}, likelier {each.likelier})")
+    write_csv(path, rows)
+    said = "Labels that are likely wrong, by predictions of networks without the picture"
+    return (f"{said} ({len(found)}): {some(shown)}. Look at them; {path.name} lists all.",)
 
 
 def _rows(predictions: Predictions) -> Iterator[list[str]]:

@@ -22,7 +22,11 @@ from slidecam.learning.data.pictures import counted
 from slidecam.learning.data.pixels import Inputs, Pictures, hold_pictures
 from slidecam.learning.evaluation.bundle import background_of, measure_bundle
 from slidecam.learning.evaluation.evaluation import Evaluation, pool_folds
-from slidecam.learning.evaluation.report import write_evaluation
+from slidecam.learning.evaluation.report import (
+    DOUBTFUL,
+    write_doubtful_labels,
+    write_evaluation,
+)
 from slidecam.learning.training.features import FeaturePlan, cached_features, cut_network
 from slidecam.learning.training.folder import (
     TrainingFolder,
@@ -360,7 +364,12 @@ def cross_validate(
         shown = {name: figures[name].value or 0.0 for name in ("accuracy", "weighted F1")}
         yield Step("fold", number, len(datasets), shown)
     pooled = pool_folds([trained.evaluations["test"] for trained in done])
-    pooled = replace(pooled, measured="every fold", notes=datasets[0].pictures.notes)
+    folder = TrainingFolder(call.out)
+    doubts = write_doubtful_labels(pooled.predictions, folder.evaluation / DOUBTFUL)
+    for said in doubts:
+        yield Step("data", 0, 0, message=said)
+    notes = (*datasets[0].pictures.notes, *doubts)
+    pooled = replace(pooled, measured="every fold", notes=notes)
     title = f"{recipe.name}, {spec.repeats} x {spec.count} folds"
     background = background_of(
         datasets[0],
@@ -368,8 +377,7 @@ def cross_validate(
         f"all of {data.name}, each picture by a network without it",
         title,
     )
-    folder = TrainingFolder(call.out)
-    write_evaluation(pooled, folder.evaluation, background)
+    write_evaluation(pooled, folder.evaluation, replace(background, notes=notes))
     folder.clear_features()
     return pooled, done
 
