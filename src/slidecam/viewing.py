@@ -138,12 +138,12 @@ def window_of(text: str) -> Window:
     UsageError
         If it is none.
     """
-    ends = [part.strip() for part in text.split(",")]
     kind: WindowKind = "fixed"
-    if all(part.endswith("%") for part in ends):
-        kind, ends = "percentile", [part[:-1] for part in ends]
+    low_end, _comma, high_end = map(str.strip, text.partition(","))
+    if low_end.endswith("%") and high_end.endswith("%"):
+        kind, low_end, high_end = "percentile", low_end[:-1], high_end[:-1]
     try:
-        low, high = map(float, ends)
+        low, high = float(low_end), float(high_end)
     except ValueError as error:
         raise UsageError(f"{text!r} is no window.", _WINDOW_REMEDY) from error
     return Window(kind, low, high)

@@ -17,10 +17,12 @@ from napari.layers import Layer
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.exchange.geojson import Annotation, write_annotations
+from slidecam.geometry import Size
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.slide import KEY, KeptSource, SlideFacts, slide_layer
 from slidecam.sources import open_source
+from slidecam.viewing import PictureView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -226,3 +228,9 @@ def test_annotations_lie_on_the_open_slide(
         Placing(viewer.layers[0].metadata[KEY].spacing).to_pixels(world), ring
     )
     np.testing.assert_allclose(layer.edge_color[0], [200 / 255, 0, 0, 1], atol=1e-6)
+
+
+def test_a_window_is_how_a_picture_is_shown_and_makes_it_no_other() -> None:
+    facts = SlideFacts("a.png", "a", Size(9, 7), None, None, "f")
+    assert facts.is_picture(PictureView(window="120.0,3400.0"))
+    assert not facts.is_picture(PictureView(plane=2))

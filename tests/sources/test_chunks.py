@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from slidecam.geometry import LevelBox, Size
-from slidecam.sources._chunks import cells, chunk_size, overlap, window
+from slidecam.sources.overview import cells, chunk_size, overlap, window
 
 
 @pytest.mark.parametrize(

@@ -316,6 +316,18 @@ def test_a_volume_whose_slices_end_between_those_of_a_longer_one_is_another(
     assert any("do not hold the same number of slices" in each for each in readings)
 
 
+def test_an_echo_of_its_own_for_each_slice_is_said(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    folder = write_volume.dicom(tmp_path / "a", head)
+    for number, path in enumerate(folder.iterdir()):
+        made = dcmread(path)
+        made.EchoTime = 11.3 + number
+        made.save_as(path)
+    readings = read(folder)[2]
+    assert any(each.startswith("Its slices differ in echo (12 values)") for each in readings)
+
+
 def test_slices_of_two_patients_are_two_volumes_and_none_is_named(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
 ) -> None:

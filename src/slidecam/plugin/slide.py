@@ -94,7 +94,8 @@ class SlideFacts:
 
     def is_picture(self, seen: PictureView) -> bool:
         """Whether a run that saw the file so classified the picture that is shown."""
-        if replace(seen, image=None, profile=None) != replace(self.seen, image=None):
+        theirs = replace(seen, image=None, profile=None, window=None)
+        if theirs != replace(self.seen, image=None, window=None):
             return False
         if not self.images:
             return True

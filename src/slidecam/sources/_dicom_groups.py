@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.sources._dicom_traits import ACQUISITION, tells_volumes
+from slidecam.sources._dicom_traits import (
+    ACQUISITION,
+    B_VALUE,
+    COMPONENT,
+    ECHO,
+    IMAGE_TYPE,
+    tells_volumes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +41,9 @@ _BESIDE = 0.1
 
 _NEIGHBOURS_ALIKE = 0.2
 """Share of neighbouring places that may be alike in what alternates from slice to slice."""
+
+_NEVER_OF_ONE_SLICE = {IMAGE_TYPE, COMPONENT, ECHO, B_VALUE}
+"""What does not differ from slice to slice of one volume."""
 
 _LEAST_IN_RUNS, _OF_RUNS = 6, 0.75
 """Slices that make runs of numbers at least, and share of steps that are those within runs."""
@@ -228,9 +238,11 @@ def alternates(of_frame: dict[Frame, Value], places: dict[Frame, int]) -> bool:
     if min(map(len, of_value.values())) < 2:  # noqa: PLR2004  (it has no neighbour)
         return False
     first, last = max(map(min, of_value.values())), min(map(max, of_value.values()))
-    ordered = [at_place[place] for place in sorted(at_place) if first <= place <= last]
-    alike = sum(not one.isdisjoint(next_one) for one, next_one in pairwise(ordered))
-    return len(ordered) > 1 and alike <= _NEIGHBOURS_ALIKE * (len(ordered) - 1)
+    between = sorted(place for place in at_place if first <= place <= last)
+    alike = 0
+    for place, next_place in pairwise(between):
+        alike += not at_place[place].isdisjoint(at_place[next_place])
+    return len(between) > 1 and alike <= _NEIGHBOURS_ALIKE * (len(between) - 1)
 
 
 def together(groups: Sequence[Group], places: dict[Frame, int]) -> list[str]:
@@ -241,8 +253,9 @@ def together(groups: Sequence[Group], places: dict[Frame, int]) -> list[str]:
         for trait, of_frame in traits_of_frames(group.frames).items():
             counts = Counter(of_frame.values())
             in_turns = trait == ACQUISITION and alternates(of_frame, places) and not sure
-            # What has a value of its own for a slice is of slices.
-            if in_turns or (tells_volumes(trait) and min(counts.values()) > 1):
+            # What has a value of its own for a slice is of slices, but for what no slice has alone.
+            several = min(counts.values()) > 1 or trait in _NEVER_OF_ONE_SLICE
+            if in_turns or (tells_volumes(trait) and several):
                 words = f"Its slices differ in {trait} ({len(counts)} values), and no two of one"
                 said[f"{words} place do: they are taken for one volume."] = None
         runs = _runs(group.frames)

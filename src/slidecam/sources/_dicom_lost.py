@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import filterfalse
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +50,11 @@ class MediumList:
 
     def missing(self, series: str | None = None) -> list[Path]:
         """Return the files of a series, or of all, that are not where the list says."""
-        found = [path for path, of_series in self.files if series in {None, of_series}]
-        return [path for path in found if not self._is_there(path)]
+        found: list[Path] = []
+        for path, of_series in self.files:
+            if series in {None, of_series} and not self._is_there(path):
+                found.append(path)
+        return found
 
     def _is_there(self, path: Path) -> bool:
         """Whether there is a file of a name, parts of which a copy may have written small."""
@@ -61,8 +66,12 @@ class MediumList:
 
     def unlisted(self, paths: Iterable[Path]) -> list[Path]:
         """Return those of some files that it does not list."""
-        listed = {str(path).casefold() for path, _series in self.files}
-        return [path for path in paths if str(path).casefold() not in listed]
+        listed = set(map(_folded, dict(self.files)))
+        return list(filterfalse(lambda path: _folded(path) in listed, paths))
+
+
+def _folded(path: Path) -> str:
+    return str(path).casefold()
 
 
 def list_of_medium(path: Path) -> MediumList | None:
@@ -142,7 +151,7 @@ def missing_of_series(own: Collection[Path]) -> list[Path]:
 
 
 def _named(lost: Collection[Path]) -> str:
-    called = [path.name for path in lost if _FILE_ID.fullmatch(path.name)]
+    called = list(filter(_FILE_ID.fullmatch, map(attrgetter("name"), lost)))
     verb = "are missing"
     if len(lost) == 1:
         verb = "is missing"

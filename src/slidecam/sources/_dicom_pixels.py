@@ -221,9 +221,13 @@ def _stored(frame: Frame) -> NDArray[Any]:
     except (RuntimeError, NotImplementedError) as error:
         return _by_imagecodecs(frame, error)
     except (AttributeError, ValueError) as error:
-        if any(words in str(error) for words in _TOO_FEW):
+        if _is_too_short(error):
             raise EOFError(_TORN) from error
         raise
+
+
+def _is_too_short(error: Exception) -> bool:
+    return any(map(str(error).__contains__, _TOO_FEW))
 
 
 def _openable(path: Path) -> Path | Dataset:
@@ -252,10 +256,10 @@ def _by_imagecodecs(frame: Frame, error: Exception) -> NDArray[Any]:
     decode = _OTHERS.get(syntax)
     lines = str(error).strip().splitlines()[1:]
     problem = f"its pixels are compressed as {syntax.name}"
-    if decode is None and any("missing dependencies" in line for line in lines):
+    if decode is None and "missing dependencies" in str(error):
         said = "; ".join(map(str.strip, lines))
         raise NotDecodedError(f"{problem}, and {said}") from error
-    if any(words in str(error) for words in _TOO_FEW):
+    if _is_too_short(error):
         raise EOFError(f"{_TORN} ({syntax.name})") from error
     # Each decoder says why in words of its own code, which the error's cause keeps.
     names = [line.partition(":")[0].strip() for line in lines if ":" in line]

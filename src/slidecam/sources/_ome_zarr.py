@@ -15,7 +15,6 @@ import numpy as np
 from slidecam.errors import RefusedSourceError, UsageError
 from slidecam.geometry import LevelBox, note_on_levels, pyramid
 from slidecam.pixels import GLASS, over_background, to_rgb, to_uint8
-from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import (
     DECODING_ERRORS,
     closed,
@@ -29,6 +28,7 @@ from slidecam.sources._probe import DIGITS
 from slidecam.sources._ranges import BITS, Range, note_on_bits, range_of, samples_of, say_if_dark
 from slidecam.sources.channels import Channel, choose_channels, note_on_display
 from slidecam.sources.images import FileImage, choose_image, offering_others
+from slidecam.sources.overview import chunk_size
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.viewing import AS_THE_FILE_SAYS
 

@@ -16,13 +16,13 @@ from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, note_on_level
 from slidecam.pixels import GLASS, over_background
 from slidecam.registry import load
 from slidecam.sources import _dicom
-from slidecam.sources._chunks import cells, chunk_size, overlap, window
 from slidecam.sources._companions import is_front
 from slidecam.sources._dicom_slide import instances_of, note_on_paths, refuse_odd
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._openslide_handle import SlideHandle, profile_of_slide, read_rgb
 from slidecam.sources._probe import fingerprint_of_files
 from slidecam.sources._tiff_refusals import check_generic
+from slidecam.sources.overview import cells, chunk_size, overlap, window
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
 

@@ -34,10 +34,10 @@ from slidecam.pixels import (
     upright,
     upright_size,
 )
-from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._ranges import BITS, Range, note_on_bits, range_of, with_darkness
+from slidecam.sources.overview import CHUNK_EDGE
 from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:

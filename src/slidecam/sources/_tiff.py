@@ -14,7 +14,6 @@ from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import LevelBox, Spacing, note_on_levels, pyramid
 from slidecam.icc import profile_of_page
 from slidecam.pixels import GLASS
-from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._ranges import Range, range_of, samples_of, say_if_dark
@@ -37,6 +36,7 @@ from slidecam.sources._tiff_pages import PageReader, open_tiff
 from slidecam.sources._tiff_pictures import choose_picture
 from slidecam.sources._tiff_refusals import check_colours
 from slidecam.sources.images import offering_others
+from slidecam.sources.overview import chunk_size
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 

@@ -14,9 +14,9 @@ from tifffile import TIFF, TiffFile
 from slidecam.errors import RefusedSourceError
 from slidecam.geometry import LevelBox, Size, Spacing
 from slidecam.pixels import reason
-from slidecam.sources._chunks import overlap, window
 from slidecam.sources._library import DECODING_ERRORS, closed
 from slidecam.sources._tiff_colours import RESAVE, blank, packs_chroma, unpacked_chroma
+from slidecam.sources.overview import overlap, window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

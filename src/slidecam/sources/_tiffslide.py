@@ -14,7 +14,6 @@ from tiffslide import TiffSlide
 
 from slidecam.geometry import Box, Size, Spacing, note_on_levels, pyramid
 from slidecam.icc import profile_of_page
-from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import closed, decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._ranges import say_if_dark
@@ -22,6 +21,7 @@ from slidecam.sources._tiff_colours import BYTE, colour_readings, significant_bi
 from slidecam.sources._tiff_evidence import alpha_by_pixels
 from slidecam.sources._tiff_pages import PageRaster, PageReader
 from slidecam.sources._tiff_refusals import check_for_others, check_picture
+from slidecam.sources.overview import chunk_size
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
 

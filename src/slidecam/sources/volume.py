@@ -16,9 +16,9 @@ import numpy as np
 from slidecam.errors import UsageError
 from slidecam.geometry import Level, LevelBox, Size, Spacing
 from slidecam.pixels import windowed
-from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import closed, decoding
 from slidecam.sources._voxels import SLOWEST, not_numbers_words
+from slidecam.sources.overview import CHUNK_EDGE
 from slidecam.sources.placement import words_on_axes
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.viewing import FULL_RANGE
