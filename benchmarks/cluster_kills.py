@@ -84,10 +84,10 @@ class Machines:
 
 
 def files_of(out: Path) -> dict[str, bytes]:
-    """Return every file of a run, times left out of its record."""
+    """Return every file of a slide's run, times left out of its record."""
     found: dict[str, bytes] = {}
     for path in out.rglob("*"):
-        if not path.is_file() or path.name in {".lock", "manifest.json", "report.html"}:
+        if not path.is_file() or path.name == ".lock":
             continue
         found[str(path.relative_to(out))] = path.read_bytes()
         if path.name == "run.json":
@@ -142,13 +142,14 @@ def main() -> None:
     whole = call(slide, bundle, folder / "whole")
     if whole.wait(LONGEST):
         sys.exit("the undisturbed run failed")
-    expected, machines, lost = files_of(folder / "whole"), Machines(folder), 0
+    name, machines, lost = Path(slide).stem, Machines(folder), 0
+    expected = files_of(folder / "whole" / name)
     try:
         for seed in range(first, first + rounds):
             out = folder / f"round-{seed}"
             start = time.monotonic()
             victim, calls = disturbed(machines, slide, bundle, out, seed)
-            same = files_of(out) == expected
+            same = files_of(out / name) == expected
             lost += not same
             seconds = time.monotonic() - start
             words = "same bytes" if same else "DIFFERS"

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 from dataclasses import replace
+from importlib.metadata import version
 from threading import Timer
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,12 @@ import pytest
 from distributed import Client, LocalCluster
 
 from slidecam import PredictSpec, predict
+from slidecam.cluster.messages import Call, SlideJob, SlidePlanned
+from slidecam.cluster.working import Resident, plan_slide
 from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, TileFailed
+from slidecam.models import open_bundle
+from slidecam.sources.names import FoundSlide
 from slidecam.store import RunStore, lock_run, read_run
 
 if TYPE_CHECKING:
@@ -140,6 +145,26 @@ def test_a_stopped_run_lets_the_slides_go_and_is_resumed_by_this_process(
     assert len([event for event in resumed if isinstance(event, BatchDone)]) == left
     list(predict(several_parts, tiny_bundle, tmp_path / "whole", LEAN))
     assert files_of(out / "wide" / "run.zarr") == files_of(tmp_path / "whole" / "wide" / "run.zarr")
+
+
+def test_a_task_that_is_begun_again_on_another_worker_goes_on_with_its_run(
+    tmp_path: Path, tiny_bundle: Path, several_parts: Path, client: Client
+) -> None:
+    bundle = open_bundle(tiny_bundle)
+    out = tmp_path / "out"
+    call = Call("again", version("slidecam"), str(bundle.path), bundle.digest, out, LEAN)
+    out.mkdir()
+    call.mark.touch()
+    job = SlideJob(FoundSlide("wide", str(several_parts)), 1, 1, {}, {})
+    client.register_plugin(Resident())
+    first, second = (
+        client.submit(plan_slide, call, job, pure=False, workers=[worker]).result()
+        for worker in sorted(client.scheduler_info(n_workers=-1)["workers"])
+    )
+    assert isinstance(first, SlidePlanned)
+    assert isinstance(second, SlidePlanned)
+    assert first.parts == second.parts
+    assert len(first.parts) >= 4
 
 
 @pytest.mark.slow

@@ -138,6 +138,7 @@ class EventBars(_Drawn):
     def __init__(self, console: Console) -> None:
         super().__init__(console, "speed")
         self._slide: TaskID | None = None
+        self._shown = ""
         self._all: TaskID | None = None
         self._ended = 0
 
@@ -163,6 +164,7 @@ class EventBars(_Drawn):
             self._show_all()
         if self._slide is not None:
             self._progress.remove_task(self._slide)
+        self._shown = event.slide
         self._slide = self._progress.add_task(
             escape(event.slide),
             total=event.tiles,
@@ -175,7 +177,8 @@ class EventBars(_Drawn):
             self._progress.update(self._all, completed=self._ended)
 
     def _advance(self, event: BatchDone) -> None:
-        if self._slide is None:
+        # On a cluster several slides are going on at a time.
+        if self._slide is None or event.slide != self._shown:
             return
         self._progress.update(self._slide, completed=event.done)
         speed = next((each.speed for each in self._progress.tasks if each.id == self._slide), None)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from slidecam.exchange.manifest import SlideReport
     from slidecam.prediction.model import LoadedModel
     from slidecam.prediction.work import OpenRun, SlideWork
+    from slidecam.runs.spec import PredictSpec
     from slidecam.sources.names import Discovery
 
 PLUGIN = "slidecam"
@@ -261,7 +262,7 @@ def plan_slide(call: Call, job: SlideJob) -> SlidePlanned | Lost:
             timings.prepare = work.timings.prepare
             if call.spec.dry_run:
                 return SlidePlanned(_event(job, work), work.warnings, (), timings)
-            begun = replace(work, spec=call.spec_of(job))
+            begun = replace(work, spec=_first_spec(call, job))
             run = open_run(begun, None, range(0))
             begun = replace(begun, run=run)
             begin_slide(job.slide, begun)
@@ -282,6 +283,18 @@ def plan_slide(call: Call, job: SlideJob) -> SlidePlanned | Lost:
         return replace(plan, parts=(), done=done, report=ended)
 
     return _bounded(call, job, stage, foreseen_is_final=True)
+
+
+def _first_spec(call: Call, job: SlideJob) -> PredictSpec:
+    """Return the settings that a slide is begun with.
+
+    Where runs are refused, the call looked before it gave out any work, and holds the slide's lock
+    since: a run that lies there was begun by this very task, on a worker that is gone.
+    """
+    spec = call.spec_of(job)
+    if spec.existing == "refuse":
+        return replace(spec, existing="resume")
+    return spec
 
 
 def classify_part(call: Call, job: SlideJob, part: Part) -> PartDone | Lost:
