@@ -13,7 +13,6 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 from distributed import Client, LocalCluster
@@ -27,9 +26,6 @@ from slidecam.prediction.work import Timings
 from slidecam.runlog import RunLog
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.names import FoundSlide
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MB = 1_000_000
 SAID = 10
@@ -53,9 +49,7 @@ def main() -> None:
     log = RunLog(out, opened, PredictSpec(), slides)
     call = Call("bench", version("slidecam"), bundle, opened.digest, out, PredictSpec())
     jobs = [SlideJob(slide, place, count, {}, {}) for place, slide in enumerate(slides, 1)]
-    # Under another name the worker is sent the function itself.
-    stage: Callable[[Call, SlideJob], SlidePlanned] = simulated
-    scheduling.plan_slide = stage
+    vars(scheduling)["plan_slide"] = simulated
     with (
         LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster.scheduler_address) as client,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from slidecam import events
     from slidecam.close_up import explain_tiles
-    from slidecam.cluster.predicting import predict
+    from slidecam.cluster import predict
     from slidecam.errors import SlidecamError
     from slidecam.events import (
         BatchDone,
@@ -83,7 +83,7 @@ _ROOMS = {
     "open_bundle": "models",
     "open_source": "sources",
     "paint": "heatmap",
-    "predict": "cluster.predicting",
+    "predict": "cluster",
     "save_bundle": "models",
     "settle_spacing": "sources",
     "stream_tiles": "streaming",

@@ -78,7 +78,7 @@ def predict(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cluster.predicting import predict as events
+        from slidecam.cluster import predict as events
         from slidecam.runs.spec import PredictSpec
 
         spec = PredictSpec(**_settings(options))

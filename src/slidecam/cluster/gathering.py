@@ -6,6 +6,7 @@ slide's own folder says what became of it.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from slidecam.errors import StoreError, UsageError
@@ -20,7 +21,6 @@ from slidecam.store import RUN_FILE, STORE_FOLDER, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from slidecam.exchange.manifest import SlideStatus
     from slidecam.runs.legend import OwnParts
@@ -42,17 +42,19 @@ def gather(out: Path) -> RunLog:
     UsageError
         If there is no slide's run in ``out``.
     """
-    known = {report.slide: report for report in _remembered(out).slides}
-    reports = []
-    for folder in sorted(each for each in out.iterdir() if each.is_dir()):
+    known: dict[str, SlideReport] = {}
+    for before in _remembered(out).slides:
+        known[before.slide] = before
+    reports, slides = [], []
+    for folder in sorted(filter(Path.is_dir, out.iterdir())):
         report = report_of(folder, known.get(folder.name))
         if report is not None:
             reports.append(report)
+            slides.append(FoundSlide(report.slide, report.path))
     if not reports:
         raise UsageError(
             "There is no run of slidecam predict here.", "Pass the folder given as --out.", out
         )
-    slides = [FoundSlide(report.slide, report.path) for report in reports]
     log = RunLog(out, None, PredictSpec(), slides, reports=reports)
     log.write()
     return log

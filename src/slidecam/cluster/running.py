@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from slidecam.cluster.connecting import connected, dashboard_of, workers_of
@@ -27,7 +27,7 @@ from slidecam.sources.discovery import find_slides
 from slidecam.sources.names import FindSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from distributed import Client
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from slidecam.models import Bundle
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources.names import Discovery, FoundSlide
+
+Row = TypeVar("Row")
 
 FIRST_WORKER_SECONDS = 600
 """How long the first worker may take: a batch queue gives none at once."""
@@ -119,9 +121,15 @@ def _jobs(spec: PredictSpec, slides: Sequence[FoundSlide]) -> Iterator[SlideJob]
     """Yield each slide with the rows of tables that are its own: all of them may be thousands."""
     for number, slide in enumerate(slides, 1):
         names = {*slide.row_names, EVERY_SLIDE}
-        spacings = {name: spec.spacings[name] for name in names & spec.spacings.keys()}
-        shown = {name: spec.shown[name] for name in names & spec.shown.keys()}
+        spacings, shown = _rows(spec.spacings, names), _rows(spec.shown, names)
         yield SlideJob(slide, number, len(slides), spacings, shown)
+
+
+def _rows(table: Mapping[str, Row], names: set[str]) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    for name in names & table.keys():
+        rows[name] = table[name]
+    return rows
 
 
 def _from_everywhere(given: str | Path) -> str:

@@ -188,7 +188,9 @@ class Scheduling:
                 return
 
     def _window(self) -> int:
-        threads: int = sum(worker["nthreads"] for worker in workers_of(self._client).values())
+        threads = 0
+        for worker in workers_of(self._client).values():
+            threads += worker["nthreads"]
         return max(LEAST_WINDOW, 2 * threads)
 
     def _next_task(self) -> _Task | None:
@@ -227,7 +229,7 @@ class Scheduling:
         if self._on_gpu:
             # Nothing of it where no batch is classified, but on such a worker.
             options["resources"] = {"GPU": GPU_SHARE if task.stage is not finish else 0}
-        others = [address for address in workers_of(self._client) if address not in task.tried]
+        others = list(workers_of(self._client).keys() - set(task.tried))
         if task.tried and others:
             options |= {"workers": others, "allow_other_workers": True}
         future = self._client.submit(task.stage, *arguments, **options)
@@ -303,7 +305,10 @@ class Scheduling:
         except (OSError, SlidecamError):
             # It was not begun.
             return LARGEST
-        return sum(low <= batch < high for batch in left)
+        pending = 0
+        for batch in left:
+            pending += low <= batch < high
+        return pending
 
     def _lost(self, task: _Task, lost: Lost) -> None:
         tried = (*task.tried, lost.worker)
@@ -319,7 +324,8 @@ class Scheduling:
         slide.done = plan.event.tiles - plan.event.pending
         slide.timings = plan.timings
         yield plan.event
-        yield from (Warned(slide.job.name, message) for message in plan.warnings)
+        for message in plan.warnings:
+            yield Warned(slide.job.name, message)
         if self._call.spec.dry_run:
             self._log.planned(slide.job.slide)
             self._let_go(slide)
@@ -352,9 +358,11 @@ class Scheduling:
 
     def _go_on(self, slide: _Open) -> Iterator[Event]:
         """Give out what ends a slide, where nothing else of it is left."""
-        ahead = any(task.slide is slide for task in self._ready)
-        if slide not in self._open or slide.flying or slide.waiting or ahead:
+        if slide not in self._open or slide.flying or slide.waiting:
             return
+        for task in self._ready:
+            if task.slide is slide:
+                return
         if slide.failure is not None:
             yield self._given_up(slide, slide.failure)
         elif slide.planned:
@@ -374,7 +382,7 @@ class Scheduling:
         if not slide.planned and not self._call.spec.dry_run:
             with suppress(OSError):
                 # Nothing came into it but our lock.
-                if [each.name for each in folder.iterdir()] == [LOCK_FILE]:
+                if list(folder.iterdir()) == [folder / LOCK_FILE]:
                     (folder / LOCK_FILE).unlink()
                     folder.rmdir()
         return self._note(failure)

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from itertools import groupby
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
@@ -84,15 +83,7 @@ class _Held:
 
 
 class Residence:
-    """What one worker keeps.
-
-    Attributes
-    ----------
-    address
-        The worker's.
-    device
-        Held by the task whose batches are on the device.
-    """
+    """What one worker keeps: ``device`` is held by the task whose batches are on the device."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -286,11 +277,9 @@ def plan_slide(call: Call, job: SlideJob) -> SlidePlanned | Lost:
 
 
 def _first_spec(call: Call, job: SlideJob) -> PredictSpec:
-    """Return the settings that a slide is begun with.
-
-    Where runs are refused, the call looked before it gave out any work, and holds the slide's lock
-    since: a run that lies there was begun by this very task, on a worker that is gone.
-    """
+    """Return the settings that a slide is begun with."""
+    # Where runs are refused, the call looked before it gave out work, and holds the slide's lock: a
+    # run that lies there was begun by this very task, on a worker that is gone.
     spec = call.spec_of(job)
     if spec.existing == "refuse":
         return replace(spec, existing="resume")
@@ -318,9 +307,11 @@ def finish(call: Call, job: SlideJob, timings: Timings) -> SlideReport | Unwritt
 def parts_of(run: OpenRun, batches: Sequence[int]) -> tuple[Part, ...]:
     """Return batches in runs whose files no other run's batches lie in."""
     size = run.store.batches_per_part
-    return tuple(
-        (part * size, (part + 1) * size) for part, _inside in groupby(batches, lambda b: b // size)
-    )
+    parts: dict[Part, None] = {}
+    for batch in batches:
+        start = batch // size * size
+        parts[start, start + size] = None
+    return tuple(parts)
 
 
 def _bounded(
@@ -353,7 +344,7 @@ def _classified(here: Residence, call: Call, job: SlideJob, part: Part) -> PartD
     stopped = _stop_sign()
     with here.slide(call, job) as work:
         run = open_run(work, None, range(*part))
-        wanted = [each for each in run.store.pending_batches() if part[0] <= each < part[1]]
+        wanted = list(filter(range(*part).__contains__, run.store.pending_batches()))
         with (
             closing(run.stream),
             here.device,
