@@ -20,6 +20,7 @@ from slidecam.cluster.working import Resident, plan_slide
 from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, TileFailed
 from slidecam.models import open_bundle
+from slidecam.sources.discovery import OF_ALL_SLIDES
 from slidecam.sources.names import FoundSlide
 from slidecam.store import RunStore, lock_run, read_run
 
@@ -48,7 +49,7 @@ def files_of(out: Path) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for path in out.rglob("*"):
         name = path.relative_to(out).as_posix()
-        if not path.is_file() or path.name in {".lock", "manifest.json", "report.html"}:
+        if not path.is_file() or path.name in {".lock", *OF_ALL_SLIDES}:
             continue
         found[name] = path.read_bytes()
         if path.name == "run.json":
