@@ -143,10 +143,9 @@ def window_of(text: str) -> Window:
     if low_end.endswith("%") and high_end.endswith("%"):
         kind, low_end, high_end = "percentile", low_end[:-1], high_end[:-1]
     try:
-        low, high = float(low_end), float(high_end)
+        return Window(kind, float(low_end), float(high_end))
     except ValueError as error:
         raise UsageError(f"{text!r} is no window.", _WINDOW_REMEDY) from error
-    return Window(kind, low, high)
 
 
 Profile = Literal["ignore", "srgb"]

@@ -209,8 +209,8 @@ def test_what_has_nothing_to_window_says_so(tmp_path: Path) -> None:
     Image.new("L", (31, 17), 7).save(path)
     with pytest.raises(NothingToChooseError, match="--window"):
         open_source(path, view=VolumeView(slide=PictureView(window="3,9")))
-    for text in ("9,3", "a,b", "5", "1%,9", "-1%,50%"):
-        with pytest.raises(UsageError):
+    for text in ("9,3", "a,b", "5", "1%,9", "-1%,50%", "nan,3", "1,2,3", ""):
+        with pytest.raises(UsageError, match=r"is no window\. Pass LOW,HIGH"):
             PictureView(window=text)
 
 
