@@ -105,7 +105,8 @@ def _class_names(reports: Iterable[SlideReport]) -> list[str]:
     """Return the classes of all slides, in the order in which they are met."""
     names: dict[str, None] = {}
     for report in reports:
-        names |= dict.fromkeys(one.name for one in report.classes)
+        for one in report.classes:
+            names[one.name] = None
     return list(names)
 
 
@@ -239,7 +240,7 @@ def compare_cohorts(
     Slides are the same by name and content. Shares of tiles that an older slidecam wrote are not
     compared.
     """
-    old, new = ({one.slide: one for one in reports} for reports in (before, after))
+    old, new = _by_name(before), _by_name(after)
     left_out = [*_only("before", old, new), *_only("after", new, old)]
     pairs = []
     for name in old.keys() & new.keys():
@@ -273,25 +274,45 @@ def _not_compared(old: SlideReport, new: SlideReport) -> str:
         if old.classes and new.classes:
             return "an older slidecam wrote one of them, by shares of tiles"
         return "nothing was classified in one of them"
-    contents = [(one.facts.get("input") or {}).get("fingerprint") for one in (old, new)]
-    if all(contents) and contents[0] != contents[1]:
+    before, after = _content(old), _content(new)
+    if before and after and before != after:
         return "another slide of the same name"
     return ""
 
 
+def _content(report: SlideReport) -> object:
+    return (report.facts.get("input") or {}).get("fingerprint")
+
+
+def _by_name(reports: Sequence[SlideReport]) -> dict[str, SlideReport]:
+    names: dict[str, SlideReport] = {}
+    for one in reports:
+        names[one.slide] = one
+    return names
+
+
+def _shares(report: SlideReport) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for one in report.classes:
+        shares[one.name] = one.share
+    return shares
+
+
 def _change_row(pair: tuple[SlideReport, SlideReport], names: Sequence[str]) -> dict[str, Cell]:
-    shares = [{one.name: one.share for one in side.classes} for side in pair]
+    before, after = map(_shares, pair)
     row: dict[str, Cell] = {"slide": pair[0].slide}
     for name in names:
-        row[f"{name} before"], row[f"{name} after"] = (
-            _short(known.get(name, 0.0)) for known in shares
-        )
+        row[f"{name} before"] = _short(before.get(name, 0.0))
+        row[f"{name} after"] = _short(after.get(name, 0.0))
     return row
 
 
 def _class_change(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
     count = len(rows)
-    means = [sum(row[f"{name} {when}"] for row in rows) / count for when in ("before", "after")]
+    before = after = 0.0
+    for row in rows:
+        before += row[f"{name} before"] / count
+        after += row[f"{name} after"] / count
 
     def change(row: Mapping[str, Any]) -> float:
         return float(row[f"{name} after"] - row[f"{name} before"])
@@ -299,8 +320,8 @@ def _class_change(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Cel
     most = max(rows, key=lambda row: abs(change(row)))
     return {
         "class": name,
-        "mean before": _short(means[0]),
-        "mean after": _short(means[1]),
+        "mean before": _short(before),
+        "mean after": _short(after),
         "largest change": _short(change(most)),
         "of": str(most["slide"]),
     }
