@@ -171,5 +171,5 @@ def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         said.append(words)
 
     for name in ("show_error", "show_info", "show_warning"):
-        monkeypatch.setattr(f"slidecam.plugin.notices.{name}", show)
+        monkeypatch.setattr(f"slidecam.plugin.tasks.{name}", show)
     return said

@@ -13,8 +13,8 @@ import pytest
 import slidecam
 from slidecam.errors import SpacingError, UsageError
 from slidecam.files import check_folder
-from slidecam.plugin.notices import VIEWER_WORDS, in_viewer_words
 from slidecam.plugin.run_request import quoted
+from slidecam.plugin.tasks import VIEWER_WORDS, in_viewer_words
 from slidecam.sources import settle_spacing
 
 

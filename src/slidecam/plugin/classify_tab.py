@@ -37,10 +37,9 @@ from slidecam.plugin.job import (
     Writing,
     duration,
 )
-from slidecam.plugin.notices import in_viewer_words, inform, report_error, warn
 from slidecam.plugin.option_fields import option_fields
 from slidecam.plugin.run_request import RunRequest, drawn_region, quoted, region_in_view
-from slidecam.plugin.tasks import in_background
+from slidecam.plugin.tasks import in_background, in_viewer_words, inform, report_error, warn
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import sample_folders
 

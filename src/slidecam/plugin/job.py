@@ -21,10 +21,10 @@ from slidecam.errors import SlidecamError
 from slidecam.events import BatchDone, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.explain.catalogue import method_for
 from slidecam.heatmap import PaintSpec, paint
-from slidecam.plugin.notices import UNFORESEEN
 from slidecam.plugin.open_run import read_shown
 from slidecam.plugin.overlays import is_volume_run, pyramid_of
 from slidecam.plugin.run_request import RunRequest, write_region
+from slidecam.plugin.tasks import UNFORESEEN
 from slidecam.prediction.pipeline import predict
 from slidecam.store import RunStore, has_run
 

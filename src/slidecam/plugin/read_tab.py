@@ -21,10 +21,9 @@ from qtpy.QtWidgets import (
 )
 
 from slidecam.plugin.cards import class_rows, tile_card
-from slidecam.plugin.notices import in_viewer_words
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.placing import NO_TILE
-from slidecam.plugin.tasks import in_background, now_and_then, step_in_words
+from slidecam.plugin.tasks import in_background, in_viewer_words, now_and_then, step_in_words
 from slidecam.plugin.tile_explanation import explain_tile
 from slidecam.runs.legend import SHARE_MEANS
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import SlidecamError
-from slidecam.plugin.notices import warn
 from slidecam.plugin.slide import is_annotations, is_heatmap, read_slide, run_folder
+from slidecam.plugin.tasks import warn
 from slidecam.sources import open_source, suffixes_for_viewers
 
 if TYPE_CHECKING:

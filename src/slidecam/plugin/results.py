@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import SourceError, StoreError
 from slidecam.plugin.areas import annotation_layer
-from slidecam.plugin.notices import inform, warn
 from slidecam.plugin.open_run import ShownRun, read_shown
 from slidecam.plugin.overlays import (
     heat_layers,
@@ -33,6 +32,7 @@ from slidecam.plugin.slide import (
     shown_viewer,
     slide_layer,
 )
+from slidecam.plugin.tasks import inform, warn
 from slidecam.prediction.pipeline import predict
 from slidecam.runs import Run
 from slidecam.sources.discovery import sample_folder

@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.plugin import writing
-from slidecam.plugin.notices import inform, report_error
 from slidecam.plugin.slide import KEY
+from slidecam.plugin.tasks import inform, report_error
 from slidecam.plugin.writing import write_view
 
 if TYPE_CHECKING:

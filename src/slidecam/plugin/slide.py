@@ -20,8 +20,8 @@ import numpy as np
 from slidecam.errors import SourceError, SpacingError, StoreError, UsageError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.plugin import compat
-from slidecam.plugin.notices import inform, warn
 from slidecam.plugin.placing import Placing
+from slidecam.plugin.tasks import inform, warn
 from slidecam.sources import Source, open_source, settle_spacing
 from slidecam.sources.display import displayed, readings_to_show
 from slidecam.sources.images import choose_image

@@ -25,8 +25,14 @@ from slidecam import teaching
 from slidecam.errors import SlidecamError
 from slidecam.plugin.annotation_layers import AnnotationLayers
 from slidecam.plugin.cards import comparison_table, labels_in_words, tuned_in_words
-from slidecam.plugin.notices import in_viewer_words, inform, report_error
-from slidecam.plugin.tasks import in_background, now_and_then, step_in_words
+from slidecam.plugin.tasks import (
+    in_background,
+    in_viewer_words,
+    inform,
+    now_and_then,
+    report_error,
+    step_in_words,
+)
 from slidecam.runs import compare_runs
 
 if TYPE_CHECKING:

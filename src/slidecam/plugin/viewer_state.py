@@ -17,7 +17,6 @@ from psygnal import Signal
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.plugin import compat
 from slidecam.plugin.live import LiveOverlays
-from slidecam.plugin.notices import warn
 from slidecam.plugin.open_run import align, read_shown
 from slidecam.plugin.overlays import (
     CLASS,
@@ -31,6 +30,7 @@ from slidecam.plugin.overlays import (
 )
 from slidecam.plugin.placing import NO_TILE
 from slidecam.plugin.slide import KEY, SlideFacts, facts_of, run_folder, slide_layer
+from slidecam.plugin.tasks import warn
 from slidecam.runs import RunRecord, most_suspicious
 from slidecam.sources import open_source
 from slidecam.sources.discovery import find_slides
