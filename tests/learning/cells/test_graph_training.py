@@ -171,7 +171,7 @@ def test_what_was_measured_is_written_for_people_and_programs(
         "t-sne-embeddings.png",
         "t-sne-hidden-states.png",
     ]
-    assert len(figures) == 6
+    assert len(figures) == 10
     rows = list(csv.DictReader((out / "history.csv").read_text().splitlines()))
     assert len(rows) == 25
     assert min(rows, key=lambda row: float(row["val_loss"]))["epoch"] == str(trained[1].best_epoch)
