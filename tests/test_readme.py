@@ -14,7 +14,13 @@ from slidecam.cli.app import app
 from slidecam.learning.recipes.recipe import read_recipe
 
 ROOT = Path(__file__).parents[1]
-READMES = ("README.md", "training/README.md", "sample_data/README.md", "qupath-scripts/README.md")
+READMES = (
+    "README.md",
+    "cluster/README.md",
+    "training/README.md",
+    "sample_data/README.md",
+    "qupath-scripts/README.md",
+)
 
 
 def commands() -> list[str]:
