@@ -55,7 +55,7 @@ def test_it_is_said_with_what_each_map_shows(make_card: MakeCard) -> None:
         "Measured on 24 tiles of slide.tif, for class tumour: CAM is better than a random map by 7"
         " of 7 measures; Grad-CAM++ is better than a random map by 1 of 7 measures and worse by 2."
     )
-    assert said[3].startswith("CAM is shown first; Grad-CAM++ is beside it")
+    assert said[3].startswith("CAM is shown first, Grad-CAM++ beside it")
     assert measured(card, "gradcam++") in said[2].replace(
         "CAM is better than a random map by 7 of 7 measures; ", ""
     )

@@ -285,6 +285,8 @@ SHORT_COLUMNS = {
     "tissue_mm2": "mm²",
     "tiles_failed": "failed",
     "seconds": "s",
+    "share none called": "none",
+    "share undecided": "unsure",
 }
 """What the terminal shows of a slide beside its classes' shares, and what it calls it."""
 
@@ -334,10 +336,11 @@ def _in_short(row: Mapping[str, object]) -> dict[str, object]:
     """Return a slide's row as the terminal has room for it."""
     short: dict[str, object] = {}
     for name, value in row.items():
-        if name.startswith("share "):
-            short[name.removeprefix("share ")] = _words(value, ".1%")
-        elif name in SHORT_COLUMNS:
-            short[SHORT_COLUMNS[name]] = _words(value, ".3g")
+        form = ".1%" if name.startswith("share ") else ".3g"
+        if name in SHORT_COLUMNS:
+            short[SHORT_COLUMNS[name]] = _words(value, form)
+        elif name.startswith("share "):
+            short[name.removeprefix("share ")] = _words(value, form)
     return short
 
 

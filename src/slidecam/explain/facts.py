@@ -216,8 +216,8 @@ def said_of_methods(card: Card, methods: Sequence[str]) -> tuple[str, ...]:
     if len(methods) > 1:
         beside = " and ".join(map(title_of, methods[1:]))
         said.append(
-            f"{title_of(methods[0])} is shown first; {beside} is beside it, of a volume where"
-            f" --heatmap {','.join(methods)} is named."
+            f"{title_of(methods[0])} is shown first, {beside} beside it"
+            f" (on volumes by --heatmap {','.join(methods)})."
         )
     return tuple(filter(None, said))
 
