@@ -311,7 +311,9 @@ def test_maps_equal_pytorch_grad_cams(case: Case, count: int) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_networks_are_run_and_cut_as_expected(case: Case) -> None:
     assert classifier_of(case, "eager").backend == "torch, eager, fp32"
-    assert "channels last" in classifier_of(case, "folded").backend
+    # A transformer has nothing to fold and no memory to be laid out otherwise: no second copy.
+    transformer = case.architecture.startswith(("timm/vit", "timm/deit", "timm/swin"))
+    assert ("channels last" in classifier_of(case, "folded").backend) != transformer
     for backend in BACKENDS:
         assert (classifier_of(case, backend).linear_head is not None) == case.linear
 

@@ -42,6 +42,11 @@ def test_the_networks_word_decides_and_then_its_number_of_channels(
         {"num_prefix_tokens": 1, "patch_embed": SimpleNamespace(grid_size=(2, 6))},
         13, Tokens(1, (2, 6)),
     ),
+    # dynamic_img_size: another tile than the network was made for, and square as tiles are
+    (
+        {"num_prefix_tokens": 1, "patch_embed": SimpleNamespace(grid_size=(2, 6))},
+        17, Tokens(1, (4, 4)),
+    ),
     # CaiT and XCiT: the class token joins later
     (
         {"num_prefix_tokens": 1, "patch_embed": SimpleNamespace(grid_size=(4, 4))},
@@ -51,7 +56,7 @@ def test_the_networks_word_decides_and_then_its_number_of_channels(
     ({}, 7, ChannelsFirst()),
     (
         {"num_prefix_tokens": 1, "patch_embed": SimpleNamespace(grid_size=(2, 6))},
-        17, ChannelsFirst(),
+        18, ChannelsFirst(),
     ),
     ({"num_prefix_tokens": 1}, 1, Tokens(0, (1, 1))),
     ({"num_prefix_tokens": 4}, 3, ChannelsFirst()),

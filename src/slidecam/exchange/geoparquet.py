@@ -70,9 +70,22 @@ def write_tiles_parquet(table: TileTable, path: Path) -> None:
 
 
 def write_slides_parquet(rows: Sequence[Mapping[str, str | float | None]], path: Path) -> None:
-    """Write ``slides.parquet``, the rows of ``slides.csv``; numbers are numbers, and gaps null."""
+    """Write ``slides.parquet``, the rows of ``slides.csv``; numbers are numbers, and gaps null.
+
+    A name that is no text has its bytes as ``slides.csv`` has them, after backslashes.
+    """
     with replacing(path) as fresh:
-        parquet.write_table(pa.Table.from_pylist(list(rows)), fresh, compression="zstd")
+        table = pa.Table.from_pylist([_in_text(row) for row in rows])
+        parquet.write_table(table, fresh, compression="zstd")
+
+
+def _in_text(row: Mapping[str, str | float | None]) -> dict[str, str | float | None]:
+    cells: dict[str, str | float | None] = {}
+    for name, value in row.items():
+        cells[name] = value
+        if isinstance(value, str):
+            cells[name] = value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return cells
 
 
 def _groups(count: int) -> Iterator[slice]:
