@@ -157,13 +157,13 @@ def test_one_scale_serves_the_whole_slide(tmp_path: Path) -> None:
     )
     (scale,) = slide_scales(maps, PaintSpec())
     weak, strong = (painted(maps, Raster(10, Size(12, 2)), scale)[0, 0, i] for i in (0, 10))
-    assert scale == Scale(0.0, 8.0)
+    assert scale == Scale(0.0, 8.0, peak=8.0)
     assert (weak, strong) == (pytest.approx(0.1 / 8, abs=1e-4), 1.0)
 
 
 def test_a_slide_of_zeros_has_a_scale(tmp_path: Path) -> None:
     maps = tile_maps(tmp_path, [[0, 0, 20, 20]], np.zeros((1, 2, 2)), 20)
-    assert slide_scales(maps, PaintSpec()) == (Scale(0.0, 1.0),)
+    assert slide_scales(maps, PaintSpec()) == (Scale(0.0, 1.0, peak=0.0),)
 
 
 def test_a_slide_without_tiles_is_all_background(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def client() -> Iterator[Client]:
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
         ) as cluster,
-        Client(cluster) as running,
+        Client(cluster, set_as_default=False) as running,
     ):
         yield running
     left = {each.pid for each in psutil.Process().children(recursive=True)} - before

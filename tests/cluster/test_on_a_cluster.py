@@ -182,7 +182,7 @@ def test_a_worker_killed_in_the_middle_costs_no_tile(
             dashboard_address="127.0.0.1:0",
             silence_logs=50,
         ) as cluster,
-        Client(cluster) as client,
+        Client(cluster, set_as_default=False) as client,
     ):
         pids = sorted(client.run(os.getpid).values())
         killed = draw.choice(pids)

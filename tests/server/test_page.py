@@ -410,13 +410,13 @@ def test_a_volume_is_turned_through_slice_by_slice_with_its_heat(
         assert page.inner_text("#called").startswith("Called ")
         assert not page.is_visible("#slide-error")
         # Its heat comes last, on the slice that decided most; before, the page turns to that one.
-        page.locator("#values", has_text="Grad-CAM").wait_for()
+        page.locator("#values", has_text="CAM").wait_for()
         page.focus("#plane")
         page.keyboard.press("End")
         heats = set()
         for number in (11, 10, 9):
             page.keyboard.press("ArrowLeft")
-            page.locator("#values", has_text=re.compile(rf"slice {number}\b.*Grad-CAM")).wait_for()
+            page.locator("#values", has_text=re.compile(rf"slice {number}\b.*CAM")).wait_for()
             heats.add(pixels_of(page, "#overlay"))
         assert len(heats) == 3
         told = page.inner_text("#plane-told")

@@ -88,15 +88,17 @@ def test_a_copy_of_what_the_classifier_saw_comes_along_where_it_is_asked_for(
     assert client.post("/v1/image?methods=none", content=picture()).json()["shown"] is None
 
 
-def test_a_picture_that_is_all_but_black_is_told_so(client: httpx.Client) -> None:
+def test_a_picture_that_would_be_black_is_shown_through_a_stated_window(
+    client: httpx.Client,
+) -> None:
     file = io.BytesIO()
     Image.fromarray(np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)).save(
         file, "PNG"
     )
     notes = client.post("/v1/image?methods=none", content=file.getvalue()).json()["notes"]
-    assert any("all but black" in note and "16 of 255" in note for note in notes)
+    assert any("Window 512" in note and "--window" in note for note in notes)
     bright = client.post("/v1/image?methods=none", content=picture()).json()["notes"]
-    assert not any("black" in note for note in bright)
+    assert not any("Window" in note for note in bright)
 
 
 @pytest.mark.parametrize(("bias", "predicted"), [(2.0, "lesion"), (-2.0, None)])

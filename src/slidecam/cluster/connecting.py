@@ -80,16 +80,17 @@ def connected(cluster: str | Path | Client) -> Iterator[Client]:
     if isinstance(cluster, Client):
         yield cluster
         return
+    # None of ours becomes the process's default: Dask arrays of open files cannot travel.
     text = str(cluster)
     local = _LOCAL.fullmatch(text)
     if local:
-        with _local(local[1]) as running, Client(running) as client:
+        with _local(local[1]) as running, Client(running, set_as_default=False) as client:
             yield client
     elif "://" in text:
         with _at(text) as client:
             yield client
     elif text.lower().endswith((".yaml", ".yml")):
-        with _described(Path(text)) as running, Client(running) as client:
+        with _described(Path(text)) as running, Client(running, set_as_default=False) as client:
             yield client
     else:
         raise UsageError(f"There is no cluster {text!r}.", FORMS)
@@ -113,7 +114,7 @@ def _local(number: str | None) -> LocalCluster:
 
 def _at(address: str) -> Client:
     try:
-        return Client(address, timeout=CONNECT_SECONDS)
+        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise UsageError(
             f"No scheduler answers at {address}.",

@@ -20,7 +20,7 @@ from slidecam.explain.facts import shown_by, usual_methods
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.icc import colours_of, in_colours
 from slidecam.inference import MANY_CLASSES
-from slidecam.learning.data.pixels import picture_and_profile
+from slidecam.learning.data.pixels import StoredPicture, stored_picture
 from slidecam.pixels import RESAMPLING
 from slidecam.server.http_errors import RequestError
 
@@ -123,15 +123,15 @@ def explain_picture(
         methods = choose_methods(request.methods)
     indices = class_indices(classifier.card, request.classes)
     card = classifier.card
-    stored, profile = _opened(content, limits)
-    picture = in_colours(stored, profile, card.color_profile)
+    stored = _opened(content, limits)
+    picture = in_colours(stored.picture, stored.profile, card.color_profile)
     fitted = picture.resize((card.input_px, card.input_px), RESAMPLING[card.interpolation])
     pixels = torch.from_numpy(np.array(fitted)[None]).to(classifier.device)
     with device.held():
         explained = _explained(classifier, pixels, indices, methods, start + limits.image_seconds)
     shown = None
     if request.shown:
-        shown = _data_url(in_colours(stored, profile, "srgb"), request.shown)
+        shown = _data_url(in_colours(stored.picture, stored.profile, "srgb"), request.shown)
     return {
         "model": card.name,
         "size": [picture.width, picture.height],
@@ -139,7 +139,8 @@ def explain_picture(
         "shown": shown,
         "notes": [
             *_notes(card, picture),
-            *colours_of(profile, card.color_profile)[1],
+            *stored.readings,
+            *colours_of(stored.profile, card.color_profile)[1],
         ],
         "seconds": _since(start),
     }
@@ -156,8 +157,8 @@ def _data_url(picture: Image.Image, longest: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _opened(content: bytes, limits: Limits) -> tuple[Image.Image, bytes | None]:
-    """Return a picture upright and in RGB, as stored, and its ICC profile.
+def _opened(content: bytes, limits: Limits) -> StoredPicture:
+    """Return a picture upright and in RGB, as stored.
 
     Its header is checked before anything is decoded.
     """
@@ -169,7 +170,7 @@ def _opened(content: bytes, limits: Limits) -> tuple[Image.Image, bytes | None]:
         warnings.simplefilter("ignore")
         _refuse_by_header(content, limits)
         try:
-            return picture_and_profile(UPLOADED, content)
+            return stored_picture(UPLOADED, content)
         except DataSetError as error:
             raise RequestError(422, error.problem, "Save it again, or send another one.") from error
 

@@ -29,7 +29,7 @@ from slidecam.errors import (
     UsageError,
 )
 from slidecam.geometry import LevelBox
-from slidecam.icc import icc_profile, in_colours
+from slidecam.icc import colours_of, icc_profile, in_colours
 from slidecam.pixels import RESAMPLING, is_deep_grey, picture_in_rgb, reason, upright
 from slidecam.sources import open_source
 from slidecam.steps import Step
@@ -139,23 +139,42 @@ def read_picture(
     DataSetError
         If the file cannot be read.
     """
-    picture, own = picture_and_profile(path, content, seen)
-    return in_colours(picture, own, seen.profile)
+    stored = stored_picture(path, content, seen)
+    return in_colours(stored.picture, stored.profile, seen.profile)
 
 
-def picture_and_profile(
+@dataclass(frozen=True)
+class StoredPicture:
+    """A picture upright and in RGB, at its own size and in the colours that are stored.
+
+    Attributes
+    ----------
+    picture
+        Its pixels.
+    profile
+        Its ICC profile, if it has one.
+    readings
+        What had to be decided to read it, a sentence each.
+    """
+
+    picture: Image.Image
+    profile: bytes | None = None
+    readings: tuple[str, ...] = ()
+
+
+def stored_picture(
     path: Path, content: bytes | None = None, seen: PictureView = AS_THE_FILE_SAYS
-) -> tuple[Image.Image, bytes | None]:
-    """Return a picture as `read_picture` does, in stored colours, and its ICC profile or None."""
+) -> StoredPicture:
+    """Return a picture as `read_picture` does, in stored colours."""
     if is_read_as_a_slide(path, content, seen):
-        return _level_and_profile(path, content, seen)
+        return _level_stored(path, content, seen)
     with (
         picture_boundary(path),
         Image.open(path if content is None else BytesIO(content)) as picture,
     ):
         if not is_deep_grey(picture):
-            return picture_in_rgb(upright(picture)), icc_profile(picture)
-    return _level_and_profile(path, content, seen)
+            return StoredPicture(picture_in_rgb(upright(picture)), icc_profile(picture))
+    return _level_stored(path, content, seen)
 
 
 def is_read_as_a_slide(path: Path, content: bytes | None, seen: PictureView) -> bool:
@@ -193,10 +212,8 @@ def open_picture(
         return source
 
 
-def _level_and_profile(
-    path: Path, content: bytes | None, seen: PictureView
-) -> tuple[Image.Image, bytes | None]:
-    """Return level 0, read as `slidecam predict` reads it, and its ICC profile."""
+def _level_stored(path: Path, content: bytes | None, seen: PictureView) -> StoredPicture:
+    """Return level 0, read as `slidecam predict` reads it."""
     as_stored = replace(seen, profile=None)
     with (
         picture_boundary(path),
@@ -208,7 +225,11 @@ def _level_and_profile(
             problem = f"this picture has {size.width}x{size.height} pixels, too many at once."
             raise DataSetError(problem, "Cut tiles out of it (`slidecam tiles`).", path)
         whole = source.read(0, LevelBox(0, 0, size.width, size.height))
-        return Image.fromarray(whole), source.color_profile()
+        profile = source.color_profile()
+        # What becomes of the profile is the caller's to choose and to say.
+        not_applied = colours_of(profile, None)[1]
+        readings = tuple(said for said in source.facts.readings if said not in not_applied)
+        return StoredPicture(Image.fromarray(whole), profile, readings)
 
 
 @contextmanager
