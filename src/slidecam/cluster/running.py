@@ -16,15 +16,12 @@ from slidecam.cluster.scheduling import SchedulerLostError, Scheduling
 from slidecam.cluster.working import Resident, forget, inspect_worker, is_busy, settle
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.events import Warned
-from slidecam.exchange.manifest import read_manifest
 from slidecam.explain.facts import said_of_methods
 from slidecam.files import write_text
 from slidecam.models import open_bundle
 from slidecam.options import EVERY_SLIDE
-from slidecam.prediction.checks import refuse_unclear, with_project
-from slidecam.runlog import MANIFEST, RunLog
-from slidecam.sources.discovery import find_slides
-from slidecam.sources.names import FindSpec
+from slidecam.prediction.checks import folder_named, found_and_settled, listed
+from slidecam.runlog import RunLog
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -59,21 +56,12 @@ def predict_there(
     cluster: str | Path | Client,
 ) -> Generator[Event]:
     """Classify slides on a cluster; see `slidecam.predict`."""
-    if not str(out):
-        raise UsageError(
-            "The output folder is an empty text.", "Is a variable of your shell empty?"
-        )
-    if isinstance(inputs, str | Path):
-        inputs = [inputs]
     # Workers have working folders of their own.
-    places = list(map(_from_everywhere, inputs))
-    found = find_slides(places, FindSpec.of(spec), keep_identifiers=spec.keep_identifiers)
-    folder = Path(out).absolute()
+    folder = folder_named(out).absolute()
+    places = list(map(_from_everywhere, listed(inputs)))
     if spec.mask is not None:
         spec = replace(spec, mask=spec.mask.absolute())
-    refuse_unclear(found, folder, spec)
-    read_manifest(folder / MANIFEST)
-    spec = with_project(spec, found)
+    found, spec = found_and_settled(places, folder, spec)
     bundle = open_bundle(_from_everywhere(model), trust=spec.trust)
     call = Call(uuid4().hex, version("slidecam"), str(bundle.path), bundle.digest, folder, spec)
     with ExitStack() as cleanup:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import RunExistsError, UsageError
+from slidecam.exchange.manifest import read_manifest
 from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder
 from slidecam.foreground import DRAWN_MASKS, VOLUME_MASKS, mask_called
 from slidecam.models.channels import channel_notes
 from slidecam.options import EVERY_METHOD, option_of
+from slidecam.runlog import MANIFEST
 from slidecam.runs.outputs import check_packages
 from slidecam.runs.spec import PredictSpec
-from slidecam.sources.names import Shard, refuse_shared_names
+from slidecam.sources.discovery import find_slides
+from slidecam.sources.names import FindSpec, Shard, refuse_shared_names
 from slidecam.sources.spacing import given_spacing
 from slidecam.store import RUN_FILE, has_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from slidecam.models import Card
     from slidecam.prediction.model import LoadedModel
@@ -33,6 +36,42 @@ LISTED = 5
 
 VOLUME_OPTIONS = ("min_tissue", "mask")
 """What of it says which slices of a volume are classified."""
+
+
+def folder_named(out: str | Path) -> Path:
+    """Return the folder that a call's outputs go to; UsageError where its name is empty."""
+    if not str(out):
+        raise UsageError(
+            "The output folder is an empty text.", "Is a variable of your shell empty?"
+        )
+    return Path(out)
+
+
+def listed(inputs: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    """Return a call's inputs as a list, where one alone was given too."""
+    return [inputs] if isinstance(inputs, str | Path) else inputs
+
+
+def found_and_settled(
+    places: Sequence[str | Path], out: Path, spec: PredictSpec
+) -> tuple[Discovery, PredictSpec]:
+    """Return a call's slides and its settings as their project has them.
+
+    What can be refused without a model is refused here, before anything is written.
+
+    Raises
+    ------
+    UsageError
+        If nothing was found, two slides share a name, or ``out`` is no place for outputs.
+    RunExistsError
+        If outputs lie there already and neither resume nor overwrite was said.
+    StoreError
+        If the output folder's ``manifest.json`` is none of ours, or damaged.
+    """
+    found = find_slides(places, FindSpec.of(spec), keep_identifiers=spec.keep_identifiers)
+    refuse_unclear(found, out, spec)
+    read_manifest(out / MANIFEST)
+    return found, with_project(spec, found)
 
 
 def with_project(spec: PredictSpec, found: Discovery) -> PredictSpec:

@@ -12,12 +12,9 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Event, Planned, TileFailed, Warned
-from slidecam.exchange.manifest import read_manifest
 from slidecam.explain.facts import said_of_methods
 from slidecam.prediction.boundary import (
     Failure,
@@ -27,17 +24,16 @@ from slidecam.prediction.boundary import (
     note_unopened,
     slide_boundary,
 )
-from slidecam.prediction.checks import notes_of, refuse_unclear, with_project
+from slidecam.prediction.checks import folder_named, found_and_settled, listed, notes_of
 from slidecam.prediction.model import load_model
 from slidecam.prediction.work import SlideWork
 from slidecam.registry import deferred
-from slidecam.runlog import MANIFEST, RunLog
+from slidecam.runlog import RunLog
 from slidecam.runs.spec import PredictSpec
-from slidecam.sources.discovery import find_slides
-from slidecam.sources.names import FindSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from slidecam import inference
     from slidecam.exchange.manifest import SlideReport
@@ -74,59 +70,14 @@ def predict(
     spec: PredictSpec | None = None,
     warm: WarmClassifiers | None = None,
 ) -> Generator[Event]:
-    """Classify slides and write their outputs, yielding each step as an event.
-
-    Parameters
-    ----------
-    inputs
-        Slides, URLs, or folders of slides.
-    model
-        A bundle's folder.
-    out
-        Where the outputs go: ``OUT/<file stem>/`` for each slide, ``manifest.json`` and
-        ``report.html`` beside them.
-    spec
-        Everything else; see `PredictSpec`.
-    warm
-        Keeps the classifier on its device from one call to the next.
-
-    Yields
-    ------
-    Event
-        `Planned`, `BatchDone`, `TileFailed`, `Warned`, `SlideFinished`, `SlideFailed`, and
-        `Finished` at the end.
-
-    Raises
-    ------
-    UsageError
-        If two inputs share a stem, or nothing was found, before anything is written.
-    BundleError, DeviceError, ExplanationError
-        If the model cannot be used as the settings say.
-    RunExistsError
-        If outputs lie there already and neither resume nor overwrite was said.
-    StoreError
-        If the output folder's ``manifest.json`` is none of ours, or damaged.
-
-    Examples
-    --------
-    >>> for event in slidecam.predict("slide.svs", "bundle", "out"):
-    ...     print(event)
-    """
-    if not str(out):
-        raise UsageError(
-            "The output folder is an empty text.", "Is a variable of your shell empty?"
-        )
-    spec, out = spec or PredictSpec(), Path(out)
-    if isinstance(inputs, str | Path):
-        inputs = [inputs]
-    found = find_slides(inputs, FindSpec.of(spec), keep_identifiers=spec.keep_identifiers)
-    refuse_unclear(found, out, spec)
-    read_manifest(out / MANIFEST)
-    completed = with_project(spec, found)
+    """Classify slides in this process, yielding each step as an event; see `slidecam.predict`."""
+    spec = spec or PredictSpec()
+    folder, places = folder_named(out), listed(inputs)
+    found, completed = found_and_settled(places, folder, spec)
     loaded = load_model(model, completed, warm)
     slides = spec.share_of(found.slides)
     said = said_of_methods(loaded.bundle.card, loaded.methods)
-    log = RunLog(out, loaded.bundle, completed, slides, said)
+    log = RunLog(folder, loaded.bundle, completed, slides, said)
     for message in notes_of(found, loaded, spec):
         yield Warned("", message)
     with ExitStack() as cleanup:
