@@ -99,7 +99,7 @@ SIZES: dict[str, tuple[dict[str, Any], tuple[float, float], str]] = {
         (1, 1),
         "different sizes, 0.211 x 0.173 and 0.211 x 0.319 mm",
     ),
-    "region against spacing": (
+    "region-against-spacing": (
         {"SequenceOfUltrasoundRegions": [IN_CM], "PixelSpacing": [0.117, 0.121]},
         (0.117, 0.121),
         "0.117 x 0.121 mm, and its ultrasound region's 0.211 x 0.173 mm",
@@ -292,6 +292,7 @@ def damaged_size(made: Dataset) -> None:
         (damaged_number, "1 of its files cannot be read and is left out"),
         (damaged_size, "1 of its pictures have another PixelSpacing"),
     ],
+    ids=["place", "direction", "number", "size"],
 )
 def test_one_damaged_header_is_one_slice_less(
     tmp_path: Path,
