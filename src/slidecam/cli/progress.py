@@ -113,9 +113,44 @@ class StepBars(_Drawn):
             self._tasks[step.phase] = self._progress.add_task(
                 escape(step.phase), figures="", total=step.total or None
             )
-        figures = ", ".join(f"{escape(name)} {value:.4g}" for name, value in step.figures.items())
-        task = self._tasks[step.phase]
+        task, figures = self._tasks[step.phase], escape(_figures(step))
         self._progress.update(task, completed=step.done, total=step.total or None, figures=figures)
+
+
+class StepWords(_Quiet):
+    """Steps as plain lines, for a file or another program: one line every `EVERY_LINE` seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said_at = time.monotonic()
+        self._phases: dict[str, Step] = {}
+
+    def show(self, step: Step) -> None:
+        """Print what a person should know, and how far the phases are that go on."""
+        if step.message:
+            self._say(step.message)
+        if step.message and not step.total:
+            return
+        self._phases[step.phase] = step
+        now = time.monotonic()
+        if now - self._said_at >= EVERY_LINE:
+            self._said_at = now
+            live = [each for each in self._phases.values() if each.done < each.total]
+            self._say("; ".join(map(_how_far, live or [step])))
+
+    def _say(self, text: str) -> None:
+        self._console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def _how_far(step: Step) -> str:
+    place = f"{step.phase} {step.done}"
+    if step.total:
+        place += f" of {step.total}"
+    return ", ".join(filter(None, (place, _figures(step))))
+
+
+def _figures(step: Step) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in step.figures.items())
 
 
 class EventLines(_Quiet):

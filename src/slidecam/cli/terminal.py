@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from slidecam.cli.progress import EventBars, EventLines, EventWords, StepBars, StepLines
+from slidecam.cli.progress import EventBars, EventLines, EventWords, StepBars, StepLines, StepWords
 from slidecam.errors import SlidecamError, without_secrets
 from slidecam.events import (
     Finished,
@@ -143,6 +143,13 @@ class Terminal:
             return EventBars(self._err)
         return EventWords(self._err)
 
+    def _steps_shown(self, *, silent: bool) -> StepLines | StepBars | StepWords:
+        if self._json:
+            return StepLines(self.line, silent=silent)
+        if self._err.is_terminal:
+            return StepBars(self._err)
+        return StepWords(self._err)
+
     def walk(self, work: Generator[Step, None, Result], *, silent: bool = False) -> Result:
         """Show long work step by step to its end and return its result.
 
@@ -150,7 +157,7 @@ class Terminal:
 
         ``silent`` prints nothing for machines, for commands whose only line is their result.
         """
-        shown = StepLines(self.line, silent=silent) if self._json else StepBars(self._err)
+        shown = self._steps_shown(silent=silent)
         with closing(work), shown:
             while True:
                 try:

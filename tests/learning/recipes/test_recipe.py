@@ -229,3 +229,36 @@ def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
 def test_a_setting_that_sets_nothing_is_refused(tmp_path: Path, pair: str) -> None:
     with pytest.raises(RecipeError, match="--set"):
         read_recipe(write(tmp_path, FULL), [pair])
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("[train]\nmomentum = 0.37", 'train.momentum: with optimizer = "adamw"'),
+        ("[train]\nfocal_gamma = 1.3", 'train.focal_gamma: with loss = "cross-entropy"'),
+        ("[train]\nmin_epochs = 3", "train.min_epochs: with patience = 0"),
+        (
+            '[augment]\nhflip = 0.5\nfill = "reflect"',
+            "augment.fill: without rotation, shift, shear or scale",
+        ),
+        (
+            "[augment]\nshift = 0.1\nfill_value = 7",
+            'augment.fill_value: with fill = "nearest"',
+        ),
+        (
+            '[train]\nschedule = "cosine"\n[[phase]]\n[[phase]]\nschedule_every = 4',
+            'phase.1.schedule_every: with schedule = "cosine"',
+        ),
+    ],
+)
+def test_a_key_that_another_leaves_idle_is_named(tmp_path: Path, table: str, said: str) -> None:
+    recipe = read_recipe(write(tmp_path, f'[model]\narchitecture = "resnet18"\n{table}'))
+    key, _, reason = said.partition(": ")
+    assert recipe.idle == (f"{key} has no effect {reason}.",)
+
+
+def test_a_common_key_that_one_phase_heeds_is_not_idle(tmp_path: Path) -> None:
+    phases = '[train]\nmomentum = 0.37\n[[phase]]\n[[phase]]\noptimizer = "sgd"'
+    text = f'[model]\narchitecture = "resnet18"\n{phases}'
+    assert not read_recipe(write(tmp_path, text)).idle
+    assert not read_recipe(write(tmp_path, FULL)).idle

@@ -847,3 +847,14 @@ def test_a_plateau_needs_validation(colors: Path, quick: MakeRecipe, tmp_path: P
             kept,
             tmp_path / "out",
         )
+
+
+def test_a_key_without_effect_is_said_before_training_and_stays_with_the_measures(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    recipe = quick(tmp_path, "train.optimizer=adam", "train.momentum=0.37", "train.epochs=1")
+    steps = train(recipe, colors, TrainingCall(tmp_path / "out", pages=False))
+    said = 'train.momentum has no effect with optimizer = "adam".'
+    assert said in [step.message for step in steps]
+    record = json.loads((tmp_path / "out" / "evaluation" / "test" / "evaluation.json").read_text())
+    assert said in record["data"]["notes"]

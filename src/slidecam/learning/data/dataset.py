@@ -32,7 +32,7 @@ from slidecam.learning.predictions import group_count
 from slidecam.learning.recipes.tables import DataSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from slidecam.steps import Step
@@ -52,6 +52,10 @@ class Dataset:
 
     pictures: PictureSet
     duplicates: Duplicates | None = None
+
+    def noted(self, notes: Sequence[str]) -> Dataset:
+        """Return it with more sentences for a careful user."""
+        return replace(self, pictures=replace(self.pictures, notes=(*self.pictures.notes, *notes)))
 
 
 def dataset_for(data: Path, spec: DataSpec) -> Generator[Step, None, Dataset]:

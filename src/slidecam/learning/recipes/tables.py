@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence  # noqa: TC003  (read_settings reads the types of these dataclasses)
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
@@ -17,6 +18,7 @@ from slidecam.geometry import COARSEST, FINEST
 from slidecam.learning.data.picture_files import PictureSpec, compiled
 from slidecam.learning.data.splitting import SplitSpec
 from slidecam.models.channels import PerChannel  # noqa: TC001  (read_settings reads the types)
+from slidecam.settings import shown
 from slidecam.viewing import PictureView, Profile
 
 if TYPE_CHECKING:
@@ -352,3 +354,44 @@ class Recipe:
     def digest(self) -> str:
         """SHA-256 of what the recipe says, whatever its comments and order."""
         return hashlib.sha256(json.dumps(self.table, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """A sentence for each key that is written and that another one leaves without effect."""
+        found = _idle("model", self.table, [self.model]) + _idle(
+            "augment", self.table, [self.augment]
+        )
+        found += _idle("train", self.table, self.phases)
+        for number, phase in enumerate(self.table.get("phase", ())):
+            found += _idle(f"phase.{number}", {f"phase.{number}": phase}, [self.phases[number]])
+        return tuple(found)
+
+
+_IDLE: Mapping[str, tuple[str, tuple[object, ...]]] = MappingProxyType(
+    {
+        "weights_format": ("weights", ("none", "hub")),
+        "head_start": ("weights", ("none",)),
+        "fill": ("is_bent", (False,)),
+        "fill_value": ("fill", ("nearest", "reflect")),
+        "momentum": ("optimizer", ("adam", "adamw", "adamax")),
+        "focal_gamma": ("loss", ("cross-entropy",)),
+        "schedule_every": ("schedule", ("none", "cosine")),
+        "schedule_factor": ("schedule", ("none",)),
+        "min_epochs": ("patience", (0,)),
+    }
+)
+"""Keys that have no effect, and with which values of which other key."""
+
+
+def _idle(name: str, tables: Mapping[str, Any], settings: Sequence[object]) -> list[str]:
+    """Return what is to be said of a table's keys that none of its settings heeds."""
+    sentences = []
+    for key in tables.get(name, ()):
+        other, values = _IDLE.get(key, ("", ()))
+        found = [getattr(each, other, None) for each in settings]
+        if other and all(value in values for value in found):
+            reason = f"with {other} = {shown(found[0])}"
+            if other == "is_bent":
+                reason = "without rotation, shift, shear or scale"
+            sentences.append(f"{name}.{key} has no effect {reason}.")
+    return sentences

@@ -152,6 +152,7 @@ def train_on(
     call: TrainingCall,
 ) -> Generator[Step, None, Trained]:
     """Train on pictures whose parts are settled; see `train`."""
+    dataset = dataset.noted(recipe.idle)
     for note in (counted(dataset.pictures), *dataset.pictures.notes):
         yield Step("data", 0, 0, message=note)
     if recipe.graph is not None:
