@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from rich.console import Console
 
-from slidecam.cli import progress
 from slidecam.cli.progress import StepWords
 from slidecam.steps import Step
 
@@ -16,7 +16,7 @@ from slidecam.steps import Step
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the seconds that the clock shows, the first of them now."""
     seconds = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: seconds[0])
+    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
     return seconds
 
 
