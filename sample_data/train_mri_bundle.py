@@ -25,8 +25,8 @@ from torch.nn import functional
 
 from slidecam.foreground import find_head
 from slidecam.models import Card, save_bundle
+from slidecam.models.card_parts import Pooling, VolumeCard
 from slidecam.models.networks import PocketResNet
-from slidecam.models.volume_card import Pooling, VolumeCard
 from slidecam.sources import open_source
 from slidecam.streaming import StreamSpec, stream_tiles
 from slidecam.viewing import Window

@@ -19,7 +19,7 @@ from slidecam.inference import (
     request_maps,
 )
 from slidecam.models import Card, open_bundle
-from slidecam.models.evidence import MapEvidence, MapJudgement
+from slidecam.models.card_parts import MapEvidence, MapJudgement
 from slidecam.streaming import TileBatch, TileFailure
 
 if TYPE_CHECKING:

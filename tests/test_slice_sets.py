@@ -15,7 +15,7 @@ from slidecam.cli.app import app
 from slidecam.errors import DataSetError, UsageError
 from slidecam.learning.data.pictures import read_picture_set
 from slidecam.models import open_bundle
-from slidecam.models.volume_card import VolumeCard
+from slidecam.models.card_parts import VolumeCard
 from slidecam.prediction.model import load_model
 from slidecam.prediction.preparation import prepare
 from slidecam.runs.spec import PredictSpec

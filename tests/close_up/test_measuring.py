@@ -13,7 +13,7 @@ from slidecam.faithfulness import FaithfulnessSpec, evidence_of
 from slidecam.faithfulness.measure import FEWEST, measure_heatmaps
 from slidecam.models import open_bundle, save_bundle
 from slidecam.models.bundle import refuse_foreign
-from slidecam.models.evidence import MapJudgement
+from slidecam.models.card_parts import MapJudgement
 from slidecam.steps import result_of
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from slidecam.classes import ClassSet
 from slidecam.cli.app import app
 from slidecam.errors import DataSetError, UsageError
 from slidecam.evaluation.pooling import KnownVolume, compare_poolings, read_known_volumes
-from slidecam.models.volume_card import Pooling
+from slidecam.models.card_parts import Pooling
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,8 +18,7 @@ from slidecam.models.card import (
     check_card,
     read_card,
 )
-from slidecam.models.evidence import MapEvidence, MapJudgement
-from slidecam.models.volume_card import Pooling, VolumeCard
+from slidecam.models.card_parts import MapEvidence, MapJudgement, Pooling, VolumeCard
 from slidecam.settings import hints_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from slidecam.errors import CardError
 from slidecam.explain.facts import measured, said_of_methods
 from slidecam.models.card import card_text, read_card
-from slidecam.models.evidence import MapEvidence, MapJudgement
+from slidecam.models.card_parts import MapEvidence, MapJudgement
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ from slidecam.errors import ExplanationError, RunMismatchError, UsageError
 from slidecam.events import BatchDone, Event, Finished, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.models import open_bundle, save_bundle
-from slidecam.models.evidence import MapEvidence, MapJudgement
+from slidecam.models.card_parts import MapEvidence, MapJudgement
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.outputs import OUTPUTS
 from slidecam.runs.spec import PredictSpec

@@ -7,7 +7,7 @@ from slidecam.cli import predicting
 from slidecam.cli import inventory
 
 # isort: split
-from slidecam.cli import evaluating, explaining, runs, serving, teaching
+from slidecam.cli import evaluating, explaining, runs, serving, teaching, training
 from slidecam.cli.app import main
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "runs",
     "serving",
     "teaching",
+    "training",
 ]

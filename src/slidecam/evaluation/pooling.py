@@ -15,7 +15,7 @@ import numpy as np
 
 from slidecam.class_names import normal_name
 from slidecam.errors import DataSetError, UsageError
-from slidecam.models.volume_card import Pooling, PoolingKind
+from slidecam.models.card_parts import Pooling, PoolingKind
 from slidecam.runs import Run
 
 if TYPE_CHECKING:

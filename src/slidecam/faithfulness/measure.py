@@ -35,8 +35,8 @@ from slidecam.faithfulness.report import (
 from slidecam.faithfulness.spec import FaithfulnessSpec
 from slidecam.faithfulness.stability import max_sensitivity
 from slidecam.faithfulness.tile_measure import CHANGES, MAPS, MeasuredTile, measure_tile
+from slidecam.models.card_parts import MapEvidence, MapJudgement
 from slidecam.models.classifier import Classifier, normalised
-from slidecam.models.evidence import MapEvidence, MapJudgement
 from slidecam.steps import Step, result_of
 
 if TYPE_CHECKING:

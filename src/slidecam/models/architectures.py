@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from slidecam.models import networks
+    from slidecam.models import ensemble, networks
 else:
     timm = deferred("timm")
     torch = deferred("torch")
+    ensemble = deferred("slidecam.models.ensemble")
     networks = deferred("slidecam.models.networks")
 
 TIMM = "timm/"
@@ -63,6 +64,9 @@ ARCHITECTURES: Registry[Architecture] = Registry(
     ),
 )
 """Slidecam's own networks, and other packages', by the name that a card gives them."""
+
+ENSEMBLE = "slidecam/ensemble"
+"""What a card calls several networks of one of them; see `models.ensemble`. No recipe trains it."""
 
 
 def full_name(architecture: str) -> str:
@@ -106,7 +110,7 @@ def build_network(
     Nothing is fetched: timm is given names it has code for, never hub addresses. The global random
     state is left as it was.
     """
-    if not is_known(architecture):
+    if architecture != ENSEMBLE and not is_known(architecture):
         problem = f'"architecture" is {architecture!r}, which is not known.'
         raise CardError(path, problem, _near(architecture))
     forbidden = networks.forbidden_argument(args)
@@ -116,7 +120,7 @@ def build_network(
     built = with_layer_classes(args, path)
     try:
         with torch.random.fork_rng(devices=[]):
-            return _build(architecture, built, classes).eval()
+            return build_member(architecture, built, classes).eval()
     # The boundary of a network, another package's perhaps: timm has no error of its own, and what
     # arguments are refused by is anything.
     except Exception as error:
@@ -125,7 +129,13 @@ def build_network(
         raise CardError(path, problem, remedy) from error
 
 
-def _build(architecture: str, args: Mapping[str, object], classes: int) -> nn.Module:
+def build_member(architecture: str, args: Mapping[str, object], classes: int) -> nn.Module:
+    """Return a network as it is built, of arguments in which layers' classes stand already.
+
+    Whatever it is refused by is raised as it is; see `build_network`.
+    """
+    if architecture == ENSEMBLE:
+        return ensemble.Ensemble(classes, **args)  # type: ignore[arg-type]  # a card's arguments
     if architecture in ARCHITECTURES:
         build = resolve(ARCHITECTURES[architecture].network)
         return cast("nn.Module", build(num_classes=classes, **args))

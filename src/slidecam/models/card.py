@@ -21,9 +21,14 @@ from slidecam.drawing.style import default_colors
 from slidecam.errors import CardError
 from slidecam.geometry import COARSEST, COARSEST_VOXEL
 from slidecam.models.card_file import CardComplaints, check_together, is_said, read_json_object
+from slidecam.models.card_parts import (
+    MapEvidence,
+    VolumeCard,
+    VolumeKeys,
+    volume_object,
+    with_ends,
+)
 from slidecam.models.channels import ARGUMENT, COLOURS, GREY, PerChannel, argued_channels
-from slidecam.models.evidence import MapEvidence  # noqa: TC001  (read_fields reads the types)
-from slidecam.models.volume_card import VolumeCard, VolumeKeys, volume_object, with_ends
 from slidecam.settings import hints_of, read_fields, shown
 from slidecam.viewing import Profile  # noqa: TC001  (read_fields reads the types)
 

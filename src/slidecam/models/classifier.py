@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +12,8 @@ from torch.nn.functional import interpolate
 from slidecam.errors import CardError, ExplanationError, SlidecamError
 from slidecam.models.backends import BACKENDS, check_device
 from slidecam.models.channels import GREY, REMEDY, channel_mismatch, luma
+from slidecam.models.ensemble import disagreement, first_of
+from slidecam.models.last_layer import LinearHead, find_linear_head
 from slidecam.models.splits import (
     ClassifierPass,
     NetworkSplit,
@@ -32,7 +33,6 @@ from slidecam.models.variants import (
 from slidecam.registry import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from torch import nn
@@ -142,6 +142,15 @@ class Classifier:
                 given = given.clone()
             logits: Tensor = self.network(given)
         return logits.float()
+
+    def disagreement(self, passed: ClassifierPass) -> Tensor | None:
+        """Return how far an ensemble's members disagree of each tile, (B,), from 0 to 1.
+
+        See `ensemble.disagreement`. None of a single network, and where outputs are scores.
+        """
+        if passed.members is None or self.card.activation == "none":
+            return None
+        return disagreement(passed.members, self.card)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return probabilities (B, K) of logits (B, K), calibrated as the card says."""
@@ -264,7 +273,7 @@ def _head_of(split: NetworkSplit, probe: Tensor, device: torch.device) -> Linear
 
 def _plain_logits(network: nn.Module, probe: Tensor, card: Card, where: Path | str) -> Tensor:
     """Return the plain network's logits of two tiles of noise, having checked that it runs."""
-    if card.split is not None and card.split not in dict(network.named_modules()):
+    if card.split is not None and card.split not in dict(first_of(network).named_modules()):
         problem = f'"split" is {card.split!r}, and the network has no such layer.'
         names = [name for name, _child in network.named_children()]
         remedy = f"Name one of {', '.join(names[:_FEW])}, or a layer inside one."
@@ -313,88 +322,3 @@ def _noise(edge: int) -> Tensor:
     coarse = torch.rand((_PROBE_TILES, 3, 8, 8), generator=generator)
     smooth = interpolate(coarse, (edge, edge), mode="bilinear", align_corners=False)
     return (smooth * 255).to(torch.uint8).permute(0, 2, 3, 1)
-
-
-_AGREEMENT = 1e-4
-"""How far logits may be from the linear head's, relative to the largest."""
-_SIZES = (1e3, 1e7)
-"""Of maps that drive every unit behind the average to both of its ends, be its bend near or far."""
-
-
-@dataclass(frozen=True, eq=False)
-class LinearHead:
-    """``logits = weight @ mean(activation) + bias``, the mean over the map's places.
-
-    Attributes
-    ----------
-    weight, bias
-        (K, C) and (K,), float32.
-    """
-
-    weight: Tensor
-    bias: Tensor
-
-    def logits(self, activation: Tensor) -> Tensor:
-        """Return logits (B, K) of activation maps (B, C, h, w)."""
-        return activation.mean((2, 3)) @ self.weight.T + self.bias
-
-
-def find_linear_head(
-    passed: ClassifierPass, passed_through: Callable[[Through], ClassifierPass]
-) -> LinearHead | None:
-    """Return the head by which a pass's logits hang on its activation, or None if it is not linear.
-
-    The pass is one with gradients.
-
-    Parameters
-    ----------
-    passed
-        A pass over at least two different tiles.
-    passed_through
-        Returns another pass over the same tiles whose activation went through something.
-
-    Notes
-    -----
-    Weight and bias are read off one tile's gradients. The head is then tried on the other tiles and
-    on maps of noise: with values below 0, which a rectifier between map and average would not let
-    pass, and so large that every unit behind the average is driven to both of its ends, which a
-    network of small activations never does by itself.
-    """
-    activation = passed.activation
-    if activation is None:
-        return None
-    weight = _weight(passed.logits, activation)
-    if weight is None:
-        return None
-    bias = passed.logits[0].detach() - weight @ activation[0].detach().mean((1, 2))
-    head = LinearHead(weight, bias)
-    if not _close(head.logits(activation.detach()), passed.logits):
-        return None
-    usual = float(activation.detach().abs().mean())
-    plain = torch.randn(activation.shape, generator=torch.Generator().manual_seed(1))
-    for size in (usual, *_SIZES):
-        noise = plain * size
-        passed = passed_through(partial(_replaced, noise))
-        if not _close(head.logits(noise), passed.logits):
-            return None
-    return head
-
-
-def _weight(logits: Tensor, activation: Tensor) -> Tensor | None:
-    rows = []
-    for index in range(logits.shape[1]):
-        gradient = torch.autograd.grad(logits[0, index], activation, retain_graph=True)[0][0]
-        first = gradient[:, :1, :1].expand_as(gradient)
-        if not torch.allclose(gradient, first, rtol=_AGREEMENT, atol=0):
-            return None
-        rows.append(gradient.sum((1, 2)))
-    return torch.stack(rows)
-
-
-def _replaced(noise: Tensor, _activation: Tensor) -> Tensor:
-    return noise
-
-
-def _close(values: Tensor, expected: Tensor) -> bool:
-    expected = expected.detach()
-    return bool((values - expected).abs().max() <= _AGREEMENT * expected.abs().max())

@@ -214,10 +214,13 @@ class ClassifierPass:
         `Through` something before the head is here as it was before.
     logits
         (B, K), float32.
+    members
+        (M, B, K), float32: the logits of an ensemble's members; None of a single network.
     """
 
     activation: Tensor | None
     logits: Tensor
+    members: Tensor | None = None
 
 
 class NetworkSplit(Protocol):

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from slidecam.models.ensemble import Ensemble, SideBySide, first_of, layers_named
 from slidecam.models.splits import (
     TOKEN_AXES,
     ClassifierPass,
@@ -43,7 +44,7 @@ from slidecam.models.splits import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 
 AGREEMENT = 1e-4
@@ -52,14 +53,7 @@ AGREEMENT = 1e-4
 Usual is 1e-6.
 """
 
-REFUSALS = (
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+REFUSALS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What networks raise for inputs that they cannot take, or after a change unexpected by them."""
 
 
@@ -90,6 +84,9 @@ class Variant:
     def split(self, precision: Precision) -> NetworkSplit:
         """Return the network cut in two, where it can be."""
         network = self.network
+        if isinstance(network, Ensemble):
+            each = [replace(self, network=member).split(precision) for member in network.members]
+            return SideBySide(tuple(each), network.shares)
         features = getattr(network, "forward_features", None)
         head = getattr(network, "forward_head", None)
         if self.layer and not self.whole:
@@ -156,7 +153,7 @@ def find_cut(
     passed = _agreeing(eager, probe, logits)
     if layer or (passed and passed.activation is not None):
         return eager, passed
-    tokens = _token_layer(plain)
+    tokens = _token_layer(first_of(plain))
     if tokens is not None:
         cut = replace(eager, layer=tokens)
         passed_tokens = _agreeing(cut, probe, logits)
@@ -179,6 +176,7 @@ def cause_of_no_map(plain: nn.Module, probe: Tensor, passed: ClassifierPass | No
         return ""
     if is_script(plain):
         return "TorchScript cannot be cut in two"
+    plain = first_of(plain)
     features = getattr(plain, "forward_features", None)
     if not (callable(features) and callable(getattr(plain, "forward_head", None))):
         return 'it has no forward_features and forward_head, and its card names no layer, "split"'
@@ -209,9 +207,7 @@ def folded(eager: Variant, probe: Tensor) -> Iterator[Variant]:
             # A transformer: nothing to fold, and no memory to be laid out otherwise.
             return
     network = sharing_copy(eager.network)
-    kept = None
-    if eager.layer is not None:
-        kept = network.get_submodule(eager.layer)
+    kept = layers_named(network, eager.layer)
     with suppress(*REFUSALS):  # code that reads its own batch norms; they stay in place then
         count = fold_batch_norms(network, probe[:1], kept=kept)
         words = f"torch, {count} batch norms folded, channels last"
@@ -330,7 +326,9 @@ class _Uses(TorchFunctionMode):
             self.pairs.append((conv, norm, result))
 
 
-def fold_batch_norms(network: nn.Module, pixels: Tensor, *, kept: nn.Module | None = None) -> int:
+def fold_batch_norms(
+    network: nn.Module, pixels: Tensor, *, kept: Collection[nn.Module] = ()
+) -> int:
     """Fold every batch norm of ``network`` that can be, in place, and return how many were.
 
     Parameters
@@ -340,9 +338,9 @@ def fold_batch_norms(network: nn.Module, pixels: Tensor, *, kept: nn.Module | No
     pixels
         Float32, (B, C, H, W): what the network is run on, once, to see what follows what.
     kept
-        A convolution or norm whose own output is wanted afterwards, and so stays as it is.
+        Convolutions or norms whose own output is wanted afterwards, and so stay as they are.
     """
-    pairs = [pair for pair in _watched_pairs(network, pixels) if kept not in pair]
+    pairs = [pair for pair in _watched_pairs(network, pixels) if set(kept).isdisjoint(pair)]
     names = {module: name for name, module in network.named_modules(remove_duplicate=False)}
     for conv, norm in pairs:
         _fold(conv, norm)
@@ -375,10 +373,8 @@ def _watched_pairs(network: nn.Module, pixels: Tensor) -> list[tuple[nn.Conv2d, 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """Give ``conv`` the weight and bias of both; in float64, so that rounding happens once."""
-    mean, variance = (
-        _double(norm.running_mean, 0.0, norm),
-        _double(norm.running_var, 1.0, norm),
-    )
+    mean = _double(norm.running_mean, 0.0, norm)
+    variance = _double(norm.running_var, 1.0, norm)
     scale = _double(norm.weight, 1.0, norm) / torch.sqrt(variance + norm.eps)
     weight = conv.weight.detach().double() * scale[:, None, None, None]
     bias = (_double(conv.bias, 0.0, norm) - mean) * scale + _double(norm.bias, 0.0, norm)

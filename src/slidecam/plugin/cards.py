@@ -61,6 +61,8 @@ def bundle_card(card: Card) -> str:
 
 def measured(provenance: Mapping[str, object]) -> str:
     """Return where a classifier was measured and how well it did, as its provenance says."""
+    if provenance.get("unmeasured"):
+        return escape(str(provenance["unmeasured"]))
     figures = provenance.get("figures") or provenance.get("metrics") or provenance.get("measured")
     data = provenance.get("data")
     words = []

@@ -20,7 +20,7 @@ from slidecam.foreground import (
     whole_slide,
 )
 from slidecam.foreground.mask import mask_digest
-from slidecam.models.volume_card import VolumeCard
+from slidecam.models.card_parts import VolumeCard
 from slidecam.prediction.checks import tiling_without_effect
 from slidecam.prediction.model import with_usual_maps
 from slidecam.prediction.work import OpenRun, SlideWork, Timings

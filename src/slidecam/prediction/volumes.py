@@ -23,7 +23,7 @@ from slidecam.explain.facts import measured, said_of_methods
 from slidecam.foreground import VolumeForeground
 from slidecam.geometry import LevelBox
 from slidecam.heatmap import paint
-from slidecam.models.volume_card import VolumeCard
+from slidecam.models.card_parts import VolumeCard
 from slidecam.prediction.pictures import WrittenHeatmap, attributes, paint_spec, rival
 from slidecam.reports.montage import (
     MontageFacts,

@@ -18,7 +18,7 @@ from slidecam.errors import DataSetError, SlidecamError, UsageError
 from slidecam.files import replacing_folder, write_csv, write_json
 from slidecam.foreground import find_head, mask_on
 from slidecam.learning.data.picture_files import PART_NAMES, PICTURE_TABLE
-from slidecam.models.volume_card import VolumeCard
+from slidecam.models.card_parts import VolumeCard
 from slidecam.sources import open_source
 from slidecam.sources.volume import VolumeSource
 from slidecam.steps import Step

@@ -9,7 +9,7 @@ import pytest
 
 from slidecam.errors import RecipeError
 from slidecam.learning.recipes.recipe import read_recipe, recipe_text
-from slidecam.models.volume_card import Pooling, VolumeCard
+from slidecam.models.card_parts import Pooling, VolumeCard
 from slidecam.viewing import Window
 
 if TYPE_CHECKING:

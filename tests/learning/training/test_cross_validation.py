@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+import torch
 
-from slidecam.errors import DataSetError
+from slidecam.errors import DataSetError, RecipeError, RunExistsError
+from slidecam.learning.evaluation.bundle import BundleEvaluationSpec, evaluate_bundle
+from slidecam.learning.training.folds import FoldSpec, cross_validate, epochs_to_best
 from slidecam.learning.training.setup import TrainingCall
-from slidecam.learning.training.training import FoldSpec, cross_validate
+from slidecam.learning.training.training import train
+from slidecam.models import open_bundle
 from slidecam.steps import result_of
 
 if TYPE_CHECKING:
@@ -40,7 +45,7 @@ class MakePictures(Protocol):
     ) -> Path: ...
 
 
-def folded(recipe: Recipe, data: Path, out: Path, **spec: int) -> tuple[Evaluation, list[Trained]]:
+def folded(recipe: Recipe, data: Path, out: Path, **spec: Any) -> tuple[Evaluation, list[Trained]]:
     return result_of(cross_validate(recipe, data, TrainingCall(out), FoldSpec(**spec)))
 
 
@@ -113,3 +118,125 @@ def test_more_folds_than_pictures_are_refused(
     with pytest.raises(DataSetError, match="too few for 10 folds"):
         folded(quick(tmp_path), data, tmp_path / "out", count=10)
     assert not (tmp_path / "out").exists()
+
+
+def weights_of(folder: Path) -> bytes:
+    return (folder / "bundle" / "model.safetensors").read_bytes()
+
+
+def test_the_folds_leave_an_ensemble_whose_logits_are_their_mean(
+    tmp_path: Path, data: Path, quick: MakeRecipe
+) -> None:
+    _pooled, done = folded(quick(tmp_path, *SETTINGS), data, tmp_path / "out", count=3)
+    bundle = open_bundle(tmp_path / "out" / "bundle")
+    seen = torch.randn((4, 3, 32, 32), generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        each = [trained.bundle.network()(seen) for trained in done]
+        found = bundle.network()(seen)
+    cards = [trained.bundle.card for trained in done]
+    expected = torch.stack([z / c.temperature for z, c in zip(each, cards, strict=True)]).mean(0)
+    torch.testing.assert_close(found / bundle.card.temperature, expected, atol=1e-6, rtol=1e-6)
+    assert bundle.card.name == "quick, mean of 3"
+    members: Any = bundle.card.provenance["members"]
+    assert [each["digest"] for each in members] == [trained.bundle.digest for trained in done]
+    measured: Any = bundle.card.provenance["measured"]
+    assert next(iter(measured)).startswith("None of the ensemble itself: each of its 3 members")
+    assert "their mean cannot be calibrated" in bundle.card.calibration
+
+
+def test_what_any_member_has_learnt_from_the_ensemble_knows(
+    tmp_path: Path, data: Path, quick: MakeRecipe, make_pictures: MakePictures
+) -> None:
+    folded(quick(tmp_path, *SETTINGS, "train.epochs=1"), data, tmp_path / "out", count=3)
+    bundle = open_bundle(tmp_path / "out" / "bundle")
+    cpu, spec = torch.device("cpu"), BundleEvaluationSpec()
+    with pytest.raises(DataSetError, match="has learnt from all 27 pictures"):
+        result_of(evaluate_bundle(bundle, data, cpu, spec, None))
+    mixed = make_pictures(tmp_path / "mixed", count=2)
+    shutil.copy(data / "red" / "3.png", mixed / "red" / "renamed.png")
+    found = result_of(evaluate_bundle(bundle, mixed, cpu, spec, None))
+    assert found.pictures == 6
+    assert found.left_out["same content"] == 1
+
+
+def test_a_stopped_cross_validation_leaves_the_same_ensemble_and_final_training(
+    tmp_path: Path, data: Path, quick: MakeRecipe
+) -> None:
+    recipe = quick(tmp_path, *SETTINGS)
+    folded(recipe, data, tmp_path / "unbroken", count=3, final=True)
+    stops = 0
+    for phase, place in (("epoch", 2), ("fold", 1), ("fold", 3), ("epoch", 1)):
+        resume = TrainingCall(tmp_path / "out", existing="resume")
+        work = cross_validate(recipe, data, resume, FoldSpec(3, final=True))
+        seen = 0
+        for step in work:
+            seen += step.phase == phase
+            if seen == place:
+                stops += 1
+                break
+        work.close()
+    assert stops == 4
+    call = TrainingCall(tmp_path / "out", existing="resume")
+    result_of(cross_validate(recipe, data, call, FoldSpec(3, final=True)))
+    for name in (".", "final"):
+        assert weights_of(tmp_path / "out" / name) == weights_of(tmp_path / "unbroken" / name)
+    learnt = [tmp_path / name / "bundle" / "learnt.safetensors" for name in ("out", "unbroken")]
+    assert learnt[0].read_bytes() == learnt[1].read_bytes()
+
+
+def test_the_final_training_learns_from_all_as_long_as_the_folds_and_is_called_unmeasured(
+    tmp_path: Path, data: Path, quick: MakeRecipe
+) -> None:
+    out = tmp_path / "out"
+    settings = [*SETTINGS, "train.epochs=3", "train.monitor=accuracy"]
+    pooled, done = folded(quick(tmp_path, *settings), data, out, count=3, final=True)
+    assert set(parts_of(out / "final").values()) == {"train"}
+    with (out / "final" / "history.csv").open() as lines:
+        epochs = len([*csv.DictReader(lines)])
+    assert epochs == sorted(trained.best_epoch for trained in done)[1]
+    final = open_bundle(out / "final" / "bundle")
+    value = pooled.figures["accuracy"].value
+    assert value is not None
+    said = (
+        "unmeasured: trained on all pictures; figures are those of the cross-validation"
+        f" (accuracy {value:.3f}"
+    )
+    assert str(final.card.provenance["unmeasured"]).startswith(said)
+    assert "measured" not in final.card.provenance
+    assert final.card.calibration.startswith("not calibrated. Unmeasured: trained on all")
+    with pytest.raises(DataSetError, match="has learnt from all 27 pictures"):
+        result_of(evaluate_bundle(final, data, torch.device("cpu"), BundleEvaluationSpec(), None))
+
+
+def test_phases_of_the_final_training_last_as_the_median_folds(
+    tmp_path: Path, quick: MakeRecipe
+) -> None:
+    phases = quick(tmp_path, "train.monitor=accuracy").phases * 2
+    history = [
+        {"phase": 0, "epoch": 1, "val_accuracy": 0.41},
+        {"phase": 0, "epoch": 2, "val_accuracy": 0.63},
+        {"phase": 0, "epoch": 3, "val_accuracy": 0.57},
+        {"phase": 1, "epoch": 4, "val_accuracy": 0.59},
+        {"phase": 1, "epoch": 5, "val_accuracy": 0.71},
+        {"phase": 1, "epoch": 6, "val_accuracy": 0.71},
+    ]
+    assert epochs_to_best(phases, history) == [2, 2]
+    assert epochs_to_best(phases, history[:4]) == [2, 0]
+
+
+def test_a_final_training_that_would_watch_a_validation_part_is_refused(
+    tmp_path: Path, data: Path, quick: MakeRecipe
+) -> None:
+    recipe = quick(tmp_path, "train.schedule=plateau")
+    with pytest.raises(RecipeError, match="schedule is plateau"):
+        folded(recipe, data, tmp_path / "out", count=3, final=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folds_do_not_write_over_a_single_trainings_bundle(
+    tmp_path: Path, data: Path, quick: MakeRecipe
+) -> None:
+    recipe = quick(tmp_path, "train.epochs=1")
+    result_of(train(recipe, data, TrainingCall(tmp_path / "out")))
+    with pytest.raises(RunExistsError, match="without folds"):
+        folded(recipe, data, tmp_path / "out", count=3)

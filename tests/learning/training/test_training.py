@@ -35,6 +35,7 @@ from slidecam.learning.data.augmentation import AugmentationSpec
 from slidecam.learning.data.pixels import Pictures
 from slidecam.learning.recipes.recipe import read_recipe
 from slidecam.learning.training.folder import TrainingFolder, check_usable
+from slidecam.learning.training.folds import FoldSpec, cross_validate
 from slidecam.learning.training.setup import (
     PixelInputs,
     StartingWeights,
@@ -43,9 +44,9 @@ from slidecam.learning.training.setup import (
     network_for,
 )
 from slidecam.learning.training.trainer import read_checkpoint
-from slidecam.learning.training.training import FoldSpec, Trained, cross_validate, train
+from slidecam.learning.training.training import Trained, train
 from slidecam.models import BundleSpec, make_bundle, open_bundle
-from slidecam.models.volume_card import VolumeCard
+from slidecam.models.card_parts import VolumeCard
 from slidecam.steps import Step, result_of
 from slidecam.viewing import AS_THE_FILE_SAYS
 

@@ -323,9 +323,9 @@ def has_learnt_from(provenance: Mapping[str, Any], slide: str, fingerprint: str 
 def provenances(provenance: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield a bundle's provenance, and those of the bundles that it was made from."""
     yield provenance
-    parent = provenance.get("parent")
-    if isinstance(parent, dict) and isinstance(parent.get("provenance"), dict):
-        yield from provenances(parent["provenance"])
+    for parent in (provenance.get("parent"), *(provenance.get("members") or ())):
+        if isinstance(parent, dict) and isinstance(parent.get("provenance"), dict):
+            yield from provenances(parent["provenance"])
 
 
 def slide_prints(provenance: Mapping[str, Any]) -> set[object]:

@@ -93,6 +93,12 @@ class LearntPictures:
             np.concatenate([self.informed, other.informed]),
         )
 
+    def distinct(self) -> LearntPictures:
+        """Return each content once, in a settled order; unreadable files are left out."""
+        content, rows = np.unique(self.content, return_index=True)
+        rows = rows[content != 0]
+        return LearntPictures(self.content[rows], self.hashes[rows], self.informed[rows])
+
     def same(self, others: LearntPictures) -> NDArray[np.bool_]:
         """Return which of other pictures are these to the byte, bool (M,)."""
         known: NDArray[np.bool_] = np.isin(others.content, self.content)

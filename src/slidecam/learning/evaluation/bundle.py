@@ -306,7 +306,7 @@ def _part_of(
         again = yield from _parted_again(data, reading, opened)
         if again is not None and _parting(again, reading) == known.get("digest"):
             part = spec.part
-            if part == "auto":
+            if part == "auto" and "test" in again.pictures.parts:
                 part = "test"
             dataset, measured = _chosen(again, part, data)
             said = "of the training's own data"

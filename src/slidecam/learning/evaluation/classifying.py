@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from slidecam.learning.data.pictures import PictureSet
     from slidecam.models import Card, Classifier
-    from slidecam.models.evidence import MapEvidence
+    from slidecam.models.card_parts import MapEvidence
     from slidecam.pixels import RGB
     from slidecam.viewing import PictureView
 

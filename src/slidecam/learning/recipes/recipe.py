@@ -9,6 +9,7 @@ a graph of cells, and ``[volume]`` is what the card says of volumes. Every key h
 
 from __future__ import annotations
 
+import copy
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +28,8 @@ from slidecam.learning.recipes.tables import (
     TrainSpec,
 )
 from slidecam.models.architectures import ARCHITECTURES, TIMM, full_name, is_known
+from slidecam.models.card_parts import VolumeCard, VolumeKeys, with_ends
 from slidecam.models.channels import ARGUMENT, COLOURS, argued_channels, channel_problem
-from slidecam.models.volume_card import VolumeCard, VolumeKeys, with_ends
 from slidecam.settings import Complaints, names_like, nearest, read_settings, shown
 from slidecam.viewing import AS_THE_FILE_SAYS
 
@@ -67,6 +68,19 @@ def read_recipe(
     for pair in overrides:
         _override(table, pair, complaints)
     _see(table, seen, overrides, complaints)
+    return _checked(path, table, complaints)
+
+
+def with_settings(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """Return a recipe with ``key=value`` pairs set over it; RecipeError as of `read_recipe`."""
+    table = copy.deepcopy(dict(recipe.table))
+    complaints = Complaints()
+    for pair in overrides:
+        _override(table, pair, complaints)
+    return _checked(recipe.path, table, complaints)
+
+
+def _checked(path: Path, table: dict[str, Any], complaints: Complaints) -> Recipe:
     recipe = _recipe(path, table, complaints)
     if recipe is not None:
         check_graph(recipe, complaints)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.learning.data.augmentation import AugmentationSpec
-    from slidecam.models.volume_card import VolumeCard
+    from slidecam.models.card_parts import VolumeCard
 
 Share = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0)]

@@ -1,8 +1,7 @@
-"""From a recipe and pictures to a bundle with its measures, or to those of a cross-validation."""
+"""From a recipe and pictures to a bundle with its measures."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +14,11 @@ from slidecam.learning.data.dataset import (
     Dataset,
     content_digest,
     dataset_for,
-    folds_for,
     split_record,
 )
 from slidecam.learning.data.pictures import counted
 from slidecam.learning.data.pixels import Inputs, Pictures, hold_pictures
-from slidecam.learning.evaluation.bundle import background_of, measure_bundle
-from slidecam.learning.evaluation.evaluation import Evaluation, pool_folds
-from slidecam.learning.evaluation.report import (
-    DOUBTFUL,
-    write_doubtful_labels,
-    write_evaluation,
-)
+from slidecam.learning.evaluation.bundle import measure_bundle
 from slidecam.learning.training.features import FeaturePlan, cached_features, cut_network
 from slidecam.learning.training.folder import (
     TrainingFolder,
@@ -62,6 +54,7 @@ if TYPE_CHECKING:
 
     from slidecam.learning.data.picture_files import Part
     from slidecam.learning.data.pictures import PictureSet
+    from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.learning.recipes.tables import Recipe
     from slidecam.models.card import Card
 
@@ -115,14 +108,14 @@ def train(
     before the first epoch leaves ``call.out`` as it was; one before its end leaves nothing of the
     training there.
     """
-    _check_beginning(recipe, call)
+    check_beginning(recipe, call)
     fitted = with_tile_size(recipe, data)
     check_call(fitted, call)
     dataset = yield from dataset_for(data, fitted.data)
     return (yield from train_on(fitted, dataset, call))
 
 
-def _check_beginning(recipe: Recipe, call: TrainingCall) -> None:
+def check_beginning(recipe: Recipe, call: TrainingCall) -> None:
     """Refuse a device and weights that are not to be had, and a cache of nothing."""
     choose_device(call.device)
     check_weights(recipe, call.weights)
@@ -312,86 +305,3 @@ def _conclude(
     provenance = provenance_of(recipe, pictures, outcome)
     finished = calibrated(replace(card, provenance=provenance), found)
     return save_bundle(trainer.folder.bundle, finished, trainer.network, overwrite=True)
-
-
-@dataclass(frozen=True)
-class FoldSpec:
-    """How often, and on what, a recipe is trained.
-
-    Attributes
-    ----------
-    count, repeats
-        Folds of a partition, and how many partitions.
-    """
-
-    count: int = 5
-    repeats: int = 1
-
-
-def cross_validate(
-    recipe: Recipe,
-    data: Path,
-    call: TrainingCall,
-    spec: FoldSpec,
-) -> Generator[Step, None, tuple[Evaluation, list[Trained]]]:
-    """Train and measure a recipe on every fold.
-
-    Each fold is a training of its own in ``call.out/fold-<n>``, with its own validation part and
-    temperature; a fold that is finished, or was stopped, is gone on with by ``resume``. Parts that
-    the data bring are not heeded.
-
-    Returns
-    -------
-    evaluation, folds
-        Of the test folds' predictions together, written to ``call.out/evaluation``; and each fold's
-        training.
-
-    Raises
-    ------
-    DataSetError
-        If a class has fewer pictures, or patients, than there are folds. Else as `train`.
-    """
-    _check_beginning(recipe, call)
-    fitted = with_tile_size(recipe, data)
-    check_call(fitted, _call_of(call, 1))
-    with suppress(OSError):  # it was there before, or holds something
-        call.out.rmdir()
-    datasets = yield from folds_for(data, fitted.data, spec.count, spec.repeats)
-    done: list[Trained] = []
-    for number, dataset in enumerate(datasets, 1):
-        trained = yield from train_on(fitted, dataset, _call_of(call, number))
-        done.append(trained)
-        figures = trained.evaluations["test"].figures
-        shown = {name: figures[name].value or 0.0 for name in ("accuracy", "weighted F1")}
-        yield Step("fold", number, len(datasets), shown)
-    pooled = pool_folds([trained.evaluations["test"] for trained in done])
-    folder = TrainingFolder(call.out)
-    doubts = write_doubtful_labels(pooled.predictions, folder.evaluation / DOUBTFUL)
-    for said in doubts:
-        yield Step("data", 0, 0, message=said)
-    notes = (*datasets[0].pictures.notes, *doubts)
-    pooled = replace(pooled, measured="every fold", notes=notes)
-    title = f"{recipe.name}, {spec.repeats} x {spec.count} folds"
-    background = background_of(
-        datasets[0],
-        (),
-        f"all of {data.name}, each picture by a network without it",
-        title,
-    )
-    write_evaluation(pooled, folder.evaluation, replace(background, notes=notes))
-    folder.clear_features()
-    return pooled, done
-
-
-def _call_of(call: TrainingCall, number: int) -> TrainingCall:
-    """Return the call of one fold; features are the same for all, and one page tells of all."""
-    folder = TrainingFolder(call.out / f"fold-{number}")
-    fresh = call.existing == "resume" and not folder.checkpoint.exists()
-    return replace(
-        call,
-        out=folder.path,
-        existing="refuse" if fresh else call.existing,
-        cache=call.cache or TrainingFolder(call.out).features,
-        pages=False,
-        share=True,
-    )

@@ -10,7 +10,7 @@ import pytest
 
 from slidecam.errors import CardError
 from slidecam.models.card import card_text, read_card
-from slidecam.models.volume_card import Pooling, VolumeCard
+from slidecam.models.card_parts import Pooling, VolumeCard
 from slidecam.viewing import Window
 
 if TYPE_CHECKING:
