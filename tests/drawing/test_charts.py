@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from slidecam.drawing.charts import add_legend, picture_of, pixels_of, plain, sheet
+from slidecam.drawing.charts import add_legend, picture_of, pixels_of, plain, sheet, stacked_bars
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,16 @@ def test_a_chart_is_as_large_as_its_inches_and_the_same_each_time() -> None:
     pixels, picture = pixels_of(drawn[0]), picture_of(drawn[1])
     assert pixels.shape == (255, 345, 3)
     assert picture.tobytes() == pixels.tobytes()
+
+
+def test_bars_are_as_long_as_their_counts_and_the_largest_of_many_are_drawn() -> None:
+    counts = {"train": [40, 0, 13], "test": [7, 3, 0]}
+    picture = stacked_bars(["a", "b", "c"], counts, ("#d55e00", "#009e73"), "Pictures", "n")
+    pixels = np.asarray(picture)
+    orange = (pixels == (0xD5, 0x5E, 0x00)).all(axis=2).sum(axis=1)
+    green = (pixels == (0x00, 0x9E, 0x73)).all(axis=2).sum(axis=1)
+    widths = {int(width) for width in np.unique(orange[orange > 60])}
+    assert max(widths) / min(widths) == pytest.approx(40 / 13, abs=0.05)
+    assert int(green.max()) / max(widths) == pytest.approx(7 / 40, abs=0.02)
+    many = stacked_bars(list(map(str, range(61))), {"all": range(61)}, ("#000000",), "Many", "n")
+    assert many.height < 1500

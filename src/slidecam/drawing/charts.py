@@ -16,6 +16,8 @@ from slidecam.drawing.pen import drawable
 from slidecam.drawing.style import DPI, INK, LINE, MUTED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
@@ -104,3 +106,55 @@ def pixels_of(figure: Figure) -> NDArray[np.uint8]:
 def picture_of(figure: Figure) -> Image.Image:
     """Return a drawn figure as a picture."""
     return Image.fromarray(pixels_of(figure))
+
+
+MOST_BARS = 24
+"""Bars up to which their names can be read; of more, the largest are drawn."""
+
+
+def stacked_bars(
+    names: Sequence[str],
+    series: Mapping[str, Sequence[int]],
+    colors: Sequence[str],
+    title: str,
+    unit: str,
+) -> Image.Image:
+    """Return a picture of lying bars, one for each name, with its total at the end.
+
+    Parameters
+    ----------
+    names
+        In their order, from above.
+    series
+        Counts of each name by what a part of a bar is called, in the order of the parts.
+    colors
+        Of the parts.
+    title, unit
+        Of the chart, and of its counts.
+    """
+    totals = np.sum(list(series.values()), axis=0)
+    shown = np.sort(np.argsort(-totals, kind="stable")[:MOST_BARS])
+    if len(shown) < len(names):
+        title += f", the {len(shown)} largest of {len(names)}"
+    figure, axes = sheet(6.2, 1.3 + 0.34 * len(shown))
+    places, left = np.arange(len(shown)), np.zeros(len(shown))
+    for (part, counts), color in zip(series.items(), colors, strict=True):
+        lengths = np.asarray(counts)[shown]
+        axes.barh(places, lengths, left=left, color=color, label=plain(part), height=0.7)
+        left += lengths
+    for place, total in zip(places, left, strict=True):
+        axes.annotate(
+            f"{total:,.0f}",
+            (total, place),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=INK,
+        )
+    axes.set_yticks(places, [plain(names[index]) for index in shown])
+    axes.invert_yaxis()
+    axes.set(xlabel=unit, title=title, xlim=(0, max(1, 1.12 * float(left.max(initial=0)))))
+    if len(series) > 1:
+        add_legend(axes, "best")
+    return picture_of(figure)

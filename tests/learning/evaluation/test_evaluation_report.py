@@ -29,10 +29,13 @@ from slidecam.learning.evaluation.report import (
 )
 from slidecam.learning.intervals import IntervalSpec
 from slidecam.learning.predictions import Predictions, UnreadPicture, doubtful_labels
+from slidecam.learning.published import Published
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from slidecam.learning.data.picture_files import Part
     from slidecam.learning.evaluation.evaluation import Evaluation
 
 QUICK = EvaluationSpec(intervals=IntervalSpec(50), bundle="ab" * 32)
@@ -261,3 +264,18 @@ def test_labels_that_are_likely_wrong_are_those_of_a_slow_count(tmp_path: Path) 
     right = replace(predictions, labels=true, logits=9.0 * np.eye(3)[true])
     assert write_doubtful_labels(right, tmp_path / "none.csv") == ()
     assert not (tmp_path / "none.csv").exists()
+
+
+def test_published_figures_and_the_data_stand_beside_ours(tmp_path: Path) -> None:
+    published = Published("table 3", "Not by patient.", {"accuracy": 0.8137})
+    counts: Mapping[Part, Mapping[str, int]] = {"train": {"a": 31, "b": 7}, "": {"a": 1, "b": 0}}
+    background = Background(published=published, counts=counts)
+    write_evaluation(evaluation(), tmp_path, background)
+    page = page_of(tmp_path)
+    assert "0.814" in page.words
+    assert "Published: table 3. Not by patient." in page.words
+    assert "figures/data.png" in page.links
+    write_evaluation(evaluation(), tmp_path / "bare", Background())
+    bare = page_of(tmp_path / "bare")
+    assert "Published" not in bare.words
+    assert "figures/data.png" not in bare.links

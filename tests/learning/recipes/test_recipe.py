@@ -262,3 +262,22 @@ def test_a_common_key_that_one_phase_heeds_is_not_idle(tmp_path: Path) -> None:
     text = f'[model]\narchitecture = "resnet18"\n{phases}'
     assert not read_recipe(write(tmp_path, text)).idle
     assert not read_recipe(write(tmp_path, FULL)).idle
+
+
+def test_what_others_reported_is_read_by_the_names_of_our_figures(tmp_path: Path) -> None:
+    text = """
+        [model]
+        architecture = "resnet18"
+        [published]
+        source = "table 3"
+        figures = { accuracy = 0.8137, "weighted F1" = 0.77 }
+    """
+    published = read_recipe(write(tmp_path, text)).published
+    assert published is not None
+    assert (published.title, published.shown("accuracy")) == ("published: table 3", "0.814")
+    assert (published.shown("weighted F1"), published.shown("kappa")) == ("0.770", "")
+    wrong = text.replace("accuracy =", '"acuracy" =').replace('source = "table 3"', "")
+    with pytest.raises(RecipeError, match="2 wrong") as caught:
+        read_recipe(write(tmp_path, wrong))
+    assert "'acuracy', which is no figure. Names like it are accuracy" in str(caught.value)
+    assert "published.source is missing" in str(caught.value)

@@ -244,14 +244,10 @@ def split_record(pictures: PictureSet, spec: SplitSpec | None) -> dict[str, obje
     lines = []
     for name, label, part in zip(pictures.names, pictures.labels, pictures.parts, strict=True):
         lines.append(f"{name}\t{pictures.class_names[label]}\t{part}\n")
-    counts = {}
-    for part in PARTS:
-        if part in pictures.parts:
-            counts[part] = pictures.part(part).counts()
     record: dict[str, object] = {
         "digest": hashlib.sha256("".join(sorted(lines)).encode()).hexdigest(),
         "pictures": len(pictures),
-        "counts": counts,
+        "counts": pictures.counts_by_part(),
         "groups": group_count(pictures.groups),
         LEARNT_FROM: _learnt_from(pictures),
         "shares": None,

@@ -19,6 +19,7 @@ from slidecam.class_names import doubled_name, normal_name
 from slidecam.errors import DataSetError
 from slidecam.files import write_csv
 from slidecam.learning.data.picture_files import (
+    PARTS,
     FoundPicture,
     Part,
     PictureSpec,
@@ -119,6 +120,14 @@ class PictureSet:
         """Return how many pictures each class has."""
         found = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
         return dict(zip(self.class_names, found, strict=True))
+
+    def counts_by_part(self) -> dict[Part, dict[str, int]]:
+        """Return how many pictures each class has in each part that there is, in their order."""
+        found: dict[Part, dict[str, int]] = {}
+        for part in (*PARTS, ""):
+            if part in self.parts:
+                found[part] = self.part(part).counts()
+        return found
 
     def present(self) -> tuple[str, ...]:
         """Return the classes of which there is a picture, in their order."""
@@ -258,8 +267,7 @@ def _shared_groups(pictures: PictureSet) -> Iterator[str]:
 
 def counted(pictures: PictureSet) -> str:
     """Return how many pictures each class has in each part, as a sentence."""
-    parts = sorted(set(pictures.parts), key=["train", "val", "test", ""].index)
-    counts = {part: pictures.part(part).counts() for part in parts}
+    counts = pictures.counts_by_part()
     said: list[str] = []
     for name, total in pictures.counts().items():
         split = ", ".join(f"{each[name]} {part}" for part, each in counts.items() if part)

@@ -45,6 +45,7 @@ from slidecam.learning.evaluation.report import (
     write_record,
 )
 from slidecam.learning.predictions import group_count
+from slidecam.learning.published import Published, published_of
 from slidecam.learning.training.folder import TrainingFolder
 from slidecam.models.backends import choose_device
 from slidecam.models.bundle import Bundle, open_bundle, save_bundle
@@ -111,7 +112,11 @@ def measure_bundle(
         found[part] = sealed
         if call.pages:
             background = background_of(
-                dataset, history, f"{MEASURED[part]} of {pictures.root.name}", card.name
+                dataset,
+                history,
+                f"{MEASURED[part]} of {pictures.root.name}",
+                card.name,
+                published_of(card.provenance),
             )
             write_evaluation(sealed, folder.evaluation / part, background)
         else:
@@ -138,6 +143,7 @@ def background_of(
     history: Sequence[Mapping[str, Any]],
     data: str,
     title: str,
+    published: Published | None = None,
 ) -> Background:
     """Return what a report tells beside its figures."""
     pictures, duplicates = dataset.pictures, dataset.duplicates
@@ -149,7 +155,15 @@ def background_of(
         facts["Duplicates"] = (
             f"{len(duplicates.clusters)} clusters, {len(duplicates.across)} of them across parts"
         )
-    return Background(title=title, data=data, facts=facts, notes=pictures.notes, history=history)
+    return Background(
+        title=title,
+        data=data,
+        facts=facts,
+        notes=pictures.notes,
+        history=history,
+        counts=pictures.counts_by_part(),
+        published=published,
+    )
 
 
 PartChoice = Literal["auto", "train", "val", "test", "all"]
@@ -228,7 +242,8 @@ def evaluate_bundle(
     )
     if out is not None:
         where = f"{data.name}: {chosen.measured}"
-        background = background_of(dataset, (), where, bundle.card.name)
+        published = published_of(bundle.card.provenance)
+        background = background_of(dataset, (), where, bundle.card.name, published)
         write_evaluation(evaluation, out, replace(background, notes=notes))
     return evaluation
 

@@ -1,35 +1,44 @@
 """Bundles side by side on the same pictures: figures, curves, and whether they differ.
 
-Every bundle is measured on the pictures that none of them has learnt from. Differences have
-intervals by a paired bootstrap, in which each resample is of the same pictures (patients) for both;
-McNemar's test looks at the pictures that one of two calls rightly and the other does not.
+Every bundle is measured on the pictures that none of them has learnt from; see `differences` for
+how they are compared.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-from scipy.stats import t as student
 from sklearn.metrics import roc_curve
 
 from slidecam.drawing.charts import add_legend, grid_of, picture_of, plain
 from slidecam.drawing.style import LINE, MORE_HUES
 from slidecam.errors import DataSetError, UsageError
+from slidecam.files import replacing, write_json
 from slidecam.learning.data.known import learnt_by
 from slidecam.learning.evaluation.bundle import (
     BundleEvaluationSpec,
     dataset_to_evaluate,
 )
 from slidecam.learning.evaluation.classifying import evaluate
+from slidecam.learning.evaluation.differences import (
+    COMPARED,
+    MCNEMAR,
+    PairedDifference,
+    differences_of,
+)
 from slidecam.learning.evaluation.evaluation import EvaluationSpec
-from slidecam.learning.evaluation.report import figure_in_words, write_comparison
-from slidecam.learning.intervals import LEVEL, Interval, IntervalSpec, joined
-from slidecam.learning.resampling import Resampler, resamples
+from slidecam.learning.evaluation.report import (
+    FIGURE_FOLDER,
+    RECORD,
+    TABLE,
+    figure_in_words,
+    write_predictions,
+    write_record,
+)
+from slidecam.learning.published import published_of
+from slidecam.pages import picture_uri, write_page
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -37,84 +46,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-    from numpy.typing import NDArray
     from PIL import Image
 
     from slidecam.learning.data.pictures import PictureSet
     from slidecam.learning.evaluation.evaluation import Evaluation
-    from slidecam.learning.predictions import Predictions
+    from slidecam.learning.published import Published
     from slidecam.models.bundle import Bundle
 
-    _Tables = dict[str, Mapping[str, NDArray[np.float64]]]
+COMPARED_RECORD, COMPARED_PAGE = "comparison.json", "comparison.html"
+COMPARED_CURVES = f"{FIGURE_FOLDER}/roc.png"
 
-COMPARED = ("accuracy", "balanced accuracy", "weighted F1", "macro F1", "macro AUC", "NLL")
-"""Figures whose differences are looked at."""
-
-PAIRED = "paired bootstrap"
-MCNEMAR = (
-    "McNemar's exact test: of the pictures that one of two calls rightly and the other does not,"
-    " whether as many are one's as the other's. It takes pictures to be independent and is not"
-    " adjusted for the number of pairs."
+COLUMNS = (
+    "accuracy",
+    "balanced accuracy",
+    "weighted precision",
+    "weighted recall",
+    "weighted F1",
+    "macro F1",
+    "kappa",
+    "macro AUC",
+    "ECE",
+    "NLL",
 )
+"""Figures of bundles side by side."""
 
 PANELS = 6
 """Classes whose curves are drawn at most."""
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """How two bundles differ on the same pictures.
-
-    Attributes
-    ----------
-    first, second
-        Their names.
-    figures
-        By name: the second's figure less the first's, and its 95 % interval; None where one has no
-        such figure.
-    only_first, only_second
-        Pictures that one alone calls rightly.
-    p
-        McNemar's, exact and two-sided.
-    """
-
-    first: str
-    second: str
-    figures: Mapping[str, tuple[float, Interval | None] | None]
-    only_first: int
-    only_second: int
-    p: float
-
-    def row(self) -> dict[str, str]:
-        """Return it as a row of a table."""
-        row = {"pair": f"{self.second} less {self.first}"}
-        for name, found in self.figures.items():
-            row[name] = "none"
-            if found is not None:
-                value, interval = found
-                row[name] = f"{value:+.3f}"
-                if interval is not None:
-                    row[name] += f" ({interval.low:+.3f} to {interval.high:+.3f})"
-        row["right alone"] = f"{self.only_second} against {self.only_first}"
-        row["McNemar p"] = f"{self.p:.3g}"
-        return row
-
-    def record(self) -> dict[str, object]:
-        """Return it as JSON values."""
-        figures: dict[str, object] = {}
-        for name, found in self.figures.items():
-            figures[name] = None
-            if found is not None:
-                value, interval = found
-                ends = None if interval is None else [interval.low, interval.high]
-                figures[name] = {"value": value, "ci95": ends, "by": PAIRED}
-        counts = {"only first right": self.only_first, "only second right": self.only_second}
-        return {
-            "first": self.first,
-            "second": self.second,
-            "second less first": figures,
-            "McNemar": {**counts, "p": self.p},
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +86,14 @@ class Comparison:
         Of every two.
     notes
         What a careful reader must know, as sentences.
+    published
+        What others reported of such a classifier, by the bundle's name, where its card says so.
     """
 
     evaluations: Mapping[str, Evaluation]
     differences: tuple[PairedDifference, ...]
     notes: tuple[str, ...]
+    published: Mapping[str, Published] = field(default_factory=dict)
 
     @property
     def test(self) -> str:
@@ -151,6 +111,10 @@ class Comparison:
         for name, found in self.evaluations.items():
             figures = {column: figure_in_words(found.figures[column]) for column in COMPARED}
             rows.append({"bundle": name, "pictures": str(found.pictures), **figures})
+            reported = self.published.get(name)
+            if reported is not None:
+                figures = {column: reported.shown(column) for column in COMPARED}
+                rows.append({"bundle": reported.title, "pictures": "", **figures})
         return rows
 
     def record(self) -> dict[str, object]:
@@ -163,6 +127,7 @@ class Comparison:
             "differences": list(map(PairedDifference.record, self.differences)),
             "mcnemar": MCNEMAR,
             "notes": list(self.notes),
+            "published": {name: each.record() for name, each in self.published.items()},
         }
 
 
@@ -195,7 +160,13 @@ def compare_bundles(
         )
         found = yield from evaluate(bundle.classifier(device), pictures, settings)
         evaluations[name] = replace(found, measured="pictures new to all", notes=notes)
-    compared = Comparison(evaluations, differences_of(evaluations), notes)
+    published: dict[str, Published] = {}
+    for name, bundle in zip(names, bundles, strict=True):
+        reported = published_of(bundle.card.provenance)
+        if reported is not None:
+            published[name] = reported
+            notes = (*notes, *filter(None, (reported.sentence(name),)))
+    compared = Comparison(evaluations, differences_of(evaluations), notes, published)
     if out is not None:
         write_comparison(compared, out, data.name, roc_curves(evaluations))
     return compared
@@ -260,111 +231,6 @@ def _common(
     return first.rows(rows), tuple(notes)
 
 
-def differences_of(
-    evaluations: Mapping[str, Evaluation], spec: IntervalSpec | None = None
-) -> tuple[PairedDifference, ...]:
-    """Return how every two of some evaluations of the same pictures differ."""
-    predictions = _of_common_pictures(evaluations)
-    first = next(iter(predictions.values()))
-    members = np.arange(len(first.labels))
-    if first.groups is not None:
-        _names, members = np.unique(np.array(first.groups), return_inverse=True)
-    wholes, drawn = _resampled(predictions, members, spec or IntervalSpec())
-    units = int(members.max()) + 1
-    found: list[PairedDifference] = []
-    for one, other in combinations(predictions, 2):
-        figures: dict[str, tuple[float, Interval | None] | None] = {}
-        for name in COMPARED:
-            value = float(wholes[other][name][0] - wholes[one][name][0])
-            figures[name] = None
-            if math.isfinite(value):
-                spread = drawn[other][name] - drawn[one][name]
-                figures[name] = (value, _paired_interval(value, spread, units))
-        mine = predictions[one].predicted == predictions[one].labels
-        theirs = predictions[other].predicted == predictions[other].labels
-        alone = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
-        found.append(PairedDifference(one, other, figures, *alone, mcnemar(*alone)))
-    return tuple(found)
-
-
-def _of_common_pictures(evaluations: Mapping[str, Evaluation]) -> dict[str, Predictions]:
-    """Return predictions of the pictures that all of them have, in one order."""
-    common: set[str] | None = None
-    for evaluation in evaluations.values():
-        names = set(evaluation.predictions.names)
-        common = names if common is None else common & names
-    chosen: dict[str, Predictions] = {}
-    for name, evaluation in evaluations.items():
-        each = evaluation.predictions
-        places = dict(zip(each.names, range(len(each.names)), strict=True))
-        rows = list(map(places.__getitem__, sorted(common or ())))
-        groups = each.groups
-        if groups is not None:
-            groups = tuple(map(groups.__getitem__, rows))
-        chosen[name] = replace(
-            each,
-            labels=each.labels[rows],
-            logits=each.logits[rows],
-            names=tuple(map(each.names.__getitem__, rows)),
-            groups=groups,
-            paths=(),
-        )
-    return chosen
-
-
-def _resampled(
-    predictions: Mapping[str, Predictions], members: NDArray[np.intp], spec: IntervalSpec
-) -> tuple[_Tables, _Tables]:
-    """Return each one's figures, and those of the same resamples for all, (R,) by name."""
-    wholes: _Tables = {}
-    resamplers: dict[str, Resampler] = {}
-    chunks: dict[str, list[Mapping[str, NDArray[np.float64]]]] = {}
-    every, width = np.ones((1, len(members))), 0
-    for name, each in predictions.items():
-        resampler = Resampler(
-            each.labels,
-            each.probabilities,
-            each.predicted,
-            distributions=each.outputs.are_distributions,
-        )
-        resamplers[name], chunks[name] = resampler, []
-        wholes[name] = resampler.figures(every).figures
-        width = max(width, resampler.width)
-    for weights in resamples(members, spec.resamples, spec.seed, width):
-        for name, resampler in resamplers.items():
-            chunks[name].append(resampler.figures(weights).figures)
-    drawn: _Tables = {}
-    for name, parts in chunks.items():
-        drawn[name] = joined(parts)
-    return wholes, drawn
-
-
-def _paired_interval(value: float, resampled: NDArray[np.float64], units: int) -> Interval | None:
-    """Return a difference's 95 % interval by the spread of resamples of G units.
-
-    They show (G - 1) / G of the variance, with G - 1 degrees of freedom.
-    """
-    known = resampled[np.isfinite(resampled)]
-    if units < 2 or len(known) < 2:  # noqa: PLR2004  (one alone has no spread)
-        return None
-    free = units - 1
-    reach = student.ppf((1 + LEVEL) / 2, free) * known.std(ddof=1) * (1 + 1 / free) ** 0.5
-    return Interval(float(value - reach), float(value + reach), PAIRED)
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the exact two-sided p-value of McNemar's test (Psychometrika 12, 1947).
-
-    Twice the chance that of so many pictures, each of which falls to one side as to the other, the
-    fewer side gets no more than it has; 1 at most.
-    """
-    total, fewer = only_first + only_second, min(only_first, only_second)
-    tail = 0
-    for count in range(fewer + 1):
-        tail += math.comb(total, count)
-    return min(1.0, float(2 * tail / 2**total))
-
-
 def roc_curves(evaluations: Mapping[str, Evaluation]) -> Image.Image | None:
     """Return the ROC curves of all bundles in one plot, a panel for each class.
 
@@ -398,3 +264,42 @@ def roc_curves(evaluations: Mapping[str, Evaluation]) -> Image.Image | None:
     for axes in grid[len(names) :]:
         axes.set_axis_off()
     return picture_of(figure)
+
+
+def write_comparison(
+    compared: Comparison, folder: Path, data: str, curves: Image.Image | None
+) -> None:
+    """Write ``comparison.json`` and ``.html``, the curves, and each bundle's own record and table.
+
+    Those of the n-th bundle lie in ``bundle-<n>``.
+    """
+    uri = None
+    if curves is not None:
+        with replacing(folder / COMPARED_CURVES) as fresh:
+            curves.save(fresh, format="PNG")
+        uri = picture_uri(curves, exact=True)
+    rows: list[tuple[str, list[str]]] = []
+    for number, (name, evaluation) in enumerate(compared.evaluations.items(), 1):
+        own = folder / f"bundle-{number}"
+        write_record(evaluation, own / RECORD)
+        write_predictions(evaluation, own / TABLE)
+        rows.append((name, [figure_in_words(evaluation.figures[column]) for column in COLUMNS]))
+        reported = compared.published.get(name)
+        if reported is not None:
+            rows.append((reported.title, list(map(reported.shown, COLUMNS))))
+    first = next(iter(compared.evaluations.values()))
+    write_page(
+        "comparison",
+        folder / COMPARED_PAGE,
+        title=f"{len(rows)} classifiers on {data}",
+        pictures=first.pictures,
+        columns=COLUMNS,
+        rows=rows,
+        method=first.method,
+        differences=[each.row() for each in compared.differences],
+        mcnemar=compared.test,
+        notes=compared.notes,
+        curves=uri,
+        curves_file=COMPARED_CURVES,
+    )
+    write_json(folder / COMPARED_RECORD, compared.record())

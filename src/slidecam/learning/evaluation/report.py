@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from slidecam.drawing.charts import stacked_bars
+from slidecam.drawing.style import BLUE, GREEN, ORANGE
 from slidecam.files import replacing, write_csv, write_json
 from slidecam.learning.data.picture_files import some
 from slidecam.learning.evaluation import plots as draw
 from slidecam.learning.evaluation.evaluation import FIGURES, Evaluation
 from slidecam.learning.metrics import CLASS_DEFINITIONS
 from slidecam.learning.predictions import Predictions, doubtful_labels, group_count
+from slidecam.learning.published import Published
 from slidecam.pages import picture_uri, write_page
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from slidecam.learning.evaluation.comparing import Comparison
+    from slidecam.learning.data.picture_files import Part
     from slidecam.learning.evaluation.evaluation import Figure
 
 
@@ -31,23 +34,6 @@ DOUBTFUL = "doubtful_labels.csv"
 
 HEADLINES = ("accuracy", "balanced accuracy", "weighted F1", "macro AUC")
 """The figures that come first."""
-
-COMPARED_RECORD, COMPARED_PAGE = "comparison.json", "comparison.html"
-COMPARED_CURVES = f"{FIGURE_FOLDER}/roc.png"
-
-COLUMNS = (
-    "accuracy",
-    "balanced accuracy",
-    "weighted precision",
-    "weighted recall",
-    "weighted F1",
-    "macro F1",
-    "kappa",
-    "macro AUC",
-    "ECE",
-    "NLL",
-)
-"""Figures of bundles side by side."""
 
 LISTED = 50
 """Unreadable pictures that the page names; the record names all."""
@@ -70,6 +56,10 @@ class Background:
         Warnings, as sentences: what a careful reader must know.
     history
         The training's rows, for the learning curve; see `figures.learning_curve`.
+    counts
+        How many pictures of the data each part has of each class, for a chart; nothing for none.
+    published
+        What others reported of the same kind of classifier; None where nothing is known.
     """
 
     title: str = "Evaluation"
@@ -77,6 +67,8 @@ class Background:
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     history: Sequence[Mapping[str, Any]] = ()
+    counts: Mapping[Part, Mapping[str, int]] = field(default_factory=dict)
+    published: Published | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +81,7 @@ class _Line:
     interval: str
     spread: str
     note: str
+    published: str = ""
 
 
 def write_evaluation(
@@ -171,10 +164,23 @@ def _pictures(evaluation: Evaluation, background: Background) -> dict[str, Image
         "roc": draw.roc_figure(evaluation),
         "reliability": draw.reliability_figure(evaluation),
         "probabilities": draw.probability_figure(evaluation),
+        "data": _data_figure(background.counts),
         "learning": draw.learning_curve(background.history),
         "worst": draw.worst_pictures(evaluation),
     }
     return {name: picture for name, picture in made.items() if picture is not None}
+
+
+def _data_figure(counts: Mapping[Part, Mapping[str, int]]) -> Image.Image | None:
+    """Return how many pictures there are of each class, part by part; None where nobody counted."""
+    if not counts:
+        return None
+    classes = [*next(iter(counts.values()))]
+    series: dict[str, list[int]] = {}
+    for part, each in counts.items():
+        series[part or "all"] = [each[name] for name in classes]
+    colors = (ORANGE, BLUE, GREEN)[: len(series)]
+    return stacked_bars(classes, series, colors, "Pictures of each class", "pictures")
 
 
 def _write_page(
@@ -184,9 +190,10 @@ def _write_page(
     pictures: Mapping[str, Image.Image],
 ) -> None:
     predictions = evaluation.predictions
-    lines = []
+    lines, published = [], background.published or Published()
     for name, figure in evaluation.figures.items():
-        lines.append(_line(name, figure, FIGURES[name], _spread(evaluation, name)))
+        line = _line(name, figure, FIGURES[name], _spread(evaluation, name))
+        lines.append(replace(line, published=published.shown(name)))
     classes = []
     for name, figures in evaluation.per_class.items():
         cells = [_line(key, figure) for key, figure in figures.items()]
@@ -198,6 +205,7 @@ def _write_page(
         "evaluation",
         path,
         background=background,
+        published=background.published,
         headlines=[line for line in lines if line.name in HEADLINES],
         lines=lines,
         classes=classes,
@@ -239,42 +247,6 @@ def _spread(evaluation: Evaluation, name: str) -> str:
     if spread.sd is None:
         return f"{spread.mean:.3f}"
     return f"{spread.mean:.3f} ± {spread.sd:.3f}"
-
-
-def write_comparison(
-    compared: Comparison, folder: Path, data: str, curves: Image.Image | None
-) -> None:
-    """Write ``comparison.json`` and ``.html``, the curves, and each bundle's own record and table.
-
-    Those of the n-th bundle lie in ``bundle-<n>``.
-    """
-    uri = None
-    if curves is not None:
-        with replacing(folder / COMPARED_CURVES) as fresh:
-            curves.save(fresh, format="PNG")
-        uri = picture_uri(curves, exact=True)
-    rows: list[tuple[str, list[str]]] = []
-    for number, (name, evaluation) in enumerate(compared.evaluations.items(), 1):
-        own = folder / f"bundle-{number}"
-        write_record(evaluation, own / RECORD)
-        write_predictions(evaluation, own / TABLE)
-        rows.append((name, [figure_in_words(evaluation.figures[column]) for column in COLUMNS]))
-    first = next(iter(compared.evaluations.values()))
-    write_page(
-        "comparison",
-        folder / COMPARED_PAGE,
-        title=f"{len(rows)} classifiers on {data}",
-        pictures=first.pictures,
-        columns=COLUMNS,
-        rows=rows,
-        method=first.method,
-        differences=[each.row() for each in compared.differences],
-        mcnemar=compared.test,
-        notes=compared.notes,
-        curves=uri,
-        curves_file=COMPARED_CURVES,
-    )
-    write_json(folder / COMPARED_RECORD, compared.record())
 
 
 def figure_in_words(figure: Figure) -> str:

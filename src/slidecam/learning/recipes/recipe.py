@@ -3,8 +3,8 @@
 A recipe has the tables ``[model]``, ``[data]``, ``[augment]``, ``[train]`` and, where parts are
 trained one after another, several ``[[phase]]`` that begin from ``[train]`` and say what differs.
 ``[features]`` trains the end of a network on the cached output of its frozen beginning, ``[graph]``
-a graph of cells, and ``[volume]`` is what the card says of volumes. Every key has a default but
-``model.architecture``.
+a graph of cells, ``[volume]`` is what the card says of volumes, and ``[published]`` what others
+reported. Every key has a default but ``model.architecture``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import timm
 
 from slidecam.errors import RecipeError, SlidecamError
 from slidecam.learning.data.augmentation import AugmentationSpec
+from slidecam.learning.published import Published
 from slidecam.learning.recipes.tables import (
     DataSpec,
     FeatureSpec,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from slidecam.viewing import PictureView
 
 
-TABLES = ("model", "data", "augment", "features", "graph", "train", "phase", "volume")
+TABLES = ("model", "data", "augment", "features", "graph", "train", "phase", "volume", "published")
 
 
 def read_recipe(
@@ -196,6 +197,7 @@ def _recipe(
     if data is not None:
         _check_data(data, complaints)
     volume = _volume(table, data, complaints)
+    published = _published(table, complaints)
     if model is not None and data is not None:
         _check_channels(model, data, complaints)
     _check_phases(phases, complaints)
@@ -203,7 +205,7 @@ def _recipe(
         _check_augment(augment, features, table, complaints)
     if model is None or data is None or augment is None or complaints.lines:
         return None
-    return Recipe(path, model, data, augment, features, phases, table, graph, volume)
+    return Recipe(path, model, data, augment, features, phases, table, graph, volume, published)
 
 
 def _check_augment(
@@ -233,6 +235,16 @@ def _volume(
     if data is not None:
         keys.check(data.classes, "softmax", complaints)
     return keys.card()
+
+
+def _published(table: Mapping[str, Any], complaints: Complaints) -> Published | None:
+    """Return what others reported, by figures that we measure too."""
+    if "published" not in table:
+        return None
+    published = read_settings(Published, table["published"], "published", complaints)
+    if published is not None:
+        published.check(complaints)
+    return published
 
 
 def _phases(table: Mapping[str, Any], complaints: Complaints) -> tuple[TrainSpec, ...]:

@@ -1,7 +1,4 @@
-"""The tables of a recipe as settings, and the recipe that they make.
-
-Network, pictures, cached features, training.
-"""
+"""The tables of a recipe as settings, and the recipe that they make."""
 
 from __future__ import annotations
 
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.learning.data.augmentation import AugmentationSpec
+    from slidecam.learning.published import Published
     from slidecam.models.card_parts import VolumeCard
 
 Share = Annotated[float, Ge(0), Le(1)]
@@ -333,6 +331,8 @@ class Recipe:
         How a graph of cells is trained on a frozen embedder; None for every other network.
     volume
         What the card says of volumes; None where the recipe says nothing of them.
+    published
+        What others reported of such a classifier; None where the recipe says nothing of it.
     """
 
     path: Path
@@ -344,6 +344,7 @@ class Recipe:
     table: Mapping[str, Any]
     graph: GraphSpec | None = None
     volume: VolumeCard | None = None
+    published: Published | None = None
 
     @property
     def name(self) -> str:

@@ -277,7 +277,11 @@ def provenance_of(
     if device.type == "cuda":
         place = torch.cuda.get_device_name(device)
     versions = {name: version(name) for name in (*PACKAGES, *outcome.packages)}
+    published = {}
+    if recipe.published is not None:
+        published["published"] = recipe.published.record()
     return {
+        **published,
         "recipe": recipe_text(recipe.table),
         "data": {
             **split_record(pictures, recipe.data.parting),

@@ -139,6 +139,7 @@ def cross_validate(
         (),
         f"all of {data.name}, each picture by a network without it",
         title,
+        recipe.published,
     )
     write_evaluation(pooled, folder.evaluation, replace(background, notes=notes))
     if fitted.graph is not None:
