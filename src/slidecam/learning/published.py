@@ -64,6 +64,19 @@ class Published:
         return {**asdict(self), "figures": dict(self.figures)}
 
 
+def read_published(table: Mapping[str, Any], complaints: Complaints) -> Published | None:
+    """Return what stands under ``published`` in a recipe or a provenance.
+
+    None where nothing does, or, with the complaints added, nothing that can be read.
+    """
+    if "published" not in table:
+        return None
+    published = read_settings(Published, table["published"], "published", complaints)
+    if published is not None:
+        published.check(complaints)
+    return published
+
+
 def published_of(provenance: Mapping[str, Any]) -> Published | None:
     """Return what a card says was published; None where it says nothing that can be read."""
-    return read_settings(Published, provenance.get("published"), "published", Complaints())
+    return read_published(provenance, Complaints())

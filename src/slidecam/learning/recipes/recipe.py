@@ -19,7 +19,7 @@ import timm
 
 from slidecam.errors import RecipeError, SlidecamError
 from slidecam.learning.data.augmentation import AugmentationSpec
-from slidecam.learning.published import Published
+from slidecam.learning.published import read_published
 from slidecam.learning.recipes.tables import (
     DataSpec,
     FeatureSpec,
@@ -197,7 +197,7 @@ def _recipe(
     if data is not None:
         _check_data(data, complaints)
     volume = _volume(table, data, complaints)
-    published = _published(table, complaints)
+    published = read_published(table, complaints)
     if model is not None and data is not None:
         _check_channels(model, data, complaints)
     _check_phases(phases, complaints)
@@ -235,16 +235,6 @@ def _volume(
     if data is not None:
         keys.check(data.classes, "softmax", complaints)
     return keys.card()
-
-
-def _published(table: Mapping[str, Any], complaints: Complaints) -> Published | None:
-    """Return what others reported, by figures that we measure too."""
-    if "published" not in table:
-        return None
-    published = read_settings(Published, table["published"], "published", complaints)
-    if published is not None:
-        published.check(complaints)
-    return published
 
 
 def _phases(table: Mapping[str, Any], complaints: Complaints) -> tuple[TrainSpec, ...]:
