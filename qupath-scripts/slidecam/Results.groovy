@@ -68,7 +68,7 @@ class Results {
             def (red, green, blue) = told.color.collect { it as int }
             [told.qupath, PathClass.fromString(told.qupath, ColorTools.packRGB(red, green, blue))]
         }
-        String[] names = index.classes.collect { it.measurement } as String[]
+        String[] names = (index.classes.collect { it.measurement } + (index.tiles.disagreement ? [index.tiles.disagreement] : [])) as String[]
         List<String> called = index.tiles.called ? index.classes.collect { it.qupath } : []
         List<PathObject> tiles = []
         new GZIPInputStream(new FileInputStream(new File(folder, index.tiles.file))).withReader('UTF-8') { reader ->

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -221,7 +221,7 @@ def map_shape(
         return None
     edge = classifier.card.input_px
     empty = torch.zeros((1, edge, edge, 3), dtype=torch.uint8, device=classifier.device)
-    _logits, _probabilities, maps = _score(classifier, empty, plan)
+    maps = _score(classifier, empty, plan).maps
     assert maps is not None  # noqa: S101  (for the type checker: there is a plan)
     methods, classes, height, width = maps.shape[1:]
     return methods, classes, height, width
@@ -291,14 +291,14 @@ def _launch(
     pixels = _to_device(batch.pixels, classifier.device)
     moved = time.perf_counter()
     try:
-        logits, probabilities, maps = _score(classifier, pixels, plan)
+        scores = _score(classifier, pixels, plan)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"{len(batch.rows)} tiles of {batch.pixels.shape[1]} px do not fit into the GPU's"
             " memory.",
             "Pass a smaller --batch.",
         ) from error
-    landed = [_to_host(tensor) for tensor in (logits, probabilities, maps)]
+    landed = [_to_host(tensor) for tensor in scores]
     done = None
     if classifier.device.type == "cuda":
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -315,9 +315,16 @@ def _launch(
     return land
 
 
-def _score(
-    classifier: Classifier, pixels: torch.Tensor, plan: MapPlan | None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+class _Scores(NamedTuple):
+    """What a batch of tiles gives; all but the first two may be None."""
+
+    logits: torch.Tensor
+    probabilities: torch.Tensor
+    maps: torch.Tensor | None
+    disagreement: torch.Tensor | None
+
+
+def _score(classifier: Classifier, pixels: torch.Tensor, plan: MapPlan | None) -> _Scores:
     maps = None
     if plan is None:
         passed = classifier.run(pixels, gradients=False)
@@ -325,7 +332,12 @@ def _score(
         passed = classifier.run(pixels, gradients=plan.gradients)
         maps = plan(passed)
     logits = passed.logits.detach()
-    return logits, classifier.probabilities(logits), maps
+    return _Scores(
+        logits,
+        classifier.probabilities(logits),
+        maps,
+        classifier.disagreement(passed),
+    )
 
 
 def _to_device(pixels: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
@@ -344,13 +356,14 @@ def _to_host(tensor: torch.Tensor | None) -> torch.Tensor | None:
 
 
 def _results(batch: TileBatch, landed: Sequence[torch.Tensor | None]) -> TileResults:
-    logits, probabilities, maps = (None if tensor is None else tensor.numpy() for tensor in landed)
+    arrays = [None if tensor is None else tensor.numpy() for tensor in landed]
+    logits, probabilities, maps, disagreement = arrays
     places = {int(row): place for place, row in enumerate(batch.rows)}
     assert logits is not None  # noqa: S101  (for the type checker: only maps may be None)
     assert probabilities is not None  # noqa: S101
     failures = dict.fromkeys(_not_finite(logits, maps), NOT_A_NUMBER)
     failures |= {places[failure.row]: failure.reason for failure in batch.failures}
-    return TileResults(logits, probabilities, maps, failures)
+    return TileResults(logits, probabilities, maps, failures, disagreement)
 
 
 def _not_finite(logits: NDArray[np.float32], maps: NDArray[np.float32] | None) -> list[int]:

@@ -23,7 +23,7 @@ from uuid import UUID, uuid5
 import numpy as np
 
 from slidecam.errors import MaskError
-from slidecam.exchange.tables import PROBABILITY, pieces
+from slidecam.exchange.tables import pieces
 from slidecam.files import replacing
 from slidecam.foreground.annotations import EXPORT_AGAIN, drawn_areas_of
 from slidecam.foreground.files import read_content
@@ -151,13 +151,15 @@ def _corners(table: TileTable, rows: NDArray[np.int64]) -> Iterator[tuple[int, .
 
 
 def _measurements(table: TileTable, rows: NDArray[np.int64]) -> list[str]:
-    columns = map(_measurement, table.class_names, table.probabilities[rows].T)
+    columns = []
+    for name, values in table.values.items():
+        columns.append(_measurement(name, values[rows]))
     return [",".join(filter(None, row)) for row in zip(*columns, strict=True)]
 
 
 def _measurement(name: str, values: NDArray[np.float32]) -> list[str]:
-    """Return a class's ``name:probability`` of each tile, empty where it is no number."""
-    key = json.dumps(PROBABILITY + name)
+    """Return a measurement's ``name:value`` of each tile, empty where it is no number."""
+    key = json.dumps(name)
     texts: list[str] = np.strings.add(f"{key}:", values.astype(np.str_)).tolist()
     for place in np.flatnonzero(~np.isfinite(values)).tolist():
         texts[place] = ""

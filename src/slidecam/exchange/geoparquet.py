@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from slidecam.exchange.tables import BOX_COLUMNS, PROBABILITY
+from slidecam.exchange.tables import BOX_COLUMNS
 from slidecam.files import replacing
 from slidecam.store import Status
 
@@ -55,10 +55,11 @@ def write_tiles_parquet(table: TileTable, path: Path) -> None:
     """Write every tile of ``table``, in grid order, in groups of `ROWS_PER_GROUP` rows.
 
     Columns are those of ``tiles.csv`` (``minx,miny,width,height`` in whole level-0 pixels of the
-    slide, ``prob_<class>``), null where there is no result; ``status``: ``done``, ``failed`` or
-    ``pending``; ``classification``: the class of ``tiles.geojson``, null where a tile is called
-    none; and ``geometry``: the tile's outline as a polygon in ``tiles.geojson``'s frame, level-0
-    pixels counted from ``table.corner``, x to the right and y down, of no geographic reference.
+    slide, ``prob_<class>``, of an ensemble ``disagreement``), null where there is no result;
+    ``status``: ``done``, ``failed`` or ``pending``; ``classification``: the class of
+    ``tiles.geojson``, null where a tile is called none; and ``geometry``: the tile's outline as a
+    polygon in ``tiles.geojson``'s frame, level-0 pixels counted from ``table.corner``, x to the
+    right and y down, of no geographic reference.
     """
     schema = _schema(table)
     with (
@@ -96,7 +97,7 @@ def _groups(count: int) -> Iterator[slice]:
 
 def _schema(table: TileTable) -> pa.Schema:
     fields = [pa.field(name, pa.int64(), nullable=False) for name in BOX_COLUMNS]
-    fields += [pa.field(PROBABILITY + name, pa.float32()) for name in table.class_names]
+    fields += [pa.field(name, pa.float32()) for name in table.values]
     fields.append(pa.field("status", pa.string(), nullable=False))
     fields.append(pa.field("classification", pa.string()))
     fields.append(pa.field(GEOMETRY, pa.binary(), nullable=False))
@@ -128,8 +129,9 @@ def _piece(table: TileTable, rows: slice, schema: pa.Schema) -> pa.Table:
     boxes, status = table.boxes[rows], table.status[rows]
     unknown = status != Status.DONE
     columns = list(map(pa.array, boxes.T))
-    probabilities = table.probabilities[rows].T
-    columns += [pa.array(values, mask=unknown | np.isnan(values)) for values in probabilities]
+    for column in table.values.values():
+        values = column[rows]
+        columns.append(pa.array(values, mask=unknown | np.isnan(values)))
     names = np.array([*table.class_names, None], dtype=object)  # the last one serves the winner -1
     columns.append(pa.array(list(map(STATUS_WORDS.__getitem__, status.tolist()))))
     columns.append(pa.array(names[table.winners[rows]].tolist(), pa.string()))

@@ -32,6 +32,7 @@ from slidecam.files import replacing_folder
 from slidecam.geometry import Box
 from slidecam.runs import Run
 from slidecam.runs.outputs import QUPATH_FOLDER
+from slidecam.runs.tiles import DISAGREEMENT
 from slidecam.sources import shown_corner
 from slidecam.sources.qupath import QuPathView
 from slidecam.store import find_runs
@@ -123,11 +124,14 @@ def write_tiles_table(table: TileTable, path: Path) -> None:
 
     The header is ``x,y,width,height,class,prob_<class>…``. A tile without a winner has an empty
     class; a probability that is not a number is empty. Where a tile is called several classes,
-    there is a last column ``called``: their numbers from 0, as ``2+0``, the most probable first.
+    there is a last column ``called``: their numbers from 0, as ``2+0``, the most probable first. Of
+    an ensemble ``disagreement`` follows the probabilities.
     """
     names = map(qupath_class_name, table.class_names)
     cells = [*map(_cell, names), ""]  # the last one serves the winner -1: none
     header = [*COLUMNS, *map(_probability_column, table.class_names)]
+    if table.disagreement is not None:
+        header.append(DISAGREEMENT)
     several = bool(table.several_called.any())
     if several:
         header.append("called")
@@ -139,7 +143,7 @@ def write_tiles_table(table: TileTable, path: Path) -> None:
             columns = [
                 *as_text(boxes),
                 classes,
-                *map(_known, table.probabilities[rows].T),
+                *(_known(values[rows]) for values in table.values.values()),
             ]
             if several:
                 columns.append([_places(table, called) for called in called_several(table, rows)])
@@ -175,6 +179,8 @@ def _write_tiles(export: QuPathExport, folder: Path) -> dict[str, Any]:
     record = {"file": TABLE, "geojson": geojson, "count": count}
     if export.table.several_called.any():
         record["called"] = True
+    if export.table.disagreement is not None:
+        record[DISAGREEMENT] = DISAGREEMENT
     return record
 
 

@@ -40,13 +40,17 @@ VALUES_AT_ONCE = 1 << 18
 def write_tiles_csv(table: TileTable, path: Path) -> None:
     """Write the finished tiles of ``table``, in grid order.
 
-    The header is ``minx,miny,width,height,prob_<class>…``; boxes are whole level-0 pixels, and
-    probabilities have as many digits as give back the same float32.
+    The header is ``minx,miny,width,height,prob_<class>…``, of an ensemble ``disagreement`` at the
+    end; boxes are whole level-0 pixels, and probabilities have as many digits as give back the same
+    float32.
     """
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
-        file.write(_header(table.class_names))
+        file.write(_header(table))
+        values = [*table.values.values()]
         for rows in pieces(table):
-            columns = [*as_text(table.boxes[rows]), *as_text(table.probabilities[rows])]
+            columns = as_text(table.boxes[rows])
+            for column in values:
+                columns += as_text(column[rows, None])
             file.writelines(lines(columns))
 
 
@@ -58,9 +62,9 @@ def pieces(table: TileTable) -> Iterator[NDArray[np.int64]]:
         yield rows[start : start + step]
 
 
-def _header(class_names: tuple[str, ...]) -> str:
+def _header(table: TileTable) -> str:
     line = io.StringIO()
-    columns = [*BOX_COLUMNS, *(PROBABILITY + name for name in class_names)]
+    columns = [*BOX_COLUMNS, *table.values]
     csv.writer(line, lineterminator="\n").writerow(columns)
     return line.getvalue()
 

@@ -20,6 +20,7 @@ from slidecam.classes import Activation, ClassSet
 from slidecam.drawing.style import default_colors
 from slidecam.errors import CardError
 from slidecam.geometry import COARSEST, COARSEST_VOXEL
+from slidecam.models.architectures import ENSEMBLE
 from slidecam.models.card_file import CardComplaints, check_together, is_said, read_json_object
 from slidecam.models.card_parts import (
     MapEvidence,
@@ -151,6 +152,11 @@ class Card:
             self.class_biases,
             self.calibrated_on,
         )
+
+    @property
+    def has_members(self) -> bool:
+        """Whether it is an ensemble whose members' disagreement can be measured."""
+        return self.architecture == ENSEMBLE and self.activation != "none"
 
     @property
     def calibration(self) -> str:

@@ -148,7 +148,7 @@ class Classifier:
 
         See `ensemble.disagreement`. None of a single network, and where outputs are scores.
         """
-        if passed.members is None or self.card.activation == "none":
+        if passed.members is None or not self.card.has_members:
             return None
         return disagreement(passed.members, self.card)
 

@@ -123,7 +123,10 @@ def _bars(table: TileTable, row: int) -> list[str]:
 def _trust(run: ShownRun, row: int) -> str:
     unsure = float(uncertainty(run.table.probabilities[row : row + 1], run.table.activation)[0])
     word = next(word for limit, word in LEVELS if unsure < limit)
-    return f"uncertainty {unsure:.2f} ({word}) · {escape(run.stored.calibration)}"
+    words = f"uncertainty {unsure:.2f} ({word})"
+    if run.table.disagreement is not None:
+        words += f" · members' disagreement {run.table.disagreement[row]:.2f} (0 to 1)"
+    return f"{words} · {escape(run.stored.calibration)}"
 
 
 def class_rows(

@@ -333,6 +333,7 @@ def _table(run: OpenRun, work: SlideWork) -> TileTable:
         store.probabilities,
         classes=work.card.classes,
         bounds=work.qupath.part(work.source.facts.size, work.source.facts.bounds),
+        disagreement=store.disagreement,
     )
 
 

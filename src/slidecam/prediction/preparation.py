@@ -348,6 +348,7 @@ def open_run(work: SlideWork, lock: FileLock | None, part: range | None = None) 
         planes=planes,
         class_record=model.bundle.card.classes.record,
         tissue=_mask_of(work.foreground),
+        disagrees=model.bundle.card.has_members,
     )
     if spec.existing == "overwrite":
         clear_outputs(work.folder)

@@ -331,7 +331,10 @@ def _some(table: TileTable, kept: NDArray[np.bool_]) -> TileTable:
         table.status[kept],
         table.probabilities[kept],
     )
-    return replace(table, boxes=boxes, status=status, probabilities=probabilities)
+    own = table.disagreement
+    if own is not None:
+        own = own[kept]
+    return replace(table, boxes=boxes, status=status, probabilities=probabilities, disagreement=own)
 
 
 def _sure(table: TileTable, threshold: float | None) -> TileTable:
@@ -381,9 +384,12 @@ def _cropped(
 
 
 def _calibration(run: Run) -> tuple[tuple[str, str], ...]:
-    if not run.tiles.classes.are_probabilities:
-        return (("Scores", run.calibration),)
-    return (("Probabilities", run.calibration),)
+    kind = "Scores"
+    if run.tiles.classes.are_probabilities:
+        kind = "Probabilities"
+    rows = [(kind, run.calibration)]
+    rows += [("Members", said) for said in run.tiles.disagreement_words]
+    return tuple(rows)
 
 
 def _details(run: Run, region: Box) -> list[tuple[str, str]]:

@@ -32,9 +32,6 @@ BLOCK_TILES = 256
 
 BATCH = 32
 
-PROBABILITY = "prob_"
-"""What stands before a class's name, as in ``tiles.csv``."""
-
 
 def tile_array(slide: str | Path | Source, grid: TileGrid, interpolation: str = "bilinear") -> Any:  # noqa: ANN401  (a Dask array, whose package says too little of its types)
     """Return the tiles of a slide as a lazy Dask array, a task for each run of neighbours.
@@ -138,8 +135,7 @@ def run_frame(run: Run) -> Any:  # noqa: ANN401  (pandas's, which is not install
     if run.planes is not None:
         columns["plane"] = run.planes
     columns["status"] = [Status(value).name.lower() for value in table.status.tolist()]
-    for place, name in enumerate(table.class_names):
-        columns[f"{PROBABILITY}{name}"] = table.probabilities[:, place]
+    columns.update(table.values)
     columns["called"] = list(map(_name_of(table.class_names), table.winners.tolist()))
     frame = pandas.DataFrame(columns)
     frame.attrs.update(_facts(run))

@@ -377,7 +377,7 @@ def legend(run: Run, threshold: float | None = None) -> Legend:
         )
     several = int((counted.sum(axis=1) > 1).sum())
     none = table.done & ~counted.any(axis=1)
-    notes = run.notes
+    notes = (*run.notes, *table.disagreement_words)
     if threshold is None and table.classes.may_be_several:
         notes = (*notes, f"{SEVERAL_CALLED} ({several} tiles are).")
     elif several:

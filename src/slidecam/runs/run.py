@@ -358,6 +358,7 @@ def _tiles(folder: Path, record: RunRecord, store: RunStore) -> TileTable:
             probabilities=store.probabilities,
             classes=classes,
             bounds=record.shown_part,
+            disagreement=store.disagreement,
         )
     except UsageError as error:
         problem = f"Its run.json does not belong to its run.zarr: {error.clause}."

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from slidecam.pixels import RGB
 
 
+PREFIX = "prob_"
+"""What stands before a class's name."""
+
+DISAGREEMENT = "disagreement"
+"""What columns and measurements of an ensemble's disagreement are called."""
+
+DISAGREEMENT_MEANS = "0: all say the same, 1: certain of as different classes as can be"
+
+
 @dataclass(frozen=True, eq=False)
 class TileTable:
     """Every tile of a slide with what became of it, in grid order.
@@ -44,6 +53,10 @@ class TileTable:
         What the probabilities are of, and which of them are called.
     bounds
         The part of the slide that QuPath shows, or None for all of it. It counts from its corner.
+    disagreement
+        float32, (tiles,): how far an ensemble's members disagree, from 0 (all say the same) to 1
+        (certain of as different classes as can be), by the mean divergence of their probabilities
+        from their mean; NaN where a tile is not done. None of a single network.
 
     Raises
     ------
@@ -56,12 +69,15 @@ class TileTable:
     probabilities: NDArray[np.float32]
     classes: ClassSet
     bounds: Box | None = None
+    disagreement: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         tiles, classes = len(self.status), len(self.classes)
         _expect("boxes", self.boxes, (tiles, 4), "int64")
         _expect("status", self.status, (tiles,), "uint8")
         _expect("probabilities", self.probabilities, (tiles, classes), "float32")
+        if self.disagreement is not None:
+            _expect("disagreement", self.disagreement, (tiles,), "float32")
 
     def __len__(self) -> int:
         return len(self.status)
@@ -125,6 +141,24 @@ class TileTable:
         return np.asarray(self.called.sum(axis=1) > 1)
 
     @property
+    def values(self) -> dict[str, NDArray[np.float32]]:
+        """What tables have of each tile: ``prob_<class>``, and an ensemble's `DISAGREEMENT`."""
+        columns: dict[str, NDArray[np.float32]] = {}
+        for place, name in enumerate(self.class_names):
+            columns[PREFIX + name] = self.probabilities[:, place]
+        if self.disagreement is not None:
+            columns[DISAGREEMENT] = self.disagreement
+        return columns
+
+    @property
+    def disagreement_words(self) -> tuple[str, ...]:
+        """How far an ensemble's members disagree, in a sentence; nothing of a single network."""
+        if self.disagreement is None or not self.done.any():
+            return ()
+        mean = float(np.nanmean(self.disagreement[self.done]))
+        return (f"Its members disagree by {mean:.3f} on average ({DISAGREEMENT_MEANS}).",)
+
+    @property
     def call_counts(self) -> dict[str, int]:
         """How many tiles are called none, and how many several classes; without zeros."""
         counts = {
@@ -162,7 +196,6 @@ DONE, SKIPPED, FAILED, MISSING = "done", "skipped", "failed", "missing"
 """What may become of a slice: classified, without foreground, unreadable, not in the file."""
 
 COLUMNS = ("slice", "position_mm", "file_index", "status")
-PREFIX = "prob_"
 DIGITS = 6
 
 

@@ -17,6 +17,7 @@ from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.volumes import VolumeHeatmap, read_volume_ome_zarr
 from slidecam.explain.catalogue import title_of
 from slidecam.runs import Run, RunRecord
+from slidecam.runs.tiles import DISAGREEMENT
 from slidecam.server.http_errors import RequestError
 
 if TYPE_CHECKING:
@@ -63,7 +64,15 @@ def tiles_record(job: Job, name: str) -> dict[str, Any]:
         "probabilities": _packed(table.probabilities[known], "<f4"),
         "planes": _packed(planes[known], "<i4"),
         "volume": volume,
+        **_disagreement(table, known),
     }
+
+
+def _disagreement(table: TileTable, known: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return how far an ensemble's members disagree of each tile; nothing of a single network."""
+    if table.disagreement is None:
+        return {}
+    return {DISAGREEMENT: _packed(table.disagreement[known], "<f4")}
 
 
 def _call(folder: Path) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-GROWN = ("status", "logits", "probabilities", "maps")
+GROWN = ("status", "logits", "probabilities", "disagreement", "maps")
 """What every batch adds to."""
 
 
@@ -46,6 +46,8 @@ class StorePlan:
         says.
     tissue
         bool, (rows, columns) or (planes, rows, columns): the mask that tiles were laid on.
+    disagrees
+        Whether the classifier is an ensemble, whose members' disagreement is kept.
     """
 
     boxes: NDArray[np.int64]
@@ -58,6 +60,7 @@ class StorePlan:
     class_record: Mapping[str, Any] | None = None
     tissue: NDArray[np.bool_] | None = None
     row_step: int = 0
+    disagrees: bool = False
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -96,6 +99,8 @@ def lay_out(group: zarr.Group, plan: StorePlan) -> None:
     _empty(group, "status", (rows,), "uint8", batch)
     _empty(group, "logits", (rows, plan.classes), "float32", batch)
     _empty(group, "probabilities", (rows, plan.classes), "float32", batch)
+    if plan.disagrees:
+        _empty(group, "disagreement", (rows,), "float32", batch)
     if plan.map_shape is not None:
         _empty(group, "maps", (rows, *plan.map_shape), "float16", batch)
     if plan.tissue is not None:

@@ -46,12 +46,15 @@ class TileResults:
         None. The store keeps them in float16: three digits, at half the size.
     failures
         Position in the batch and reason of every tile that failed.
+    disagreement
+        Of an ensemble's members, float32, (tiles,), from 0 to 1; None of a single network.
     """
 
     logits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     maps: NDArray[np.float32] | None
     failures: Mapping[int, str]
+    disagreement: NDArray[np.float32] | None = None
 
     def blanked(self) -> TileResults:
         """Return the same with not-a-number in every row of a failed tile."""
@@ -60,8 +63,11 @@ class TileResults:
         maps = self.maps
         if maps is not None:
             maps = self._blank(maps)
+        disagreement = self.disagreement
+        if disagreement is not None:
+            disagreement = self._blank(disagreement)
         logits, probabilities = self._blank(self.logits), self._blank(self.probabilities)
-        return TileResults(logits, probabilities, maps, self.failures)
+        return TileResults(logits, probabilities, maps, self.failures, disagreement)
 
     def _blank(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         blank = values.copy()
@@ -75,9 +81,9 @@ FAILURES_FOLDER = "failures"
 ARRAYS = ("grid_row", "boxes", "batch_starts", "status", "logits", "probabilities")
 """What every store holds."""
 
-SOMETIMES = ("maps", "planes", "tissue")
-"""What comes to it where an explanation was asked for, where the source is a volume, and of late.
-"""
+SOMETIMES = ("maps", "planes", "tissue", "disagreement")
+"""What comes to it where an explanation was asked for, where the source is a volume, of late, and
+where the classifier is an ensemble."""
 
 BEGIN_ANEW = "Pass --overwrite to begin anew; what can still be read in it is lost then."
 
@@ -186,6 +192,13 @@ class RunStore:
         return self._in_grid_order("probabilities")
 
     @property
+    def disagreement(self) -> NDArray[np.float32] | None:
+        """Of an ensemble's members, in grid order, float32, (tiles,); None of a single network."""
+        if "disagreement" in self._arrays:
+            return self._in_grid_order("disagreement")
+        return None
+
+    @property
     def digest(self) -> dict[str, Any]:
         """What decided every result; see `StorePlan`."""
         digest: Any = self._group.attrs["digest"]
@@ -280,6 +293,8 @@ class RunStore:
         blanked = results.blanked()
         self._arrays["logits"][rows] = blanked.logits
         self._arrays["probabilities"][rows] = blanked.probabilities
+        if blanked.disagreement is not None and "disagreement" in self._arrays:
+            self._arrays["disagreement"][rows] = blanked.disagreement
         if blanked.maps is not None:
             self._arrays["maps"][rows] = _halved(blanked.maps)
         self._write_failures(batch, results.failures)

@@ -26,6 +26,7 @@ export class ClassLayer {
     this.called = unpacked(told.called, Uint8Array);
     this.failed = unpacked(told.failed, Uint8Array);
     this.probabilities = unpacked(told.probabilities, Float32Array);
+    this.disagreement = told.disagreement ? unpacked(told.disagreement, Float32Array) : null;
     this.count = told.tiles;
     this.planes = unpacked(told.planes, Int32Array);
     this.volume = told.volume;
@@ -110,7 +111,9 @@ export class ClassLayer {
     if (this.failed[i]) return "tile could not be read";
     const row = this.probabilities.subarray(i * this.classes.length, (i + 1) * this.classes.length);
     const order = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, 4);
-    return order.map((k) => `${this.classes[k].name} ${row[k].toFixed(3)}`).join(" · ");
+    const words = order.map((k) => `${this.classes[k].name} ${row[k].toFixed(3)}`);
+    if (this.disagreement) words.push(`members' disagreement ${this.disagreement[i].toFixed(3)} of 1`);
+    return words.join(" · ");
   }
 }
 
