@@ -326,15 +326,12 @@ def _centred(run: Run, region: Box) -> TileTable:
 
 
 def _some(table: TileTable, kept: NDArray[np.bool_]) -> TileTable:
-    boxes, status, probabilities = (
-        table.boxes[kept],
-        table.status[kept],
-        table.probabilities[kept],
-    )
     own = table.disagreement
     if own is not None:
         own = own[kept]
-    return replace(table, boxes=boxes, status=status, probabilities=probabilities, disagreement=own)
+    boxes, status = table.boxes[kept], table.status[kept]
+    values = table.probabilities[kept]
+    return replace(table, boxes=boxes, status=status, probabilities=values, disagreement=own)
 
 
 def _sure(table: TileTable, threshold: float | None) -> TileTable:
