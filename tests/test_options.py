@@ -17,13 +17,14 @@ from slidecam import classes
 from slidecam.cli import predicting, runs
 from slidecam.cli.app import app
 from slidecam.cli.evaluating import Part
-from slidecam.cli.inventory import Activation, WeightNames
+from slidecam.cli.inventory import Activation, HeadActivation, Interpolation, WeightNames
 from slidecam.cli.runs import Tiles
 from slidecam.exchange.qupath import TileFormat
 from slidecam.explain.catalogue import slide_methods
 from slidecam.geometry import AXES
 from slidecam.learning.evaluation.bundle import PartChoice
 from slidecam.learning.recipes.tables import ModelSpec
+from slidecam.models import bundle_maker, card
 from slidecam.models.backends import BACKENDS
 from slidecam.options import (
     Door,
@@ -165,6 +166,8 @@ def test_choices_that_are_written_again_are_those_of_their_owner() -> None:
     assert get_args(Part) == get_args(PartChoice)
     assert get_args(Tiles) == get_args(TileFormat)
     assert get_args(runs.Overlaid) == get_args(run_figure.Shown)
+    assert get_args(HeadActivation) == get_args(bundle_maker.HeadActivation)
+    assert get_args(Interpolation) == get_args(card.Interpolation)
     assert get_args(Activation) == get_args(classes.Activation)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slidecam.drawing.charts import add_legend, picture_of, pixels_of, plain, sheet, stacked_bars
+from slidecam.drawing.pen import add_legend, picture_of, pixels_of, plain, sheet, stacked_bars
 
 
 @pytest.mark.parametrize(

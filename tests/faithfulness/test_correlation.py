@@ -25,7 +25,7 @@ from slidecam.faithfulness.correlation import (
     value_drops,
     value_parts,
 )
-from slidecam.faithfulness.perturbation import ClassScorer, run_all
+from slidecam.faithfulness.removal import ClassScorer, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def test_subsets_hold_no_part_twice_and_hang_on_the_seed() -> None:
 
 
 def silent(pictures: Any) -> Any:
-    from slidecam.faithfulness.perturbation import ClassScores  # noqa: PLC0415  (only here)
+    from slidecam.faithfulness.removal import ClassScores  # noqa: PLC0415  (only here)
 
     count = len(list(pictures))
     return ClassScores(np.zeros(count), np.zeros(count))

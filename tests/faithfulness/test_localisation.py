@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from slidecam.faithfulness.localisation import dice, energy, pointing
+from slidecam.faithfulness.correlation import dice, energy, pointing
 from slidecam.thresholds import Threshold
 
 MASK = np.zeros((4, 5), bool)

@@ -20,8 +20,7 @@ from slidecam.faithfulness import FaithfulnessSpec, measure, sentences
 from slidecam.faithfulness.correlation import CorrelationSpec
 from slidecam.faithfulness.mapping import explained_classes
 from slidecam.faithfulness.measure import centre_prior, random_map
-from slidecam.faithfulness.perturbation import ClassScorer
-from slidecam.faithfulness.removal import CurveSpec, RoadSpec
+from slidecam.faithfulness.removal import ClassScorer, CurveSpec, RoadSpec
 from slidecam.faithfulness.report import CENTRE
 from slidecam.faithfulness.stability import StabilitySpec
 from slidecam.faithfulness.tile_measure import CHANGES, MAPS, NOISE, PIXELS, SUBSETS, MeasuredTile

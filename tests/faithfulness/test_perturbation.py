@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from slidecam.faithfulness.perturbation import (
+from slidecam.faithfulness.removal import (
     ClassScorer,
     ClassScores,
     Perturbation,

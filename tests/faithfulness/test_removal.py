@@ -16,8 +16,17 @@ from scipy.sparse.linalg import spsolve
 from torch import nn
 
 from slidecam.errors import UsageError
-from slidecam.faithfulness.perturbation import ClassScorer, run_all
-from slidecam.faithfulness.removal import Curve, CurveSpec, RoadSpec, curves, imputed, ranks, road
+from slidecam.faithfulness.removal import (
+    ClassScorer,
+    Curve,
+    CurveSpec,
+    RoadSpec,
+    curves,
+    imputed,
+    ranks,
+    road,
+    run_all,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

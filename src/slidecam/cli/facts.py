@@ -372,7 +372,7 @@ def make_and_describe_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:
         "activation": card.activation,
         "digest": bundle.digest,
     }
-    for key in ("weights_prefix", "weights_left_out"):
+    for key in ("weights_prefix", "weights_left_out", "readings"):
         if key in card.provenance:
             facts[key] = card.provenance[key]
     return {**_bundle_facts(bundle), **facts}

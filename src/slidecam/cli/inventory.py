@@ -10,10 +10,13 @@ import typer
 from slidecam.cli.app import Json, Reader, Trust, app
 from slidecam.cli.predicting import OfVolume, Seen, chooses_picture, chooses_volume
 from slidecam.cli.terminal import EXIT_FAILED, EXIT_PARTLY, Terminal
+from slidecam.errors import UsageError
 
 # As in slidecam.models and .classes, which load torch and numpy; a test holds each pair together.
 WeightNames = Literal["plain", "torchvision", "kimianet"]
 Activation = Literal["softmax", "sigmoid", "none"]
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
+HeadActivation = Literal["relu", "gelu", "silu"]
 
 
 @app.command()
@@ -23,7 +26,8 @@ def info(
     file: Annotated[str, typer.Argument(help="A slide, picture, or URL.", show_default=False)],
     reader: Reader = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Read all of it, and say what cannot be read.")
+        bool,
+        typer.Option("--check", help="Read all of it, and say what cannot be read."),
     ] = False,
     json: Json = False,
     *,
@@ -52,7 +56,8 @@ def info(
 @app.command()
 def models(
     folders: Annotated[
-        list[Path] | None, typer.Argument(help="Where to look.", show_default=False)
+        list[Path] | None,
+        typer.Argument(help="Where to look.", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -72,35 +77,43 @@ def models(
 
 @app.command()
 def bundle(
-    arch: Annotated[
-        str,
-        typer.Option(
-            help="Architecture: a timm name, or one of slidecam's own.",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Weights, as --weights; or a folder of Hugging Face's, or a list of shards.",
             show_default=False,
         ),
-    ],
+    ] = None,
     weights: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="Local file: .safetensors, or a pickle with --trust.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help=r"Architecture: a timm name, or one of slidecam's own. \[default: as lies beside]"
+        ),
+    ] = None,
     classes: Annotated[
-        str,
+        str | None,
         typer.Option(
             help=(
                 "Names, comma-separated (one with a comma in quotes: '\"a, b\",c'), or @FILE with"
-                " one per line."
+                r" one per line. \[default: as lies beside the weights]"
             ),
-            show_default=False,
         ),
-    ],
+    ] = None,
     tile: Annotated[
-        int,
-        typer.Option(min=1, help="Edge of a tile in pixels at --mpp.", show_default=False),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
+        int | None,
+        typer.Option(
+            min=1,
+            help=r"Edge of a tile in pixels at --mpp. \[default: what the network sees]",
+        ),
+    ] = None,
     mpp: Annotated[
         float | None,
         typer.Option(
@@ -113,23 +126,27 @@ def bundle(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the classifier. \\[default: the folder's]"),
+        typer.Option(help=r"Name of the classifier. \[default: the folder's]"),
     ] = None,
     resize: Annotated[
         int | None,
-        typer.Option(min=1, help="Edge that tiles are resized to. \\[default: --tile]"),
+        typer.Option(min=1, help=r"Edge that tiles are resized to. \[default: --tile]"),
+    ] = None,
+    interpolation: Annotated[
+        Interpolation | None,
+        typer.Option(help=r"How tiles are resized. \[default: bilinear]"),
     ] = None,
     activation: Annotated[
         Activation | None,
-        typer.Option(help="\\[default: sigmoid for one class, else softmax]"),
+        typer.Option(help=r"\[default: sigmoid for one class, else softmax]"),
     ] = None,
     mean: Annotated[
         str | None,
-        typer.Option(help="Mean of R,G,B, or of grey, on 0…1. \\[default: timm's for --arch]"),
+        typer.Option(help=r"Mean of R,G,B, or of grey, on 0…1. \[default: timm's for --arch]"),
     ] = None,
     std: Annotated[
         str | None,
-        typer.Option(help="Deviation of R,G,B, or of grey. \\[default: timm's for --arch]"),
+        typer.Option(help=r"Deviation of R,G,B, or of grey. \[default: timm's for --arch]"),
     ] = None,
     arch_arg: Annotated[
         list[str] | None,
@@ -140,13 +157,18 @@ def bundle(
         typer.Option(help="Layer that ends the backbone, where timm does not know it."),
     ] = None,
     weights_format: Annotated[
-        WeightNames, typer.Option(help="Whose names the weights have.")
+        WeightNames,
+        typer.Option(help="Whose names the weights have."),
     ] = "plain",
     weights_prefix: Annotated[
         str | None,
         typer.Option(
-            help="What the weights' names begin with, where the file holds more. \\[default: found]"
+            help=r"What the weights' names begin with, where the file holds more. \[default: found]"
         ),
+    ] = None,
+    head_activation: Annotated[
+        HeadActivation | None,
+        typer.Option(help=r"Between the layers of a head of two. \[default: relu]"),
     ] = None,
     profile: Annotated[
         Literal["ignore", "srgb"],
@@ -154,14 +176,16 @@ def bundle(
     ] = "ignore",
     licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "not stated",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a bundle that lies there.")
+        bool,
+        typer.Option("--overwrite", help="Replace a bundle that lies there."),
     ] = False,
     trust: Trust = False,
     json: Json = False,
 ) -> None:
-    """Make a bundle from local weights.
+    """Make a bundle from local weights: a file, a checkpoint, shards, a folder of Hugging Face's.
 
-    card.json and model.safetensors, proven by one forward pass.
+    card.json and model.safetensors, proven by one forward pass. What lies beside the weights
+    (config.json, a checkpoint's settings) says what no option does.
     """
     from slidecam.cli import output
     from slidecam.cli.facts import make_and_describe_bundle
@@ -170,15 +194,16 @@ def bundle(
     terminal = Terminal(json=json)
     with terminal.errors():
         spec = BundleSpec(
-            architecture=arch,
-            weights=weights,
-            class_names=output.class_names(classes),
+            architecture=arch or "",
+            weights=_only_one(checkpoint, weights),
+            class_names=output.class_names(classes or ""),
             spacing=mpp,
             tile_px=tile,
             architecture_args=output.architecture_arguments(tuple(arch_arg or ())),
             name=name,
             activation=activation,
             input_px=resize,
+            interpolation=interpolation,
             mean=output.channel_numbers("--mean", mean),
             std=output.channel_numbers("--std", std),
             split=split,
@@ -186,10 +211,21 @@ def bundle(
             licence=licence,
             weights_format=weights_format,
             weights_prefix=weights_prefix,
+            head_activation=head_activation,
             trust=trust,
             overwrite=overwrite,
         )
         terminal.table(str(out), make_and_describe_bundle(spec, out))
+
+
+def _only_one(checkpoint: Path | None, weights: Path | None) -> Path:
+    named = [path for path in (checkpoint, weights) if path is not None]
+    if len(named) != 1:
+        problem = "Which weights make the bundle is not said."
+        if named:
+            problem = f"Weights are named twice: {named[0]} and --weights {named[1]}."
+        raise UsageError(problem, "Name one file or folder of weights.")
+    return named[0]
 
 
 @app.command()

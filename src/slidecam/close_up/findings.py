@@ -28,8 +28,7 @@ from slidecam.explain.neighbours import (
     neighbour_accounts,
 )
 from slidecam.faithfulness.mapping import enlarged, refuse_no_numbers
-from slidecam.faithfulness.perturbation import ClassScorer, run_all
-from slidecam.faithfulness.removal import CurveSpec, curves
+from slidecam.faithfulness.removal import ClassScorer, CurveSpec, curves, run_all
 from slidecam.files import replacing, strict_json, write_json
 from slidecam.models.channels import channel_notes
 from slidecam.models.classifier import Classifier, normalised

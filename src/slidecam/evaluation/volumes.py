@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from slidecam.class_names import normal_name
 from slidecam.errors import DataSetError, StoreError, UsageError
 from slidecam.exchange.volumes import VolumeHeatmap, read_volume_ome_zarr
-from slidecam.faithfulness.localisation import dice, energy, pointing
+from slidecam.faithfulness.correlation import dice, energy, pointing
 from slidecam.files import strict_json, write_json
 from slidecam.foreground import mask_on
 from slidecam.runs import RunRecord

@@ -21,8 +21,7 @@ from slidecam.faithfulness.mapping import (
     explained_classes,
     maps_of_tiles,
 )
-from slidecam.faithfulness.perturbation import ClassScorer
-from slidecam.faithfulness.removal import CurveSpec
+from slidecam.faithfulness.removal import ClassScorer, CurveSpec
 from slidecam.faithfulness.report import (
     CENTRE,
     RANDOM,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.drawing.charts import blank_figure, picture_of, plain
+from slidecam.drawing.pen import blank_figure, picture_of, plain
 from slidecam.drawing.style import FAMILY, GRID, INK, MORE_HUES, MUTED
 from slidecam.faithfulness.sentences import LIKE
 from slidecam.faithfulness.spec import measure_called

@@ -7,10 +7,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from slidecam.errors import UsageError
-from slidecam.faithfulness.correlation import CorrelationSpec
-from slidecam.faithfulness.localisation import LocalisationSpec
-from slidecam.faithfulness.perturbation import BATCH
-from slidecam.faithfulness.removal import CurveSpec, RoadSpec
+from slidecam.faithfulness.correlation import CorrelationSpec, LocalisationSpec
+from slidecam.faithfulness.removal import BATCH, CurveSpec, RoadSpec
 from slidecam.faithfulness.stability import StabilitySpec
 
 if TYPE_CHECKING:

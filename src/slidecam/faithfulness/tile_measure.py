@@ -13,13 +13,14 @@ from slidecam.faithfulness.correlation import (
     Drops,
     cell_drops,
     cell_sums,
+    dice,
+    energy,
+    pointing,
     value_drops,
     value_parts,
 )
-from slidecam.faithfulness.localisation import dice, energy, pointing
 from slidecam.faithfulness.mapping import enlarged
-from slidecam.faithfulness.perturbation import Perturbation, Scorer, run_all
-from slidecam.faithfulness.removal import Curve, curves, road
+from slidecam.faithfulness.removal import Curve, Perturbation, Scorer, curves, road, run_all
 from slidecam.faithfulness.spec import PIXEL_CORRELATION, FaithfulnessSpec
 
 if TYPE_CHECKING:

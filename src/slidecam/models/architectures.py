@@ -58,6 +58,7 @@ ARCHITECTURES: Registry[Architecture] = Registry(
         Architecture("slidecam/pocket_resnet", f"{_HERE}.networks:PocketResNet"),
         Architecture("slidecam/simple_cnn", f"{_HERE}.networks:SimpleCNN"),
         Architecture("slidecam/dala_resnet50", f"{_HERE}.networks:DALAResNet50"),
+        Architecture("slidecam/kimianet", f"{_HERE}.architectures:kimianet"),
         Architecture("slidecam/dense_head", f"{_HERE}.networks:DenseHead"),
         Architecture("slidecam/resnet18_gcn", f"{_HERE}.cell_graph:resnet18_gcn"),
         Architecture("slidecam/cell_graph", f"{_HERE}.cell_graph:CellGraph"),
@@ -142,9 +143,20 @@ def build_member(architecture: str, args: Mapping[str, object], classes: int) ->
     name = architecture.removeprefix(TIMM)
     if args.get(POOLING) == JOINED:
         return _with_joined_tokens(
-            networks.timm_network(name, 0, {**args, POOLING: "token"}), classes
+            networks.timm_network(name, 0, {**args, POOLING: "token"}),
+            classes,
         )
     return networks.timm_network(name, classes, args)
+
+
+def kimianet(num_classes: int, **args: object) -> nn.Module:
+    """Return DenseNet121 as KimiaNet is: its map is averaged as the last batch norm leaves it.
+
+    timm's and torchvision's DenseNets have a ReLU in between. The names of its weights are timm's.
+    """
+    network = networks.timm_network("densenet121", num_classes, args)
+    network.get_submodule("features.norm5").act = torch.nn.Identity()
+    return network
 
 
 LAYER_CLASSES: Mapping[str, str] = MappingProxyType(

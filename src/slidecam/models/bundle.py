@@ -119,7 +119,10 @@ class Bundle:
             return _torchscript(content, path)
         card, count = self.card, len(self.card.class_names)
         network = architectures.build_network(
-            card.architecture, card.architecture_args, count, self.card_path
+            card.architecture,
+            card.architecture_args,
+            count,
+            self.card_path,
         )
         load_strictly(network, tensors_from_bytes(content, path), path)
         return network
@@ -261,7 +264,9 @@ def write_card(bundle: Bundle, card: Card) -> Bundle:
 
 
 def find_bundles(
-    folders: Iterable[Path | str], *, trust: bool = False
+    folders: Iterable[Path | str],
+    *,
+    trust: bool = False,
 ) -> list[Bundle | BundleError]:
     """Return the bundles in ``folders`` and right below them, sorted by path within each.
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
 from slidecam.errors import CardError, WeightsError
-from slidecam.models.architectures import build_network, full_name
+from slidecam.models.architectures import TIMM, build_network, full_name
 from slidecam.models.bundle import Bundle, save_bundle
 from slidecam.models.card import CARD_FILE, Card, Interpolation, check_card
 from slidecam.models.channels import (
@@ -28,9 +28,14 @@ from slidecam.models.channels import (
     first_channels,
     for_grey,
 )
+from slidecam.models.checkpoints import WeightsFound, read_checkpoint
 from slidecam.models.classifier import classifier_for
-from slidecam.models.pretrained import WeightsFormat, named_as_timm
-from slidecam.models.weights import FittedWeights, fitted, load_strictly, weights_from_file
+from slidecam.models.described import completed, described
+from slidecam.models.fitting import FittedWeights, Wanted, fitted, network_tensors
+from slidecam.models.networks import embedding_length
+from slidecam.models.pretrained import WeightsFormat, classifier_names, named_as_timm
+from slidecam.models.weights import COUNTER, FIT_REMEDY, few, load_strictly
+from slidecam.models.wsinfer import is_hugging_face, is_wsinfer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +43,15 @@ if TYPE_CHECKING:
     from slidecam.classes import Activation
     from slidecam.pixels import RGB
     from slidecam.viewing import Profile
+
+HeadActivation = Literal["relu", "gelu", "silu"]
+
+DENSE, KIMIANET = "slidecam/dense_head", "slidecam/kimianet"
+READINGS = "readings"
+"""Where a card's provenance keeps what had to be decided to make it, a sentence each."""
+
+MOST_NAMED = 20
+"""Names of tensors left out that a card lists."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -50,11 +64,12 @@ class BundleSpec:
     Attributes
     ----------
     architecture
-        timm's name (``resnet50``, ``timm/resnet50``) or one of slidecam's own.
+        timm's name (``resnet50``, ``timm/resnet50``) or one of slidecam's own; empty for what lies
+        beside the weights (see `described`), as are all that may be None.
     weights
-        File of weights; see `weights_from_file`.
+        File of weights, list of shards or folder of them; see `read_checkpoint`.
     class_names
-        One for each logit, in their order.
+        One for each logit, in their order; empty for those that lie beside the weights.
     spacing, tile_px
         µm per pixel of the tiles that the network was trained on, and their edge in pixels. Without
         a spacing it sees whole pictures.
@@ -66,7 +81,7 @@ class BundleSpec:
     activation
         None for a sigmoid of one class and a softmax of more.
     input_px, interpolation
-        What a tile is resized to; None for ``tile_px``, that is not at all.
+        What a tile is resized to, and how; None for ``tile_px``, that is not at all, and bilinear.
     mean, std
         Normalisation on a scale of 0 to 1, of red, green, blue or of grey; None for what timm
         states for the architecture, else ImageNet's (of grey, weighed as grey is).
@@ -83,6 +98,9 @@ class BundleSpec:
     weights_prefix
         What the names of the weights begin with, of weights that hold more; None to find it. See
         `fitted`.
+    head_activation
+        What stands between the two layers of a head with a hidden one, which no file says; None for
+        ReLU.
     trust
         Whether ``weights`` may be a pickle.
     overwrite
@@ -93,12 +111,12 @@ class BundleSpec:
     weights: Path
     class_names: tuple[str, ...]
     spacing: float | None
-    tile_px: int
+    tile_px: int | None
     architecture_args: Mapping[str, object] = field(default_factory=dict)
     name: str | None = None
     activation: Activation | None = None
     input_px: int | None = None
-    interpolation: Interpolation = "bilinear"
+    interpolation: Interpolation | None = None
     mean: PerChannel | None = None
     std: PerChannel | None = None
     split: str | None = None
@@ -108,6 +126,7 @@ class BundleSpec:
     provenance: Mapping[str, object] = field(default_factory=dict)
     weights_format: WeightsFormat = "plain"
     weights_prefix: str | None = None
+    head_activation: HeadActivation | None = None
     trust: bool = False
     overwrite: bool = False
 
@@ -129,22 +148,109 @@ def make_bundle(spec: BundleSpec, directory: Path | str) -> Bundle:
     """
     folder = Path(directory)
     card_path, weights = folder / CARD_FILE, Path(spec.weights)
+    if weights.is_dir() and is_wsinfer(weights) and not is_hugging_face(weights):
+        problem = "This folder is a model of WSInfer's, which needs no bundle."
+        raise WeightsError(weights, problem, "Pass it as --model (slidecam predict).")
     if GREY in map(len, filter(None, (spec.mean, spec.std))):
         spec = _for_grey(spec)
+    checkpoint = read_checkpoint(weights, trust=spec.trust)
+    spec, readings = completed(spec, checkpoint, card_path)
     network, card = _built(spec, folder)
-    found = weights_from_file(weights, trust=spec.trust)
+    found: Mapping[str, torch.Tensor] = network_tensors(checkpoint.tensors, checkpoint.tables)
     if spec.weights_format == "plain":
-        fit = fitted(found, network.state_dict(), weights, spec.weights_prefix)
-        found, card = fit.tensors, _with_origin(card, fit)
+        wanted = _wanted(network, len(spec.class_names))
+        fit = fitted(checkpoint.tensors, wanted, weights, spec.weights_prefix)
+        if fit.hidden is not None:
+            spec, said = _with_hidden_layer(spec, network, fit.hidden)
+            network, card = _built(spec, folder)
+            readings += said
+        elif spec.head_activation is not None:
+            problem = "The head has no hidden layer for --head-activation to follow."
+            raise WeightsError(weights, problem, "Leave it out.")
+        found, readings = fit.tensors, readings + fit.readings
+        card = _with_origin(card, fit)
     tensors = named_as_timm(found, spec.weights_format, network.state_dict(), weights)
     if _are_grey(spec, network, tensors, weights):
         spec = _for_grey(spec)
         network, grey_card = _built(spec, folder)
         card = replace(grey_card, provenance=card.provenance)
         tensors = named_as_timm(found, spec.weights_format, network.state_dict(), weights)
-    load_strictly(network, tensors, weights)
+    if spec.weights_format == "kimianet" and card.architecture != KIMIANET:
+        apart = f"KimiaNet has no ReLU before its pooling, as {card.architecture} has"
+        readings += (f"{apart}; its own logits are those of --arch {KIMIANET}.",)
+    remedy = _remedy(network, tensors, spec, checkpoint)
+    load_strictly(network, tensors, weights, remedy or FIT_REMEDY)
     _try(network, card, weights, card_path)
+    if readings:
+        card = replace(card, provenance={**card.provenance, READINGS: list(readings)})
     return save_bundle(folder, card, tensors, overwrite=spec.overwrite)
+
+
+def _remedy(
+    network: nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+    spec: BundleSpec,
+    whole: WeightsFound,
+) -> str:
+    """Return what would help weights that do not fit, where that can be seen; else nothing."""
+    said = described(whole)
+    if said.architecture and said.architecture != full_name(spec.architecture):
+        return f"By {said.origin} it is {said.architecture}: leave --arch out to take that."
+    if spec.weights_format != "plain":
+        return ""
+    expected, found = network.state_dict(), network_tensors(whole.tensors, whole.tables)
+    for names in ("kimianet", "torchvision"):
+        given = named_as_timm(found, names, expected, whole.path)
+        if _shapes(given) == _shapes(expected):
+            return f"The names are {names}'s: pass --weights-format {names}."
+    layers = _wanted(network, 0).classifier
+    if layers and not any(name.startswith(layers) for name in tensors):
+        return "The file holds no classifier; train one on it: slidecam train --weights FILE."
+    return ""
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    """Return the shape of each tensor, batch norms' counters left out."""
+    return {name: each.shape for name, each in tensors.items() if not name.endswith(COUNTER)}
+
+
+def _wanted(network: nn.Module, classes: int) -> Wanted:
+    """Return what is looked for in a file: a network's tensors, and which are its classifier's."""
+    layers = tuple(f"{name}." for name in classifier_names(network))
+    embedding = None
+    if hasattr(network, "pretrained_cfg"):
+        embedding = embedding_length(network)
+    return Wanted(network.state_dict(), layers, classes, embedding)
+
+
+def _with_hidden_layer(
+    spec: BundleSpec,
+    network: nn.Module,
+    hidden: int,
+) -> tuple[BundleSpec, tuple[str, ...]]:
+    """Return the same for `DenseHead` around the network, and what was decided."""
+    inner = dict(spec.architecture_args)
+    args: dict[str, object] = {
+        "backbone": full_name(spec.architecture).removeprefix(TIMM),
+        "hidden": hidden,
+        "activation": spec.head_activation or "relu",
+    }
+    if ARGUMENT in inner:
+        args[ARGUMENT] = inner.pop(ARGUMENT)
+    if inner:
+        args["backbone_args"] = inner
+    mean, std = normalisation_of(network)
+    readings: tuple[str, ...] = ()
+    if spec.head_activation is None:
+        assumed = "The file does not say what is between a head's two layers: ReLU is assumed"
+        readings = (f"{assumed}; --head-activation says otherwise.",)
+    return replace(
+        spec,
+        architecture=DENSE,
+        architecture_args=args,
+        mean=spec.mean or mean,
+        std=spec.std or std,
+    ), readings
 
 
 def _with_origin(card: Card, fit: FittedWeights) -> Card:
@@ -153,7 +259,7 @@ def _with_origin(card: Card, fit: FittedWeights) -> Card:
     if fit.prefix:
         origin["weights_prefix"] = fit.prefix
     if fit.left:
-        origin["weights_left_out"] = sorted(fit.left)
+        origin["weights_left_out"] = few(sorted(fit.left), MOST_NAMED)
     return replace(card, provenance={**card.provenance, **origin})
 
 
@@ -177,7 +283,10 @@ def _for_grey(spec: BundleSpec) -> BundleSpec:
 
 
 def _are_grey(
-    spec: BundleSpec, network: nn.Module, tensors: Mapping[str, torch.Tensor], weights: Path
+    spec: BundleSpec,
+    network: nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+    weights: Path,
 ) -> bool:
     """Whether weights begin with a convolution of grey, and the network with one of colours.
 
@@ -205,7 +314,8 @@ def _card(spec: BundleSpec, network: nn.Module, architecture: str, folder: Path)
     activation: Activation = "softmax"
     if len(spec.class_names) == 1:
         activation = "sigmoid"
-    input_px = spec.tile_px
+    tile_px = spec.tile_px or 0
+    input_px = tile_px
     if spec.input_px is not None:
         input_px = spec.input_px
     return Card(
@@ -215,10 +325,10 @@ def _card(spec: BundleSpec, network: nn.Module, architecture: str, folder: Path)
         class_names=spec.class_names,
         class_colors=spec.class_colors,
         activation=spec.activation or activation,
-        tile_px=spec.tile_px,
+        tile_px=tile_px,
         spacing=spec.spacing,
         input_px=input_px,
-        interpolation=spec.interpolation,
+        interpolation=spec.interpolation or "bilinear",
         mean=spec.mean or mean,
         std=spec.std or std,
         split=spec.split,

@@ -104,7 +104,10 @@ class Pooling:
 
 
 def _noisy_or(
-    known: NDArray[np.float64], negative: int | None, *, exclusive: bool
+    known: NDArray[np.float64],
+    negative: int | None,
+    *,
+    exclusive: bool,
 ) -> NDArray[np.float64]:
     """Return how likely each class is on one slice at least, (classes,)."""
     # By logarithms: the product of hundreds of small numbers is lost otherwise.

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from slidecam.errors import WeightsError
 from slidecam.models.channels import COLOURS, GREY, first_convolution
-from slidecam.models.weights import COUNTER, load_strictly, weights_from_file
+from slidecam.models.checkpoints import weights_from_file
+from slidecam.models.weights import COUNTER, load_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -63,8 +64,8 @@ def named_as_timm(
     Notes
     -----
     KimiaNet averages its map as the last batch norm leaves it, and timm's DenseNet121 as the ReLU
-    after it does. With a classifier that is trained anew that is no matter; but the 30 diagnoses'
-    logits are not KimiaNet's own then.
+    after it does. With a classifier that is trained anew that is no matter; the 30 diagnoses'
+    logits are KimiaNet's own with the architecture ``slidecam/kimianet``.
     """
     if weights_format not in get_args(WeightsFormat):
         problem = f"{weights_format!r} is not a known format of weights."
@@ -80,7 +81,8 @@ def named_as_timm(
 
 
 def _from_torchvision(
-    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     renamed = {_LEGACY_DENSENET.sub(r"\1\2", name): tensors[name] for name in tensors}
     if len(renamed.keys() & expected.keys()) > _HEAD_TENSORS:
@@ -89,7 +91,8 @@ def _from_torchvision(
 
 
 def _matched_by_order(
-    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """Return ``tensors`` under the names of ``expected``, if the two match.
 
@@ -150,7 +153,7 @@ def load_pretrained(
     """
     tensors = weights_from_file(path, trust=trust)
     part, prefix = _part_for(network, tensors)
-    heads = _classifier_names(part)
+    heads = classifier_names(part)
     kept, trunk = _parted(part.state_dict(), heads)
     renamed = _for_channels(part, tensors, weights_format, trunk, path)
     _theirs, given = _parted(renamed, heads)
@@ -196,7 +199,7 @@ def _part_for(network: nn.Module, names: Iterable[str]) -> tuple[nn.Module, str]
     return inner, prefix
 
 
-def _classifier_names(network: nn.Module) -> tuple[str, ...]:
+def classifier_names(network: nn.Module) -> tuple[str, ...]:
     """Return the names of the layers that give logits.
 
     Those that timm states, else the last linear layer.
@@ -215,7 +218,8 @@ def _classifier_names(network: nn.Module) -> tuple[str, ...]:
 
 
 def _parted(
-    tensors: Mapping[str, Tensor], layers: tuple[str, ...]
+    tensors: Mapping[str, Tensor],
+    layers: tuple[str, ...],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the tensors of some layers, and the rest."""
     prefixes = tuple(f"{layer}." for layer in layers)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-from collections import Counter
-from dataclasses import dataclass
-from itertools import filterfalse
+from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from safetensors import SafetensorError
 
@@ -16,7 +14,6 @@ from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import torch
     from safetensors import torch as safetensors_torch
@@ -29,15 +26,29 @@ SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 """Endings of files that PyTorch pickles."""
 
-_NESTINGS = ("state_dict", "model_state_dict", "model", "net", "weights")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
-_BEST = "best/"
-"""What names of the best weights begin with in a checkpoint of `slidecam train`."""
+_TO_TORCHSCRIPT = (
+    'torch.jit.trace(network.eval(), torch.rand(1, 3, 224, 224)).save("torchscript_model.pt")'
+)
+_BESIDE = "The second makes what --model reads with --trust, beside a WSInfer config.json."
+FOREIGN: Mapping[str, tuple[str, str]] = {
+    ".onnx": (
+        "an ONNX graph, whose layers have no names of a network",
+        f'network = onnx2torch.convert("FILE"); {_TO_TORCHSCRIPT}. {_BESIDE}',
+    ),
+    ".pkl": (
+        "a pickle of fastai or of another program, which holds code",
+        f'network = fastai.learner.load_learner("FILE").model; {_TO_TORCHSCRIPT}. {_BESIDE}',
+    ),
+}
+"""What a file of another program's is, by its ending, and the Python that makes what is read."""
 
-_NO_LAYERS = ("criterion", "loss", "metric", "train_", "val_", "valid_", "test_", "optimizer")
-"""What names of tensors begin with that training code keeps beside a network."""
+_MONAI = Path("configs", "metadata.json")
+_OF_MONAI = (
+    'network = monai.bundle.load("NAME", bundle_dir="FOLDER", source="local"); '
+    f"{_TO_TORCHSCRIPT}. {_BESIDE}"
+)
 
-_SHOWN = 4
+SHOWN = 4
 COUNTER = "num_batches_tracked"
 """Batch norm's step counter: old files lack it, and inference never reads it."""
 
@@ -53,7 +64,7 @@ def file_digest(path: Path) -> str:
 
 def checked_bytes(path: Path, sha256: str) -> bytes:
     """Return the content of ``path``, loaded next; WeightsError if its SHA-256 is another."""
-    content = _content(path)
+    content = content_of(path)
     check_digest(path, hashlib.sha256(content).hexdigest(), sha256)
     return content
 
@@ -81,35 +92,22 @@ def unreadable_as(kind: str, path: Path, error: Exception) -> WeightsError:
     return WeightsError(path, problem, "It is damaged or of another kind; copy it again.")
 
 
-def weights_from_file(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
-    """Return the tensors of a weights file by their names in the network.
+def check_weights_file(path: Path, *, trust: bool = False) -> None:
+    """Refuse a file that `read_checkpoint` would refuse whatever it holds, without opening it.
 
     Parameters
     ----------
     path
-        A safetensors file, or with ``trust`` one that PyTorch pickled (`PICKLES`). A state dict
-        inside ``state_dict``, ``model`` and the like is found; a prefix that all names share
-        (``module.``) is taken off. Of a training's checkpoint it is the best weights.
+        Of safetensors, or one that PyTorch pickled (`PICKLES`).
     trust
-        Whether a pickle may be opened. Even then only tensors and plain containers are unpickled.
+        Whether a pickle may be opened.
 
     Raises
     ------
     UntrustedCodeError
         If it is a pickle and ``trust`` is False.
     WeightsError
-        If it cannot be read or holds no tensors.
-    """
-    check_weights_file(path, trust=trust)
-    if path.suffix == SAFETENSORS:
-        return _without_prefix(_best_of_training(tensors_from_bytes(_content(path), path)))
-    return _without_prefix(_unpickled(path))
-
-
-def check_weights_file(path: Path, *, trust: bool = False) -> None:
-    """Refuse a file that `weights_from_file` would refuse whatever it holds, without opening it.
-
-    Errors as there.
+        If there is no such file, or it is none of weights.
     """
     if path.suffix not in {SAFETENSORS, *PICKLES}:
         known = ", ".join((SAFETENSORS, *PICKLES))
@@ -127,134 +125,15 @@ def check_weights_file(path: Path, *, trust: bool = False) -> None:
         )
 
 
-@dataclass(frozen=True)
-class FittedWeights:
-    """The weights of one network out of a file that may hold more.
-
-    Attributes
-    ----------
-    tensors
-        By their names in the network.
-    prefix
-        What their names begin with in the file.
-    left
-        Names in the file that are not this network's.
-    """
-
-    tensors: dict[str, Tensor]
-    prefix: str = ""
-    left: tuple[str, ...] = ()
+FIT_REMEDY = "Check the architecture, its arguments and the number of classes."
 
 
-def fitted(
+def load_strictly(
+    network: nn.Module,
     tensors: Mapping[str, Tensor],
-    expected: Mapping[str, Tensor],
     path: Path,
-    prefix: str | None = None,
-) -> FittedWeights:
-    """Return a network's weights out of a file's, wherever in it they lie.
-
-    Parameters
-    ----------
-    tensors, path
-        As the file has them, and the file.
-    expected
-        The network's own.
-    prefix
-        What the names begin with; None to look for it. Names that fit nowhere are left as they are,
-        for `load_strictly` to tell of.
-
-    Raises
-    ------
-    WeightsError
-        If several networks in the file fit, no name begins with ``prefix``, or the file holds other
-        tensors beside the network which may be a part of it.
-    """
-    if prefix is not None:
-        if not any(name.startswith(prefix) for name in tensors):
-            begins = ", ".join(sorted({name.partition(".")[0] + "." for name in tensors})[:_SHOWN])
-            problem = f"No name in the weights begins with {prefix!r}: they begin with {begins}."
-            raise WeightsError(path, problem, "Correct --weights-prefix.")
-        return _under(tensors, prefix)
-    whole = _whole_networks(tensors, expected)
-    if not whole:
-        return FittedWeights(_renamed_nearest(tensors, expected))
-    if len(whole) > 1:
-        where = ", ".join(map(repr, whole))
-        problem = (
-            f"The weights hold {len(whole)} networks that fit; their names begin with {where}."
-        )
-        raise WeightsError(path, problem, "Pass one of these as --weights-prefix.")
-    found = _under(tensors, whole[0])
-    if not found.prefix:
-        found = _without_strangers(found, expected)
-    doubtful = list(filterfalse(_is_no_layer, found.left))
-    if doubtful:
-        listed = "; ".join(_few(doubtful))
-        under = f"under {found.prefix!r} " if found.prefix else ""
-        problem = f"Beside the network {under}the weights hold what may be a part of it: {listed}."
-        remedy = "Name the architecture that has them too, or pass --weights-prefix"
-        raise WeightsError(path, problem, f"{remedy} {found.prefix or repr('')} to leave them out.")
-    return found
-
-
-def _whole_networks(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """Return the prefixes under which every name of the network lies."""
-    wanted = [name for name in expected if not name.endswith(COUNTER)]
-    longest = max(wanted, key=len)
-    found = []
-    for name in tensors:
-        prefix = name.removesuffix(longest)
-        if prefix == name or not (not prefix or prefix.endswith(".")):
-            continue
-        if all(f"{prefix}{each}" in tensors for each in wanted):
-            found.append(prefix)
-    return found
-
-
-def _renamed_nearest(
-    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Return tensors without the prefix that most of a network lies under, where there is one.
-
-    What is missing and what is too much is told by names that people know then.
-    """
-    prefixes: Counter[str] = Counter()
-    for name in tensors:
-        parts = name.split(".")
-        for place in range(1, len(parts)):
-            if ".".join(parts[place:]) in expected:
-                prefixes[".".join(parts[:place]) + "."] += 1
-    for prefix, count in prefixes.most_common(1):
-        if 2 * count > len(expected):
-            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return dict(tensors)
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> FittedWeights:
-    own, left = {}, []
-    for name, tensor in tensors.items():
-        if name.startswith(prefix):
-            own[name.removeprefix(prefix)] = tensor
-        else:
-            left.append(name)
-    return FittedWeights(own, prefix, tuple(left))
-
-
-def _without_strangers(found: FittedWeights, expected: Mapping[str, Tensor]) -> FittedWeights:
-    """Return weights without what is no layer of any network, of names without a prefix."""
-    left = tuple(sorted(filter(_is_no_layer, found.tensors.keys() - expected.keys())))
-    own = dict(found.tensors)
-    for name in left:
-        del own[name]
-    return FittedWeights(own, left=left)
-
-
-def _is_no_layer(name: str) -> bool:
-    return name.startswith(_NO_LAYERS)
-
-
-def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    remedy: str = FIT_REMEDY,
+) -> None:
     """Copy ``tensors`` into ``network``: all that it has, no other, each of its shape; float16 too.
 
     Raises
@@ -271,89 +150,93 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
         elif not name.endswith(COUNTER):
             missing.append(f"{name} is missing")
     unknown = [f"{name} is not in the network" for name in sorted(tensors.keys() - expected.keys())]
-    problems = [*_few(missing), *_few(unknown), *_few(misfits)]
+    problems = [*few(missing), *few(unknown), *few(misfits)]
     if problems:
         problem = f"The weights do not fit the network: {'; '.join(problems)}."
-        remedy = "Check the architecture, its arguments and the number of classes."
         raise WeightsError(path, problem, remedy)
     network.load_state_dict(dict(tensors), strict=True)
 
 
 def _misfits(name: str, given: Tensor, wanted: Tensor) -> list[str]:
     if given.shape != wanted.shape:
-        return [f"{name} is {_shape(given)}, the network's is {_shape(wanted)}"]
+        return [f"{name} is {shape_in_words(given)}, the network's is {shape_in_words(wanted)}"]
     if given.is_floating_point() != wanted.is_floating_point():
         return [f"{name} holds {given.dtype}, the network's {wanted.dtype}"]
     return []
 
 
-def _few(problems: list[str]) -> list[str]:
-    if len(problems) > _SHOWN:
-        return [*problems[:_SHOWN], f"and {len(problems) - _SHOWN} more"]
+def few(problems: list[str], shown: int = SHOWN) -> list[str]:
+    """Return the first few of many, and how many more there are."""
+    if len(problems) > shown:
+        return [*problems[:shown], f"and {len(problems) - shown} more"]
     return problems
 
 
-def _shape(tensor: Tensor) -> str:
+def shape_in_words(tensor: Tensor) -> str:
+    """Return the lengths of a tensor's axes."""
     return " x ".join(map(str, tensor.shape)) or "a scalar"
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
+    """Return what a file holds; WeightsError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
-def _unpickled(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-    ) as error:
-        line = str(error).splitlines()[0]
-        problem = f"The file holds more than tensors, or is damaged: {line}"
-        raise WeightsError(path, problem, "Save its state_dict() alone, as safetensors.") from error
-    tensors = _tensors_of(content)
-    if not tensors and isinstance(content, dict):
-        nested = (_tensors_of(content.get(key)) for key in _NESTINGS)
-        tensors = next(filter(None, nested), {})
-    if not tensors:
-        remedy = f"Save one, alone or under {', '.join(_NESTINGS)}."
-        raise WeightsError(path, "The file holds no state dict.", remedy)
-    return tensors
-
-
-def _tensors_of(content: object) -> dict[str, Tensor]:
-    if not isinstance(content, dict):
-        return {}
-    for value in content.values():
-        if not isinstance(value, torch.Tensor):
-            return {}
-    return dict(content)
-
-
-def _best_of_training(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the best weights of a checkpoint that marks them so; all tensors of any other file."""
-    best = {}
-    for name, tensor in tensors.items():
-        if name.startswith(_BEST):
-            best[name.removeprefix(_BEST)] = tensor
-    return best or tensors
-
-
-def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in _PREFIXES:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            shorter = {name.removeprefix(prefix): tensors[name] for name in tensors}
-            return _without_prefix(shorter)
-    return tensors
-
-
 def _unreadable(path: Path, error: OSError) -> WeightsError:
     reason = error.strerror or str(error)
     problem = f"The weights cannot be read: {reason}."
     return WeightsError(path, problem, "Put the file beside its card.")
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse another program's file or folder, with the Python that makes what is read of it.
+
+    Raises
+    ------
+    WeightsError
+        If it is ONNX, fastai's, or a bundle of MONAI.
+    """
+    if (path / _MONAI).is_file():
+        problem = "This is a bundle of MONAI, whose network is made by its own configuration."
+        raise WeightsError(path, problem, f"Two lines of Python: {_OF_MONAI}")
+    if path.suffix in FOREIGN:
+        what, lines = FOREIGN[path.suffix]
+        raise WeightsError(path, f"This is {what}.", f"Two lines of Python: {lines}")
+
+
+def check_archive(path: Path) -> None:
+    """Refuse a TorchScript program, which torch warns of in its own words, and a broken archive.
+
+    Raises
+    ------
+    WeightsError
+        With the Python that makes safetensors of it.
+    """
+    if not is_zipfile(path):
+        return
+    try:
+        with ZipFile(path) as archive:
+            names = archive.namelist()
+    except (BadZipFile, OSError, ValueError) as error:
+        raise WeightsError(path, f"The file is damaged: {error}.", "Copy it again.") from error
+    if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
+        remedy = (
+            'Two lines of Python: tensors = torch.jit.load("FILE").state_dict();'
+            ' safetensors.torch.save_file(tensors, "weights.safetensors"). Or --model takes it, as'
+            " torchscript_model.pt beside a WSInfer config.json, with --trust."
+        )
+        raise WeightsError(path, "This is TorchScript, a program and no weights.", remedy)
+
+
+def more_than_tensors(path: Path, what: str) -> WeightsError:
+    """Return the error of a pickle that holds a program's objects, which are never made."""
+    problem = f"The file holds more than tensors and settings, or is damaged. {what.rstrip('.')}."
+    remedy = (
+        "If you trust its maker, two lines of Python in the program that wrote it:"
+        ' network = torch.load("FILE", weights_only=False);'
+        ' safetensors.torch.save_model(network, "weights.safetensors").'
+    )
+    return WeightsError(path, problem, remedy)

@@ -42,6 +42,8 @@ else:
 CONFIG_FILE = "config.json"
 TORCHSCRIPT_FILE = "torchscript_model.pt"
 SPEC_VERSION = "1.0"
+HUGGING_FACE = frozenset(("architectures", "pretrained_cfg", "id2label", "num_features"))
+"""Keys that tell another ``config.json``: timm's and transformers'."""
 
 _NUMBERED: Mapping[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """PIL's numbers of the filters that torchvision names."""
@@ -100,7 +102,9 @@ _AS_THEY_ARE: Mapping[int, _Normalize] = {
 
 
 def read_wsinfer(
-    folder: Path, *, trust: bool
+    folder: Path,
+    *,
+    trust: bool,
 ) -> tuple[Card, Literal["wsinfer", "wsinfer-torchscript"]]:
     """Return the card that a zoo folder's ``config.json`` amounts to, and which weights are used.
 
@@ -126,6 +130,9 @@ def read_wsinfer(
     path = folder / CONFIG_FILE
     table = read_json_object(path)
     version = table.get("spec_version")
+    if version is None and HUGGING_FACE & table.keys():
+        problem = "This folder is of timm or transformers, and no bundle."
+        raise MissingBundleError(folder, problem, f"Make one: slidecam bundle {folder} --out OUT.")
     if isinstance(version, str) and version != SPEC_VERSION:
         problem = f'"spec_version" is {version!r}, not {SPEC_VERSION!r}.'
         raise CardError(path, problem, "Use a model of that specification.")
@@ -156,6 +163,16 @@ def is_wsinfer(folder: Path) -> bool:
     """
     weights = (folder / WEIGHTS_FILE).is_file() or (folder / TORCHSCRIPT_FILE).is_file()
     return weights and (folder / CONFIG_FILE).is_file()
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Whether a folder's ``config.json`` is timm's or transformers'."""
+    path = folder / CONFIG_FILE
+    try:
+        table = read_json_object(path)
+    except CardError:
+        return False
+    return "spec_version" not in table and bool(HUGGING_FACE & table.keys())
 
 
 def _choose_weights(folder: Path, architecture: str) -> Path:
@@ -233,7 +250,8 @@ def _check_count(values: Mapping[str, Any], complaints: CardComplaints) -> None:
 
 
 def _steps(
-    transform: tuple[Mapping[str, object], ...] | None, complaints: CardComplaints
+    transform: tuple[Mapping[str, object], ...] | None,
+    complaints: CardComplaints,
 ) -> dict[str, Any]:
     """Return the arguments of each step by its name; complain of what cannot be done.
 

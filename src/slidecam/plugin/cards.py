@@ -14,7 +14,7 @@ import numpy as np
 from slidecam.drawing.style import as_hex
 from slidecam.models.channels import IN_WORDS
 from slidecam.runs import legend, uncertainty
-from slidecam.runs.uncertainty import UNDECIDED
+from slidecam.runs.tiles import UNDECIDED
 from slidecam.store import Status
 
 if TYPE_CHECKING:

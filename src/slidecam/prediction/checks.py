@@ -1,32 +1,42 @@
-"""What is refused before the first slide, and what a person should know once for all slides."""
+"""What is refused before the first slide, and what a person should know once for all slides.
+
+Also where a slide may fail without the others.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from traceback import TracebackException
 from typing import TYPE_CHECKING
 
-from slidecam.errors import RunExistsError, UsageError
+from slidecam.errors import RunExistsError, SlidecamError, UsageError
+from slidecam.events import SlideFailed
 from slidecam.exchange.manifest import read_manifest
 from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder
 from slidecam.foreground import DRAWN_MASKS, VOLUME_MASKS, mask_called
 from slidecam.models.channels import channel_notes
 from slidecam.options import EVERY_METHOD, option_of
-from slidecam.runlog import MANIFEST
+from slidecam.runlog import MANIFEST, error_words
 from slidecam.runs.outputs import check_packages
+from slidecam.runs.record import write_failure
+from slidecam.runs.record_parts import RecordedOutcome
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import find_slides
 from slidecam.sources.names import FindSpec, Shard, refuse_shared_names
 from slidecam.sources.spacing import given_spacing
-from slidecam.store import RUN_FILE, has_run
+from slidecam.store import RUN_FILE, has_run, lock_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from slidecam.models import Card
     from slidecam.prediction.model import LoadedModel
-    from slidecam.sources.names import Discovery
+    from slidecam.prediction.work import SlideWork
+    from slidecam.sources.names import Discovery, FoundSlide
 
 TILING_OPTIONS = ("overlap", "grid", "edge", "min_tissue", "mask")
 """What says how a slide is cut into tiles."""
@@ -42,7 +52,8 @@ def folder_named(out: str | Path) -> Path:
     """Return the folder that a call's outputs go to; UsageError where its name is empty."""
     if not str(out):
         raise UsageError(
-            "The output folder is an empty text.", "Is a variable of your shell empty?"
+            "The output folder is an empty text.",
+            "Is a variable of your shell empty?",
         )
     return Path(out)
 
@@ -53,7 +64,9 @@ def listed(inputs: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
 
 
 def found_and_settled(
-    places: Sequence[str | Path], out: Path, spec: PredictSpec
+    places: Sequence[str | Path],
+    out: Path,
+    spec: PredictSpec,
 ) -> tuple[Discovery, PredictSpec]:
     """Return a call's slides and its settings as their project has them.
 
@@ -148,7 +161,9 @@ def _refuse_unclear_names(found: Discovery, spec: PredictSpec) -> None:
     suffixes = (*DRAWN_MASKS, *VOLUME_MASKS)
     if mask is not None and mask.is_dir():
         refuse_shared_names(
-            found, lambda name: mask_called(mask, name, suffixes) is not None, "The mask"
+            found,
+            lambda name: mask_called(mask, name, suffixes) is not None,
+            "The mask",
         )
     refuse_shared_names(found, spec.spacings.__contains__, "The row of the spacing table")
 
@@ -232,3 +247,103 @@ def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:
     if len(unused) > LISTED:
         names += f" and {len(unused) - LISTED} more"
     yield f"No slide is called {names}: these rows of the spacing table were not used."
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a slide was given up.
+
+    Attributes
+    ----------
+    event
+        What the run says of it.
+    traceback
+        Where it happened, for whoever mends it; empty where slidecam foresaw the error, whose words
+        say all.
+    claimed
+        Whether another process is at work on the slide, which is no failure.
+    """
+
+    event: SlideFailed
+    traceback: str = ""
+    claimed: bool = False
+
+
+@dataclass
+class Outcome:
+    """What came of some stages of a slide; ``failure`` is None where nothing went wrong."""
+
+    failure: Failure | None = None
+
+    def lost(self) -> Failure:
+        """Return the failure, where it is known that there is one."""
+        assert self.failure is not None  # noqa: S101  (for the type checker: called after one)
+        return self.failure
+
+
+@contextmanager
+def slide_boundary(slide: FoundSlide) -> Iterator[Outcome]:
+    """Keep to one slide whatever goes wrong with it; the outcome holds its failure.
+
+    That memory ran out is a slide's failure too: the next one may be smaller. What ends the process
+    or the call (KeyboardInterrupt, SystemExit, GeneratorExit) passes.
+    """
+    outcome = Outcome()
+    try:
+        yield outcome
+    # Readers, scikit-image, SciPy, Pillow, zarr and torch promise no list of what they raise, and
+    # every list that was kept here had holes: one TypeError ended a night's run.
+    except Exception as error:  # noqa: BLE001  (the boundary of a slide: it fails alone, and is recorded)
+        outcome.failure = failure_of(slide, error)
+
+
+def let_go(work: SlideWork) -> None:
+    """Close a slide that is done with, or given up for a reason that is recorded already.
+
+    That it cannot be closed changes nothing for anybody.
+    """
+    with suppress(Exception):
+        work.close()
+
+
+@contextmanager
+def let_go_if_stopped(work: SlideWork) -> Iterator[None]:
+    """Close a slide if the call itself, or the process, is being ended meanwhile."""
+    try:
+        yield
+    except BaseException:
+        let_go(work)
+        raise
+
+
+def failure_of(slide: FoundSlide, error: Exception) -> Failure:
+    """Return a slide's failure, worded without what names a patient or opens a server."""
+    problem, remedy = error_words(error)
+    event = SlideFailed(slide.name, slide.shown, slide.public(problem), remedy)
+    if isinstance(error, SlidecamError):
+        claimed = isinstance(error, RunExistsError) and error.claimed
+        return Failure(event, slide.public("\n".join(error.traceback())), claimed)
+    lines = TracebackException.from_exception(error).format()
+    return Failure(event, slide.public("".join(lines)))
+
+
+def note_failure(folder: Path, failure: Failure) -> None:
+    """Note in ``run.json`` that a slide was given up; the caller holds the folder's lock."""
+    outcome = RecordedOutcome(
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        reason=failure.event.problem,
+        remedy=failure.event.remedy,
+        traceback=tuple(failure.traceback.splitlines()),
+    )
+    write_failure(folder, outcome)
+
+
+def note_unopened(folder: Path, failure: Failure) -> None:
+    """Note the failure of a slide that never came to a run, where it was not foreseen.
+
+    Its folder holds no more than that. Nothing is noted where another process is at work.
+    """
+    if not failure.traceback:
+        return
+    with lock_run(folder):
+        note_failure(folder, failure)

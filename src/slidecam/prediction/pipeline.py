@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING
 
 from slidecam.events import BatchDone, Event, Planned, TileFailed, Warned
 from slidecam.explain.facts import said_of_methods
-from slidecam.prediction.boundary import (
+from slidecam.prediction.checks import (
     Failure,
+    folder_named,
+    found_and_settled,
     let_go,
     let_go_if_stopped,
+    listed,
     note_failure,
     note_unopened,
+    notes_of,
     slide_boundary,
 )
-from slidecam.prediction.checks import folder_named, found_and_settled, listed, notes_of
 from slidecam.prediction.model import load_model
 from slidecam.prediction.work import SlideWork
 from slidecam.registry import deferred

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.drawing.charts import blank_figure, pixels_of, plain
 from slidecam.drawing.heat import enlarged, glowing
-from slidecam.drawing.pen import Pen, Place, Type
+from slidecam.drawing.pen import Pen, Place, Type, blank_figure, pixels_of, plain
 from slidecam.drawing.style import FAMILY, INK, LINE, MUTED, as_hex
 from slidecam.files import replacing
 from slidecam.reports.sidebar import DISCLAIMER

@@ -16,8 +16,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from slidecam.drawing.charts import blank_figure, pixels_of
-from slidecam.drawing.pen import Pen, Place, Type
+from slidecam.drawing.pen import Pen, Place, Type, blank_figure, pixels_of
 from slidecam.drawing.style import HUES, INK, MUTED
 from slidecam.explain.facts import facts_in_words, shown_by
 from slidecam.files import replacing

@@ -9,7 +9,7 @@ from slidecam.runs.comparison import (
 from slidecam.runs.legend import Legend, LegendRow, legend
 from slidecam.runs.record import RunRecord
 from slidecam.runs.run import Run
-from slidecam.runs.uncertainty import most_suspicious, neighbour_in, uncertainty
+from slidecam.runs.tiles import most_suspicious, neighbour_in, uncertainty
 
 __all__ = [
     "ChangedTile",

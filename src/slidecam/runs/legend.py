@@ -14,8 +14,7 @@ import numpy as np
 from slidecam.classes import SEVERAL_CALLED
 from slidecam.errors import UsageError
 from slidecam.pixels import RGB  # noqa: TC001  (the manifest reads the fields' types)
-from slidecam.runs.tiles import cells
-from slidecam.runs.uncertainty import UNDECIDED, uncertainty
+from slidecam.runs.tiles import UNDECIDED, cells, uncertainty
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -162,7 +162,8 @@ class Service:
     async def explain(self, content: bytes, request: PictureRequest) -> dict[str, Any]:
         """Classify a picture on the pictures' thread; see `explain_picture`."""
         return await asyncio.get_running_loop().run_in_executor(
-            self.picture_thread, partial(self._explain, content, request)
+            self.picture_thread,
+            partial(self._explain, content, request),
         )
 
     def _explain(self, content: bytes, request: PictureRequest) -> dict[str, Any]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.runs import Run
-    from slidecam.runs.uncertainty import Doubt
+    from slidecam.runs.tiles import Doubt
 
     Array = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam.drawing.charts import LONGEST, plain
+from slidecam.drawing.pen import LONGEST, plain
 from slidecam.learning.cells.protocols import scatter_figure
 from slidecam.learning.evaluation import plots as figures
 from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate_predictions

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch.nn.functional import cross_entropy
 
-from slidecam.drawing.charts import add_legend, picture_of, plain, sheet
+from slidecam.drawing.pen import add_legend, picture_of, plain, sheet
 from slidecam.drawing.style import INK, as_hex
 from slidecam.files import replacing, write_json
 from slidecam.learning.cells.graphs import INDUCTIVE, TRANSDUCTIVE, Cells, Scored

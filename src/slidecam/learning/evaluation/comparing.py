@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sklearn.metrics import roc_curve
 
-from slidecam.drawing.charts import add_legend, grid_of, picture_of, plain
+from slidecam.drawing.pen import add_legend, grid_of, picture_of, plain
 from slidecam.drawing.style import LINE, MORE_HUES
 from slidecam.errors import DataSetError, UsageError
 from slidecam.files import replacing, write_json

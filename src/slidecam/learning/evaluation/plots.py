@@ -17,7 +17,7 @@ from matplotlib.patheffects import Stroke
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
-from slidecam.drawing.charts import (
+from slidecam.drawing.pen import (
     LONGEST,
     add_legend,
     grid_of,

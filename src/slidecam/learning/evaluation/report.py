@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from slidecam.drawing.charts import stacked_bars
+from slidecam.drawing.pen import stacked_bars
 from slidecam.drawing.style import BLUE, GREEN, ORANGE
 from slidecam.files import replacing, write_csv, write_json
 from slidecam.learning.data.picture_files import some
