@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slidecam.server import app
-from slidecam.server.static import static_files, viewer_files
+from slidecam.server.views import static_files, viewer_files
 from slidecam.store import RunStore
 from stopping import PATIENCE, gate_before
 

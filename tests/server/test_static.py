@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slidecam.server import static
-from slidecam.server.static import PAGE, VIEWER, static_files, viewer_files
+from slidecam.server import views
+from slidecam.server.views import PAGE, VIEWER, static_files, viewer_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,8 +50,8 @@ def test_the_viewer_comes_with_its_licence_or_not_at_all(
     installed = tmp_path / VIEWER
     installed.mkdir()
     (installed / "openseadragon.min.js").write_text("viewer")
-    monkeypatch.setattr(static, "PAGE", tmp_path)
-    monkeypatch.setattr(static, "FROM_NPM", tmp_path / "none")
+    monkeypatch.setattr(views, "PAGE", tmp_path)
+    monkeypatch.setattr(views, "FROM_NPM", tmp_path / "none")
     assert viewer_files() == []
     (installed / "LICENSE.txt").write_text("BSD")
     assert [path.name for path in viewer_files()] == ["openseadragon.min.js", "LICENSE.txt"]

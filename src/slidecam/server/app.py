@@ -20,11 +20,12 @@ from slidecam.server.http_errors import RequestError, handle_errors
 from slidecam.server.job_requests import read_request, request_schema
 from slidecam.server.pictures import PictureRequest
 from slidecam.server.service import Service
-from slidecam.server.static import VIEWER, static_files
 from slidecam.server.views import (
+    VIEWER,
     heatmap_records,
     heatmap_values,
     slide_folder,
+    static_files,
     tiles_record,
 )
 from slidecam.viewing import PictureView

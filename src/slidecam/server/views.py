@@ -1,11 +1,14 @@
-"""What the page lays over a slide.
+"""What the page is given: its own files, and what it lays over a slide.
 
-Its tiles and heatmaps as numbers, from the run's store and never from pictures.
+Tiles and heatmaps are numbers, from the run's store and never from pictures. OpenSeadragon, which
+is built into the page, may be missing.
 """
 
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -217,3 +220,53 @@ def heat_colours() -> dict[str, list[list[int]]]:
 def _shades(*, signed: bool) -> list[list[int]]:
     shades: list[list[int]] = np.rint(heat_table(SHADES, signed=signed) * 255).astype(int).tolist()
     return shades
+
+
+PAGE = Path(__file__).parent / "page"
+VIEWER = "openseadragon"
+"""Folder of the deep-zoom viewer in the wheel, below the page."""
+
+FROM_NPM = Path("web", "node_modules", "openseadragon")
+"""Where ``npm ci`` lays it in a working tree."""
+
+TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+}
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """A file's bytes, and what they are."""
+
+    content: bytes
+    media_type: str
+
+
+@cache
+def static_files() -> dict[str, StaticFile]:
+    """Return all files of the page by their place below ``/page/``."""
+    own = {path.name: path for path in PAGE.iterdir() if path.suffix in TYPES}
+    paths = own | {f"{VIEWER}/{path.name}": path for path in viewer_files()}
+    return {name: StaticFile(path.read_bytes(), TYPES[path.suffix]) for name, path in paths.items()}
+
+
+def viewer_files() -> list[Path]:
+    """Return the viewer's script and licence, of the wheel or of the working tree.
+
+    Nothing where it was not built.
+    """
+    installed, tree = PAGE / VIEWER, Path(__file__).parents[3] / FROM_NPM
+    for script, licence in (
+        (installed / "openseadragon.min.js", installed / "LICENSE.txt"),
+        (
+            tree / "build" / "openseadragon" / "openseadragon.min.js",
+            tree / "LICENSE.txt",
+        ),
+    ):
+        if script.is_file() and licence.is_file():
+            return [script, licence]
+    return []
