@@ -70,6 +70,7 @@ finally:
     [
         ("info {slide}", "TIFF"),
         ("models {sample}", "Toy"),
+        ("card {sample}/bundle -o {tmp}/card.html", "Toy"),
         ("legend {tmp}", "There is no slide's run here"),
         ("compare {tmp} {tmp}", "There is no slide's run here"),
         ("export {tmp} --to qupath", "slidecam predict"),

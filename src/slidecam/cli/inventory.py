@@ -1,4 +1,4 @@
-"""``slidecam info``, ``models``, ``bundle`` and ``doctor``: what there is, and a new bundle."""
+"""``slidecam info``, ``models``, ``bundle``, ``card``, ``doctor``: what there is, a new bundle."""
 
 from __future__ import annotations
 
@@ -226,6 +226,43 @@ def _only_one(checkpoint: Path | None, weights: Path | None) -> Path:
             problem = f"Weights are named twice: {named[0]} and --weights {named[1]}."
         raise UsageError(problem, "Name one file or folder of weights.")
     return named[0]
+
+
+@app.command()
+def card(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a model bundle.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The page. \\[default: card.html in the bundle]"),
+    ] = None,
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Write a bundle's model card as a page, and print it.
+
+    What it is, sees and comes from, its figures with their intervals, caveats, heatmaps' evidence.
+    With --json the page is written where --out says so alone.
+    """
+    from slidecam.cli.facts import card_tables
+    from slidecam.models.bundle import open_bundle
+    from slidecam.reports.card_page import PAGE, card_page, write_card_page
+
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        opened = open_bundle(bundle, trust=trust)
+        page = card_page(opened)
+        path = out
+        if path is None and not json:
+            path = opened.path / PAGE
+        if path is not None:
+            write_card_page(page, path)
+        if json:
+            terminal.line({**page.record(), "page": path})
+            return
+        for title, facts in card_tables(page):
+            terminal.table(title, facts)
+        if path is not None:
+            terminal.look_at(path)
 
 
 @app.command()
