@@ -196,7 +196,8 @@ _EXACT = 1e-4
 
 
 def pyramid(
-    sizes: Sequence[Size], spacings: Sequence[Spacing | None] | None = None
+    sizes: Sequence[Size],
+    spacings: Sequence[Spacing | None] | None = None,
 ) -> tuple[Level, ...]:
     """Return the levels of a pyramid from their sizes, finest first.
 

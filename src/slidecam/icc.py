@@ -138,7 +138,8 @@ def in_colours(picture: Image.Image, profile: bytes | None, wanted: Profile | No
 
 
 def colours_of(
-    profile: bytes | None, wanted: Profile | None
+    profile: bytes | None,
+    wanted: Profile | None,
 ) -> tuple[ToSrgb | None, tuple[str, ...]]:
     """Return what shows a slide's pixels in sRGB, where that is wanted, and what to say of it.
 

@@ -79,7 +79,9 @@ def windowed(values: NDArray[np.generic], low: float, high: float) -> NDArray[np
 
 
 def to_uint8(
-    samples: NDArray[np.generic], bits: int, limits: tuple[float, float] | None = None
+    samples: NDArray[np.generic],
+    bits: int,
+    limits: tuple[float, float] | None = None,
 ) -> NDArray[np.uint8]:
     """Scale samples so that 0 stays 0 and the largest value of ``bits`` bits becomes 255.
 

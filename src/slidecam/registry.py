@@ -139,7 +139,9 @@ class Registry(Mapping[str, E], Generic[E]):
 
     @contextmanager
     def boundary(
-        self, name: str, failed: Callable[[str, str], SlidecamError] = EntryFailedError
+        self,
+        name: str,
+        failed: Callable[[str, str], SlidecamError] = EntryFailedError,
     ) -> Iterator[None]:
         """Turn what the code of an entry raises into an error of slidecam's, its cause kept.
 
@@ -206,7 +208,10 @@ class Registry(Mapping[str, E], Generic[E]):
         return tuple(added), tuple(broken)
 
     def _refusal(
-        self, point: EntryPoint, taken: Mapping[str, str], twice: Iterable[str]
+        self,
+        point: EntryPoint,
+        taken: Mapping[str, str],
+        twice: Iterable[str],
     ) -> str | None:
         """Return for what reason a name may not be used, or None.
 

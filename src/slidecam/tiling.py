@@ -148,7 +148,10 @@ class TileGrid:
 
 
 def lay_grid(
-    facts: SourceFacts, spacing: Spacing, foreground: Foreground, spec: TilingSpec
+    facts: SourceFacts,
+    spacing: Spacing,
+    foreground: Foreground,
+    spec: TilingSpec,
 ) -> TileGrid:
     """Lay the tiles of ``spec`` over the tissue of a slide.
 
@@ -191,7 +194,10 @@ def _level_for(facts: SourceFacts, edge: Size, input_px: int) -> Level:
 
 
 def lay_at(
-    facts: SourceFacts, spacing: Spacing, points: NDArray[np.float64], spec: TilingSpec
+    facts: SourceFacts,
+    spacing: Spacing,
+    points: NDArray[np.float64],
+    spec: TilingSpec,
 ) -> TileGrid:
     """Lay one tile of ``spec`` round each of some places of a slide, whatever is there.
 
@@ -335,7 +341,9 @@ def _starts(first: int, end: int, edge: int, step: int, policy: str) -> NDArray[
 
 
 def _wsinfer_boxes(
-    facts: SourceFacts, edges: tuple[Size, Size], spec: TilingSpec
+    facts: SourceFacts,
+    edges: tuple[Size, Size],
+    spec: TilingSpec,
 ) -> NDArray[np.int64]:
     edge, step = edges[0].width, edges[1].width
     half = round(edge / 2)
@@ -354,7 +362,9 @@ def _boxes(x: NDArray[np.int64], y: NDArray[np.int64], edge: Size) -> NDArray[np
 
 
 def in_tissue(
-    boxes: NDArray[np.int64], foreground: Foreground, spec: TilingSpec
+    boxes: NDArray[np.int64],
+    foreground: Foreground,
+    spec: TilingSpec,
 ) -> NDArray[np.bool_]:
     """Return which boxes hold enough tissue, (N,)."""
     if spec.grid == "wsinfer":

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def lay_planes(
-    facts: SourceFacts, foreground: VolumeForeground, input_px: int, min_share: float
+    facts: SourceFacts,
+    foreground: VolumeForeground,
+    input_px: int,
+    min_share: float,
 ) -> TileGrid:
     """Lay one tile over each plane of a volume, for a classifier that sees whole pictures.
 
@@ -58,7 +61,10 @@ def lay_planes(
 
 
 def lay_tiles_on_planes(
-    facts: SourceFacts, spacing: Spacing, foreground: VolumeForeground, spec: TilingSpec
+    facts: SourceFacts,
+    spacing: Spacing,
+    foreground: VolumeForeground,
+    spec: TilingSpec,
 ) -> TileGrid:
     """Lay the tiles of ``spec`` over the foreground of every plane of a volume.
 

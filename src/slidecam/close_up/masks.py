@@ -32,7 +32,10 @@ LAID = (
 
 
 def picture_masks(
-    folder: Path, names: Sequence[str], everything: Sequence[str], edge: int
+    folder: Path,
+    names: Sequence[str],
+    everything: Sequence[str],
+    edge: int,
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Return the masks that lie in a folder under the pictures' names.
 
@@ -84,7 +87,10 @@ def picture_masks(
 
 
 def masks_of_slide(
-    file: Path, name: str, drawn: Sequence[str], masks: NDArray[np.bool_]
+    file: Path,
+    name: str,
+    drawn: Sequence[str],
+    masks: NDArray[np.bool_],
 ) -> tuple[str, ...]:
     """Return what is to be said of a class's masks (N, H, W) in a slide's tiles.
 

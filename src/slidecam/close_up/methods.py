@@ -53,7 +53,10 @@ class ChosenMethod:
             return self.method.make(classifier, self.settings)
 
     def steps(
-        self, classifier: Classifier, pixels: Tensor, classes: Sequence[int]
+        self,
+        classifier: Classifier,
+        pixels: Tensor,
+        classes: Sequence[int],
     ) -> Generator[Step, None, Explanation]:
         """Explain tiles step by step, by an explainer of their own; see `Explainer.steps`.
 

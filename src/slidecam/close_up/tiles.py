@@ -140,7 +140,9 @@ class ChosenTiles:
 
 
 def choose_tiles(
-    source: str | Path, classifier: Classifier, choice: TileChoice
+    source: str | Path,
+    classifier: Classifier,
+    choice: TileChoice,
 ) -> Generator[Step, None, ChosenTiles]:
     """Choose tiles of a slide, a picture, or a folder of pictures.
 

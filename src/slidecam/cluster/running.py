@@ -78,7 +78,10 @@ def predict_there(
 
 
 def _given_out(
-    client: Client, call: Call, found: Discovery, bundle: Bundle
+    client: Client,
+    call: Call,
+    found: Discovery,
+    bundle: Bundle,
 ) -> Generator[Event, None, RunLog]:
     client.register_plugin(Resident())
     _refuse_workers(client, call)

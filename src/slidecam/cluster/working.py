@@ -362,7 +362,10 @@ def _classified(here: Residence, call: Call, job: SlideJob, part: Part) -> PartD
 
 
 def _finished(
-    here: Residence, call: Call, job: SlideJob, timings: Timings
+    here: Residence,
+    call: Call,
+    job: SlideJob,
+    timings: Timings,
 ) -> SlideReport | Unwritten:
     with here.slide(call, job) as work:
         run = open_run(work, None, range(0))

@@ -151,7 +151,9 @@ def _known(folder: Path, label: str) -> KnownVolume:
 
 
 def compare_poolings(
-    volumes: Sequence[KnownVolume], negative: str = "", ks: Sequence[int] = KS
+    volumes: Sequence[KnownVolume],
+    negative: str = "",
+    ks: Sequence[int] = KS,
 ) -> list[PoolingFigures]:
     """Return what every rule makes of volumes, the best first.
 

@@ -239,7 +239,9 @@ def _open_ring(ring: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def write_annotations(
-    path: Path, annotations: Sequence[Annotation], bounds: Box | None = None
+    path: Path,
+    annotations: Sequence[Annotation],
+    bounds: Box | None = None,
 ) -> None:
     """Write annotations as a FeatureCollection that QuPath imports, all or nothing.
 
@@ -272,7 +274,9 @@ def _corner(bounds: Box | None) -> NDArray[np.float64]:
 
 
 def _annotation_feature(
-    number: int, annotation: Annotation, corner: NDArray[np.float64]
+    number: int,
+    annotation: Annotation,
+    corner: NDArray[np.float64],
 ) -> dict[str, Any]:
     rings = [(ring - corner).tolist() for ring in annotation.area]
     identity = uuid5(NAMESPACE, f"{number} {annotation.class_name} {rings[0]}")

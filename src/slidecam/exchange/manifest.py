@@ -213,7 +213,10 @@ class Manifest:
         return replace(self, slides=tuple(filter(there, self.slides)))
 
     def with_call(
-        self, reports: Sequence[SlideReport], run: RunFacts, has_run: Callable[[str], bool]
+        self,
+        reports: Sequence[SlideReport],
+        run: RunFacts,
+        has_run: Callable[[str], bool],
     ) -> Manifest:
         """Return it with what one call did, or has done so far.
 
@@ -249,7 +252,10 @@ def _left_as_it_was(before: SlideReport, report: SlideReport) -> SlideReport:
 
 
 def add_to_manifest(
-    path: Path, reports: Sequence[SlideReport], run: RunFacts, has_run: Callable[[str], bool]
+    path: Path,
+    reports: Sequence[SlideReport],
+    run: RunFacts,
+    has_run: Callable[[str], bool],
 ) -> Manifest:
     """Write what one call did into ``manifest.json``, beside what others did, and return all of it.
 

@@ -225,7 +225,8 @@ def _write_heatmaps(export: QuPathExport, folder: Path) -> Iterator[dict[str, An
 
 
 def _cut_out(
-    image: HeatmapImage, channel: int
+    image: HeatmapImage,
+    channel: int,
 ) -> tuple[NDArray[np.float32], tuple[int, int, int]] | None:
     """Return the part of a channel that holds numbers, with its left and top edge and its pixels.
 

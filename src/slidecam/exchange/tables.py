@@ -187,7 +187,9 @@ def _short(value: float | None) -> float | None:
 
 
 def write_slides_csv(
-    rows: Sequence[Mapping[str, Cell]], path: Path, dialect: Dialect = "comma"
+    rows: Sequence[Mapping[str, Cell]],
+    path: Path,
+    dialect: Dialect = "comma",
 ) -> None:
     """Write rows of one set of columns as a table.
 
@@ -237,7 +239,8 @@ class CohortComparison:
 
 
 def compare_cohorts(
-    before: Sequence[SlideReport], after: Sequence[SlideReport]
+    before: Sequence[SlideReport],
+    after: Sequence[SlideReport],
 ) -> CohortComparison:
     """Hold what two folders remember beside each other, slide by slide, by one definition.
 

@@ -229,7 +229,9 @@ class VolumeHeatmap:
 
 
 def write_volume_ome_zarr(
-    path: Path, planes: Iterable[NDArray[np.float32]], spec: VolumeRasterSpec
+    path: Path,
+    planes: Iterable[NDArray[np.float32]],
+    spec: VolumeRasterSpec,
 ) -> None:
     """Write a heatmap plane by plane; all of it or nothing.
 

@@ -185,7 +185,8 @@ class ExplainerContract:
         before.assert_same()
 
     def test_it_works_on_a_frozen_network_whatever_the_callers_modes(
-        self, case: ExplainerCase
+        self,
+        case: ExplainerCase,
     ) -> None:
         assert not any(
             parameter.requires_grad for parameter in case.classifier.network.parameters()
@@ -228,7 +229,8 @@ class ExplainerContract:
             _assert_raises(ExplanationError, partial(one.explain, _tiles(case)))
 
     def test_a_classifier_without_a_map_is_refused_if_one_is_needed(
-        self, case: ExplainerCase
+        self,
+        case: ExplainerCase,
     ) -> None:
         without = replace(case.classifier, has_map=False)
 
@@ -322,7 +324,8 @@ def _assert_same(maps: Tensor, expected: Tensor, tolerance: float) -> None:
 
 
 def _assert_raises(
-    kinds: type[Exception] | Sequence[type[Exception]], work: Callable[[], object]
+    kinds: type[Exception] | Sequence[type[Exception]],
+    work: Callable[[], object],
 ) -> None:
     wanted = (kinds,) if isinstance(kinds, type) else tuple(kinds)
     try:

@@ -122,7 +122,10 @@ FEWEST, MOST = 8, 24
 
 
 def measure_heatmaps(
-    classifier: Classifier, tiles: Tensor, classes: Sequence[int], on: str
+    classifier: Classifier,
+    tiles: Tensor,
+    classes: Sequence[int],
+    on: str,
 ) -> Generator[Step, None, MapEvidence | None]:
     """Measure the heatmaps that `predict` makes where no method is named, for a card.
 

@@ -48,7 +48,9 @@ ASPECT = 0.02
 
 
 def load_foreground(
-    path: str | Path, size: Size, offset: tuple[float, float] = (0.0, 0.0)
+    path: str | Path,
+    size: Size,
+    offset: tuple[float, float] = (0.0, 0.0),
 ) -> Foreground:
     """Read a mask of the user's own, GeoJSON or PNG by its content.
 
@@ -133,7 +135,10 @@ def text_of(path: Path, content: bytes) -> str:
 
 
 def offset_of(
-    path: Path, content: bytes, size: Size, corner: tuple[float, float]
+    path: Path,
+    content: bytes,
+    size: Size,
+    corner: tuple[float, float],
 ) -> tuple[float, float]:
     """Return what to add to the coordinates of a GeoJSON.
 
@@ -188,7 +193,10 @@ def _shown_size(content: bytes) -> tuple[int, int] | None:
 
 
 def _geojson(
-    path: Path, content: bytes, size: Size, offset: tuple[float, float]
+    path: Path,
+    content: bytes,
+    size: Size,
+    offset: tuple[float, float],
 ) -> NDArray[np.bool_]:
     areas = areas_of(path, text_of(path, content))
     corner = np.asarray(offset_of(path, content, size, offset), np.float64)
@@ -290,7 +298,8 @@ SUFFIXES = (".geojson", ".json", ".geojson.gz")
 
 
 def pair_annotations(
-    slides: Sequence[str | Path], annotations: Path
+    slides: Sequence[str | Path],
+    annotations: Path,
 ) -> tuple[list[tuple[FoundSlide, Path]], list[str]]:
     """Return each slide with its annotations, and sentences on what has none.
 

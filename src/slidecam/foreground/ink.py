@@ -47,7 +47,10 @@ RED_STROKE, RED_EDGE = 1.0, 0.25
 
 
 def find_ink(
-    density: NDArray[np.float32], pixel: Spacing, stained: float, least_um2: float
+    density: NDArray[np.float32],
+    pixel: Spacing,
+    stained: float,
+    least_um2: float,
 ) -> NDArray[np.bool_]:
     """Return where there is ink.
 

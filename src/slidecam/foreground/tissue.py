@@ -147,7 +147,9 @@ class _Surface:
 
 
 def find_foreground(
-    source: Source, spacing: Spacing, spec: ForegroundSpec = DEFAULT_SPEC
+    source: Source,
+    spacing: Spacing,
+    spec: ForegroundSpec = DEFAULT_SPEC,
 ) -> Foreground:
     """Find the tissue of a slide on a thumbnail.
 
@@ -194,7 +196,9 @@ def _longest_side(width_um: float, height_um: float, spec: ForegroundSpec) -> in
 
 
 def segment(
-    pixels: NDArray[np.uint8], pixel: Spacing, spec: ForegroundSpec = DEFAULT_SPEC
+    pixels: NDArray[np.uint8],
+    pixel: Spacing,
+    spec: ForegroundSpec = DEFAULT_SPEC,
 ) -> tuple[NDArray[np.bool_], str]:
     """Return the tissue of a picture and how it was found.
 
@@ -300,7 +304,10 @@ def _tidied(
 
 
 def _without_small(
-    mask: NDArray[np.bool_], least: float, *, keep_border: bool = False
+    mask: NDArray[np.bool_],
+    least: float,
+    *,
+    keep_border: bool = False,
 ) -> NDArray[np.bool_]:
     """Return ``mask`` without its connected pieces of fewer than ``least`` pixels.
 

@@ -255,7 +255,9 @@ def _tent_matrix(offset: int, length: int, cells: int, pitch: int) -> NDArray[np
 
 
 def _inside(
-    first: int, weights: NDArray[np.float32], end: int
+    first: int,
+    weights: NDArray[np.float32],
+    end: int,
 ) -> tuple[slice, NDArray[np.float32]]:
     """Cut weights that begin at pixel ``first`` to the pixels 0 … end."""
     low = max(first, 0)

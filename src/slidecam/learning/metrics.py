@@ -171,7 +171,8 @@ def measure(
 
 
 def called_or_largest(
-    probabilities: Scores, predicted: NDArray[np.int64] | None
+    probabilities: Scores,
+    predicted: NDArray[np.int64] | None,
 ) -> NDArray[np.int64]:
     """Return what each row of ``probabilities`` (N, K) is called, (N,): the largest if not said."""
     if predicted is None:

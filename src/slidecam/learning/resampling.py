@@ -161,7 +161,9 @@ def _sums(confusion: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _decision_figures(
-    confusion: Floats, per_class: dict[str, Floats], present: NDArray[np.intp]
+    confusion: Floats,
+    per_class: dict[str, Floats],
+    present: NDArray[np.intp],
 ) -> dict[str, Floats]:
     right, support, called = _sums(confusion)
     total = support.sum(axis=1)

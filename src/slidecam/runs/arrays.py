@@ -76,7 +76,9 @@ def tile_array(slide: str | Path | Source, grid: TileGrid, interpolation: str = 
 
 
 def read_tiles(
-    slide: str | Source, grid: TileGrid, interpolation: str = "bilinear"
+    slide: str | Source,
+    grid: TileGrid,
+    interpolation: str = "bilinear",
 ) -> NDArray[np.uint8]:
     """Read all tiles of a small grid, uint8, (tiles, y, x, 3).
 

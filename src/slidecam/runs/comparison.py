@@ -198,7 +198,10 @@ def _matched(before: Run, after: Run) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 def _names(
-    before: Run, after: Run, old: NDArray[np.int64], new: NDArray[np.int64]
+    before: Run,
+    after: Run,
+    old: NDArray[np.int64],
+    new: NDArray[np.int64],
 ) -> tuple[str, ...]:
     names = dict.fromkeys((*before.tiles.class_names, *after.tiles.class_names))
     if (before.tiles.winners[old] < 0).any() or (after.tiles.winners[new] < 0).any():

@@ -66,7 +66,10 @@ def refuse_run(folder: Path) -> None:
 
 
 def open_recorded_slide(
-    folder: Path, record: RunRecord, plan: Mapping[str, Any], given: str | None = None
+    folder: Path,
+    record: RunRecord,
+    plan: Mapping[str, Any],
+    given: str | None = None,
 ) -> tuple[str, Source]:
     """Open the slide of a run with the reader and the view that the run had; and say where it lies.
 
@@ -175,7 +178,10 @@ def open_recorded_bundle(
 
 
 def _existing(
-    written: str, folder: Path, made_in: str | None, given: object | None
+    written: str,
+    folder: Path,
+    made_in: str | None,
+    given: object | None,
 ) -> Iterator[str]:
     places = places_of(written, folder, made_in)
     if given is not None:
@@ -186,7 +192,10 @@ def _existing(
 
 
 def with_classes(
-    folder: Path, record: RunRecord, plan: Mapping[str, Any], bundle: Path | str | None
+    folder: Path,
+    record: RunRecord,
+    plan: Mapping[str, Any],
+    bundle: Path | str | None,
 ) -> RunRecord:
     """Return a record with what the bundle says of its classes."""
     try:
@@ -203,7 +212,10 @@ def with_classes(
 
 
 def with_extent(
-    folder: Path, record: RunRecord, plan: Mapping[str, Any], slide: str | None
+    folder: Path,
+    record: RunRecord,
+    plan: Mapping[str, Any],
+    slide: str | None,
 ) -> RunRecord:
     """Return a record with the size and scanned bounds that the slide's header says."""
     try:

@@ -76,7 +76,9 @@ def _fault(rule: _Rule, place: str, table: Mapping[str, Any], name: str) -> dict
 
 
 def _tables(
-    value: object, parents: Sequence[str], where: str = ""
+    value: object,
+    parents: Sequence[str],
+    where: str = "",
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the tables that lie under these keys, each with its place.
 

@@ -198,7 +198,9 @@ def _beside_pixels(path: Path) -> Dataset:
 
 
 def _light_on_dark(
-    values: NDArray[np.float32], seen: object, lowest_and_highest: float
+    values: NDArray[np.float32],
+    seen: object,
+    lowest_and_highest: float,
 ) -> NDArray[np.float32]:
     if seen != "MONOCHROME1":
         return values

@@ -202,7 +202,10 @@ def apart_of(values: Any) -> float | None:  # noqa: ANN401
 
 
 def places_of_many(
-    header: Dataset, count: int, *, counts_otherwise: bool
+    header: Dataset,
+    count: int,
+    *,
+    counts_otherwise: bool,
 ) -> tuple[list[tuple[float, float, float] | None], Any, bool]:
     """Return where a file's frames without functional groups lie.
 
@@ -239,7 +242,11 @@ def places_of_many(
 
 
 def _offsets(
-    header: Dataset, count: int, normal: NDArray[np.float64], *, counts_otherwise: bool
+    header: Dataset,
+    count: int,
+    normal: NDArray[np.float64],
+    *,
+    counts_otherwise: bool,
 ) -> NDArray[np.float64] | None:
     """Return how far each frame lies from the first along their normal, mm; None for no slices."""
     grid = _numbers(header.get("GridFrameOffsetVector"), count)

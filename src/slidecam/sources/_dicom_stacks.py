@@ -279,7 +279,10 @@ def _split(frames: Sequence[Frame], places: dict[Frame, int]) -> tuple[list[Grou
 
 
 def _by_trait(
-    frames: Sequence[Frame], places: dict[Frame, int], trait: str, of_frame: dict[Frame, Value]
+    frames: Sequence[Frame],
+    places: dict[Frame, int],
+    trait: str,
+    of_frame: dict[Frame, Value],
 ) -> tuple[list[Group], int]:
     values = _sorted(trait, of_frame)
     groups: list[Group] = []
@@ -320,7 +323,9 @@ def _sorted(trait: str, of_frame: dict[Frame, Value]) -> list[Value]:
 
 
 def _by_instance(
-    frames: Sequence[Frame], places: dict[Frame, int], volumes: int
+    frames: Sequence[Frame],
+    places: dict[Frame, int],
+    volumes: int,
 ) -> tuple[list[Group], int]:
     """Return the n-th frame of each place together, and how many places have more."""
     there: dict[int, list[Frame]] = {}

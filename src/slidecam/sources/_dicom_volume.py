@@ -174,7 +174,11 @@ def _notes(series: _Series, stack: FrameStack) -> Iterator[str]:
 
 
 def _voxels(
-    stack: FrameStack, layout: VoxelLayout, broken: dict[int, str], *, padded: bool
+    stack: FrameStack,
+    layout: VoxelLayout,
+    broken: dict[int, str],
+    *,
+    padded: bool,
 ) -> Voxels:
     """Return the samples of a volume; what of it cannot be read is put into ``broken``."""
     lowest: set[float] = set()

@@ -66,7 +66,12 @@ CONVERT = "Convert it to another compression, or to none, where it comes from."
 
 @contextmanager
 def opening(
-    path: str, what: str, remedy: str, also: Errors = (), *, refused: bool = False
+    path: str,
+    what: str,
+    remedy: str,
+    also: Errors = (),
+    *,
+    refused: bool = False,
 ) -> Iterator[None]:
     """Turn whatever a library raises in the block into an `UnreadableSourceError`.
 

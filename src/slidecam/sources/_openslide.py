@@ -182,7 +182,10 @@ def _slide_file(probe: Probe) -> Path | None:
 
 
 def _facts(
-    probe: Probe, path: Path, slide: Slide, instances: Sequence[SlideInstance]
+    probe: Probe,
+    path: Path,
+    slide: Slide,
+    instances: Sequence[SlideInstance],
 ) -> SourceFacts:
     properties = slide.properties
     sizes = [Size(*size) for size in slide.level_dimensions]
@@ -212,7 +215,8 @@ def _facts(
 
 
 def _own_spacings(
-    sizes: Sequence[Size], instances: Sequence[SlideInstance]
+    sizes: Sequence[Size],
+    instances: Sequence[SlideInstance],
 ) -> list[Spacing | None]:
     """Return what the levels of a DICOM slide say of their own spacing; None for other slides."""
     known: dict[Size, Spacing | None] = {}

@@ -58,7 +58,10 @@ class Slide(Protocol):
         """The slide's ICC profile."""
 
     def read_region(
-        self, location: tuple[int, int], level: int, size: tuple[int, int]
+        self,
+        location: tuple[int, int],
+        level: int,
+        size: tuple[int, int],
     ) -> Image.Image:
         """Return a region as RGBA."""
 

@@ -159,7 +159,9 @@ def _doubts(values: NDArray[np.float32], largest: int) -> Iterator[str]:
 
 
 def samples_of(
-    size: Size, read: Callable[[LevelBox], NDArray[np.generic]], blank: int | None = None
+    size: Size,
+    read: Callable[[LevelBox], NDArray[np.generic]],
+    blank: int | None = None,
 ) -> NDArray[np.generic]:
     """Return the samples of a level, or of parts from all over it; (any,).
 
@@ -187,7 +189,11 @@ def samples_of(
 
 
 def _darkness(
-    path: str, brightest: int, *, whole: bool = True, windowed: bool = True
+    path: str,
+    brightest: int,
+    *,
+    whole: bool = True,
+    windowed: bool = True,
 ) -> Iterator[str]:
     """Yield that a picture is dark, if it is by its brightest value, from 0 to 255.
 

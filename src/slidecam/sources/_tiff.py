@@ -193,7 +193,10 @@ def _refuse_empty(probe: Probe, tiff: TiffFile) -> None:
 
 
 def _facts(
-    probe: Probe, tiff: TiffFile, chosen: ChosenPicture, colours: tuple[str, ...]
+    probe: Probe,
+    tiff: TiffFile,
+    chosen: ChosenPicture,
+    colours: tuple[str, ...],
 ) -> SourceFacts:
     """Return its facts, still without a fingerprint; ``colours`` is what to say of those."""
     rasters, finest = chosen.rasters, chosen.rasters[0]
@@ -259,7 +262,8 @@ def _from_imagej(tiff: TiffFile, page: Page) -> tuple[Spacing | None, str]:
 
 
 def _bits_of_levels(
-    pages: PageReader, chosen: ChosenPicture
+    pages: PageReader,
+    chosen: ChosenPicture,
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return how many bits of each level's samples count, and what is said where values deny it."""
     bits = tuple(_bits(chosen, raster) for raster in chosen.rasters)

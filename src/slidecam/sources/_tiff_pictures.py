@@ -232,7 +232,11 @@ def _samples(layer: Layer) -> int:
 
 
 def _choose_channels(
-    path: str, picture: Picture, per_page: int, pages: int, view: PictureView
+    path: str,
+    picture: Picture,
+    per_page: int,
+    pages: int,
+    view: PictureView,
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return which channels are shown, in the order of red, green and blue, and what to say."""
     if per_page > 1 and pages > 1:
@@ -293,7 +297,10 @@ def _from_qpi(page: Page) -> Channel:
 
 
 def _rasters(
-    path: str, tiff: TiffFile, picture: Picture, section: _Section
+    path: str,
+    tiff: TiffFile,
+    picture: Picture,
+    section: _Section,
 ) -> tuple[PageRaster, ...]:
     """Return the chosen pages of each layer; those that do not say so lie as the finest does."""
     rasters: list[PageRaster] = []

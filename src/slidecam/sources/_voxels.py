@@ -166,7 +166,11 @@ class Voxels:
         return self._meaning(np.swapaxes(stored, 0, 2))
 
     def _blocks(
-        self, path: Path, axis: int, start: int, stop: int
+        self,
+        path: Path,
+        axis: int,
+        start: int,
+        stop: int,
     ) -> Iterator[NDArray[np.generic]]:
         """Yield (k, j, i[, bands]) blocks that hold the slab.
 
@@ -293,7 +297,10 @@ NAMED = 8
 
 
 def chosen_volume(
-    probe: Probe, count: int, names: Sequence[str] = (), what: str = "volumes"
+    probe: Probe,
+    count: int,
+    names: Sequence[str] = (),
+    what: str = "volumes",
 ) -> tuple[int, tuple[str, ...]]:
     """Return which of a file's volumes is read, from 0, and a note on it where there are several.
 

@@ -224,7 +224,10 @@ def read_corrections(path: Path) -> SavedCorrections:
 
 
 def beside(
-    run: Run, corrections: Corrections | Path | None, *, wanted: bool
+    run: Run,
+    corrections: Corrections | Path | None,
+    *,
+    wanted: bool,
 ) -> Corrections | Path | None:
     """Return the corrections that are named, or else, if ``wanted``, those beside the run.
 

@@ -101,7 +101,9 @@ def open_tunable(run: Run, device: torch.device, *, trust: bool = False) -> Tuna
 
 
 def embed_tiles(
-    run: Run, model: TunableClassifier, rows: NDArray[np.int64]
+    run: Run,
+    model: TunableClassifier,
+    rows: NDArray[np.int64],
 ) -> Generator[Step, None, Features]:
     """Return the features of tiles: those kept beside the run, and the others computed and kept.
 
@@ -134,7 +136,9 @@ def embed_tiles(
 
 
 def _computed(
-    run: Run, model: TunableClassifier, rows: NDArray[np.int64]
+    run: Run,
+    model: TunableClassifier,
+    rows: NDArray[np.int64],
 ) -> Generator[Step, None, Features]:
     card, layer = model.bundle.card, model.layer
     values = np.zeros((len(rows), layer.weight.shape[1]), np.float32)

@@ -91,7 +91,11 @@ class TunedHead:
 
 
 def write_tuned_bundle(
-    run: Run, out: Path, model: TunableClassifier, taught: TunedHead, spec: FineTuneSpec
+    run: Run,
+    out: Path,
+    model: TunableClassifier,
+    taught: TunedHead,
+    spec: FineTuneSpec,
 ) -> Bundle:
     """Write the taught classifier's bundle into a folder that is not there yet."""
     head = taught.head
@@ -127,7 +131,10 @@ def _card(run: Run, model: TunableClassifier, taught: TunedHead, spec: FineTuneS
 
 
 def _provenance(
-    run: Run, model: TunableClassifier, taught: TunedHead, spec: FineTuneSpec
+    run: Run,
+    model: TunableClassifier,
+    taught: TunedHead,
+    spec: FineTuneSpec,
 ) -> dict[str, object]:
     card, task = model.bundle.card, taught.task
     before, after = taught.right
@@ -283,7 +290,9 @@ def fine_tune(
 
 
 def _measured(
-    run: Run, task: TuningTask, spec: FineTuneSpec
+    run: Run,
+    task: TuningTask,
+    spec: FineTuneSpec,
 ) -> Generator[Step, None, tuple[HeldOut | None, str]]:
     names = task.names
     if len(names) == 1:

@@ -138,7 +138,10 @@ def too_few(labels: NDArray[np.int64], places: NDArray[np.int64], names: Sequenc
 
 
 def leave_places_out(
-    old: Head, examples: LabelledEmbeddings, spec: TuningSpec, split: Split
+    old: Head,
+    examples: LabelledEmbeddings,
+    spec: TuningSpec,
+    split: Split,
 ) -> Generator[Step, None, HeldOut]:
     """Teach a head without each part of the places in turn, and measure it there.
 
@@ -204,7 +207,9 @@ def _most_common(labels: NDArray[np.int64]) -> int:
 
 
 def _evaluated(
-    logits: NDArray[np.float64], examples: LabelledEmbeddings, split: Split
+    logits: NDArray[np.float64],
+    examples: LabelledEmbeddings,
+    split: Split,
 ) -> Evaluation:
     predictions = Predictions(
         labels=examples.labels,

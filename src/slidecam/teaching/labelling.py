@@ -151,7 +151,9 @@ def _classes(
 
 
 def _corrected(
-    run: Run, corrections: Corrections | Path | None, notes: list[str]
+    run: Run,
+    corrections: Corrections | Path | None,
+    notes: list[str],
 ) -> dict[int, str]:
     if corrections is None:
         return {}
@@ -285,7 +287,11 @@ def _tile_set_spec(spec: ExportSpec) -> TileSetSpec:
 
 
 def _written(
-    run: Run, labelled: LabelledTiles, folder: Path, spec: TileSetSpec, card: Card
+    run: Run,
+    labelled: LabelledTiles,
+    folder: Path,
+    spec: TileSetSpec,
+    card: Card,
 ) -> Generator[Step, None, SlideTiles]:
     rows: list[Tile] = []
     with run.open_slide() as source:
@@ -326,7 +332,9 @@ def _cut(run: Run, labelled: LabelledTiles, source: Source, card: Card) -> Label
 
 
 def _drawn_areas(
-    run: Run, annotations: Path | Sequence[Annotation] | None, labelled: LabelledTiles
+    run: Run,
+    annotations: Path | Sequence[Annotation] | None,
+    labelled: LabelledTiles,
 ) -> list[Annotation]:
     """Return what was drawn, and every corrected tile as an annotation."""
     areas: list[Annotation] = []

@@ -72,7 +72,11 @@ class SliceSetSpec:
 
     @classmethod
     def of_recipe(
-        cls, recipe: Recipe, min_tissue: float, *, overwrite: bool = False
+        cls,
+        recipe: Recipe,
+        min_tissue: float,
+        *,
+        overwrite: bool = False,
     ) -> SliceSetSpec:
         """Return how a recipe's classifier will see volumes."""
         data, seen = recipe.data, recipe.volume or VolumeCard()
@@ -159,7 +163,9 @@ class _Written:
 
 
 def write_slice_set(
-    table: Path, out: Path, spec: SliceSetSpec | None = None
+    table: Path,
+    out: Path,
+    spec: SliceSetSpec | None = None,
 ) -> Generator[Step, None, SliceSet]:
     """Write slices of volumes as pictures to learn from, as `predict` would see them.
 
@@ -269,7 +275,10 @@ def _line(table: Path, number: int, values: Mapping[str, str | None]) -> Labelle
 
 
 def _one_volume(
-    line: LabelledSlices, folder: Path, spec: SliceSetSpec, rows: list[_Written]
+    line: LabelledSlices,
+    folder: Path,
+    spec: SliceSetSpec,
+    rows: list[_Written],
 ) -> Generator[Step, None, tuple[int, tuple[str, ...]]]:
     """Write the slices of one line and note them in ``rows``.
 
@@ -315,7 +324,9 @@ def _one_volume(
 
 
 def _labels(
-    line: LabelledSlices, source: VolumeSource, planes: NDArray[np.int64]
+    line: LabelledSlices,
+    source: VolumeSource,
+    planes: NDArray[np.int64],
 ) -> tuple[NDArray[np.str_], tuple[str, ...]]:
     """Return the class of each plane, empty for those that are left out, and a mask's readings."""
     last = source.facts.planes - 1

@@ -100,7 +100,11 @@ def write_tile_set(
 
 
 def _one_slide(
-    slide: FoundSlide, drawn: Path, folder: Path, spec: TileSetSpec, rows: list[Tile]
+    slide: FoundSlide,
+    drawn: Path,
+    folder: Path,
+    spec: TileSetSpec,
+    rows: list[Tile],
 ) -> Generator[Step, None, SlideTiles]:
     """Write the tiles of one slide.
 
@@ -254,7 +258,11 @@ def refuse_existing(out: Path, record: str, *, overwrite: bool) -> None:
 
 
 def write_tiles(
-    source: Source, cut: LabelledGrid, folder: Path, spec: TileSetSpec, rows: list[Tile]
+    source: Source,
+    cut: LabelledGrid,
+    folder: Path,
+    spec: TileSetSpec,
+    rows: list[Tile],
 ) -> Generator[Step, None, dict[str, str]]:
     """Write a slide's tiles and note them in ``rows``, in the order of the grid.
 
@@ -320,7 +328,9 @@ def safe_name(name: str) -> str:
 
 
 def _files(
-    batch: TileBatch, tiles: Sequence[Tile], folder: Path
+    batch: TileBatch,
+    tiles: Sequence[Tile],
+    folder: Path,
 ) -> Iterator[tuple[NDArray[np.uint8], Path]]:
     lost = {failure.row for failure in batch.failures}
     for pixels, row in zip(batch.pixels, batch.rows.tolist(), strict=True):

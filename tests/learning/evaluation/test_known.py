@@ -6,6 +6,7 @@ Labels are noise, so that an honest figure is one of pictures that nobody has le
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -16,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save
 from typer.testing import CliRunner
 
 from slidecam.cli.app import app
-from slidecam.learning.data.duplicates import NEAR_BITS, PicturePrint
-from slidecam.learning.data.known import LEARNT_FILE, LearntPictures, learnt_by
+from slidecam.learning.data.duplicates import NEAR_BITS, PicturePrint, prints_of
+from slidecam.learning.data.known import LEARNT_FILE, LearntPictures, _read, learnt_by
+from slidecam.learning.data.pictures import read_picture_set
 from slidecam.models import open_bundle, save_bundle
+from slidecam.steps import result_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -319,6 +323,52 @@ def test_near_pictures_are_those_of_a_plain_count_of_bits() -> None:
     assert first.same(LearntPictures.of([others[3], known[5]])).tolist() == [False, True]
     unreadable = replace(known[0], digest=b"")
     assert not LearntPictures.of([unreadable]).same(LearntPictures.of([unreadable])).any()
+
+
+def grain(seed: int) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (19, 19, 3), np.uint8)
+    return Image.fromarray(coarse).resize((61, 61), Image.Resampling.BICUBIC)
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_shifted_and_cropped_copies_are_known_by_their_spots(tmp_path: Path) -> None:
+    learnt, others = made(tmp_path / "known" / "a"), made(tmp_path / "others" / "a")
+    for seed in range(9):
+        grain(seed).save(learnt / f"{seed}.png")
+    grain(3).crop((3, 2, 61, 61)).save(others / "00_shifted.png")
+    grain(5).crop((0, 9, 61, 61)).save(others / "01_cropped.jpg", quality=90)
+    for seed in range(100, 119):
+        grain(seed).save(others / f"{seed}_new.png")
+    found: list[LearntPictures] = []
+    for folder in ("known", "others"):
+        grain(200 + len(found)).save(made(tmp_path / folder / "b") / "z.png")
+        pictures = read_picture_set(tmp_path / folder)
+        prints = result_of(prints_of(pictures, spotted=True))
+        found.append(LearntPictures.of(prints))
+    known, new = found
+    assert known.shown(new).tolist() == [True, True] + 20 * [False]
+    said = known.save(tmp_path)
+    kept = _read(tmp_path / LEARNT_FILE, {said["sha256"]})
+    assert kept is not None
+    assert kept.shown(new).tolist() == known.shown(new).tolist()
+    assert {each.relief.size for each in kept.spots} == {0}
+    doubled = kept.and_those(known).distinct()
+    assert len(doubled.spots) == 10
+    assert doubled.shown(new).tolist() == known.shown(new).tolist()
+
+
+def test_digests_that_were_kept_without_spots_know_no_places(tmp_path: Path) -> None:
+    plain = LearntPictures.of(some_prints(7, 4))
+    arrays = {"content": plain.content, "hashes": plain.hashes, "informed": plain.content % 2}
+    content = save(arrays)
+    (tmp_path / LEARNT_FILE).write_bytes(content)
+    kept = _read(tmp_path / LEARNT_FILE, {hashlib.sha256(content).hexdigest()})
+    assert kept is not None
+    assert not kept.shown(kept).any()
 
 
 def test_digests_of_another_bundle_are_not_believed(trained: Path, tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ class Duplicates:
 
     @staticmethod
     def _mixed(
-        clusters: tuple[tuple[int, ...], ...], values: Sequence[object]
+        clusters: tuple[tuple[int, ...], ...],
+        values: Sequence[object],
     ) -> tuple[tuple[int, ...], ...]:
         """Return the clusters whose pictures do not all have the same of ``values``."""
 
@@ -172,7 +173,8 @@ class Duplicates:
 
 
 def find_duplicates(
-    pictures: PictureSet, bits: int = NEAR_BITS
+    pictures: PictureSet,
+    bits: int = NEAR_BITS,
 ) -> Generator[Step, None, Duplicates]:
     """Look for pictures that are there more than once, within parts and across them.
 
@@ -220,7 +222,10 @@ class PicturePrint:
 
 
 def prints_of(
-    pictures: PictureSet, *, broken: bool = False, spotted: bool = False
+    pictures: PictureSet,
+    *,
+    broken: bool = False,
+    spotted: bool = False,
 ) -> Generator[Step, None, list[PicturePrint]]:
     """Return what each picture is known by, where it is ``spotted`` with its spots.
 
@@ -254,7 +259,10 @@ def _refuse(faults: Sequence[DataSetError], total: int) -> None:
 
 
 def _print_of(
-    path: Path, seen: PictureView, *, spotted: bool
+    path: Path,
+    seen: PictureView,
+    *,
+    spotted: bool,
 ) -> tuple[PicturePrint, DataSetError | None]:
     """Return what a picture is known by; where it cannot be read, a hash of nothing, and why."""
     digest = b""

@@ -1,7 +1,8 @@
 """What a bundle has learnt from, in digests that lie beside its card.
 
-A picture is known by its content, to the byte, and by its look, the difference hash that finds
-duplicates; a patient or slide by its name. With them every evaluation leaves out what was learnt
+A picture is known by its content, to the byte, by its look, the difference hash that finds
+duplicates, and by the spots that a shifted or cropped copy of it shares; a patient or slide by its
+name. With them every evaluation leaves out what was learnt
 from, wherever it lies and whatever it is called now: a figure on it is no test.
 """
 
@@ -29,6 +30,7 @@ from slidecam.learning.data.duplicates import (
     ROWS_AT_ONCE,
     prints_of,
 )
+from slidecam.learning.data.overlaps import NO_SPOTS, Spots, shown_before
 from slidecam.learning.data.picture_tables import slides_of
 
 if TYPE_CHECKING:
@@ -65,11 +67,15 @@ class LearntPictures:
         uint64, (N, 4): difference hashes.
     informed
         bool, (N,): whose hashes say something.
+    spots
+        What each is recognised by where only a part of it is shown, without its small picture; of
+        no bits where nobody kept them.
     """
 
     content: NDArray[np.uint64]
     hashes: NDArray[np.uint64]
     informed: NDArray[np.bool_]
+    spots: tuple[Spots, ...]
 
     @classmethod
     def of(cls, prints: Sequence[PicturePrint]) -> LearntPictures:
@@ -81,7 +87,8 @@ class LearntPictures:
             content[row] = int.from_bytes(each.digest[:_CONTENT_BYTES], "big")
             hashes[row] = each.hash
             informed[row] = each.informed >= INFORMED * NEAR_BITS
-        return cls(content, hashes, informed)
+        spots = [NO_SPOTS if each.spots is None else each.spots.blind() for each in prints]
+        return cls(content, hashes, informed, tuple(spots))
 
     def and_those(self, other: LearntPictures | None) -> LearntPictures:
         """Return these and others, where these are known."""
@@ -91,13 +98,15 @@ class LearntPictures:
             np.concatenate([self.content, other.content]),
             np.concatenate([self.hashes, other.hashes]),
             np.concatenate([self.informed, other.informed]),
+            self.spots + other.spots,
         )
 
     def distinct(self) -> LearntPictures:
         """Return each content once, in a settled order; unreadable files are left out."""
         content, rows = np.unique(self.content, return_index=True)
         rows = rows[content != 0]
-        return LearntPictures(self.content[rows], self.hashes[rows], self.informed[rows])
+        spots = tuple(self.spots[row] for row in rows.tolist())
+        return LearntPictures(self.content[rows], self.hashes[rows], self.informed[rows], spots)
 
     def same(self, others: LearntPictures) -> NDArray[np.bool_]:
         """Return which of other pictures are these to the byte, bool (M,)."""
@@ -118,12 +127,17 @@ class LearntPictures:
             found[some] = (differing <= NEAR_BITS).any(axis=1)
         return found
 
+    def shown(self, others: LearntPictures) -> NDArray[np.bool_]:
+        """Return which of other pictures show a place that one of these does, bool (M,)."""
+        return shown_before(self.spots, others.spots)
+
     def save(self, folder: Path) -> dict[str, object]:
         """Write them into a bundle's folder; return what its provenance says of them."""
         arrays: dict[str, NDArray[Any]] = {
             "content": self.content,
             "hashes": self.hashes,
             "informed": self.informed.astype(np.uint8),
+            **_arrays_of(self.spots),
         }
         content = save(arrays)
         with replacing(folder / LEARNT_FILE) as fresh:
@@ -178,10 +192,44 @@ def _read(path: Path, sealed: set[object]) -> LearntPictures | None:
             return None
         arrays = load(content)
         return LearntPictures(
-            arrays["content"], arrays["hashes"], arrays["informed"].astype(np.bool_)
+            arrays["content"],
+            arrays["hashes"],
+            arrays["informed"].astype(np.bool_),
+            _spots_in(arrays, len(arrays["content"])),
         )
     except (OSError, SafetensorError, KeyError):
         return None
+
+
+def _arrays_of(spots: Sequence[Spots]) -> dict[str, NDArray[Any]]:
+    """Return spots as arrays to be kept, those of one picture after those of another."""
+    bits, places = [NO_SPOTS.bits], [NO_SPOTS.places]
+    counts, native = [], []
+    for each in spots:
+        bits.append(each.bits)
+        places.append(each.places)
+        counts.append(len(each.bits))
+        native.append(each.is_native)
+    return {
+        "spot_bits": np.concatenate(bits),
+        "spot_places": np.concatenate(places).astype(np.uint8),
+        "spot_counts": np.array(counts, np.uint8),
+        "spots_native": np.array(native, np.uint8),
+    }
+
+
+def _spots_in(arrays: Mapping[str, NDArray[Any]], pictures: int) -> tuple[Spots, ...]:
+    """Return each picture's spots; none where they were not kept, as bundles once did not."""
+    if "spot_counts" not in arrays:
+        return (NO_SPOTS,) * pictures
+    ends = np.cumsum(arrays["spot_counts"], dtype=np.int64)[:-1]
+    bits = np.split(arrays["spot_bits"], ends)
+    places = np.split(arrays["spot_places"].astype(np.int64), ends)
+    native = arrays["spots_native"].astype(np.bool_).tolist()
+    found: list[Spots] = []
+    for its_places, its_bits, is_native in zip(places, bits, native, strict=True):
+        found.append(Spots(NO_SPOTS.relief, its_places, its_bits, is_native))
+    return tuple(found)
 
 
 def learnt_of(dataset: Dataset) -> Generator[Step, None, LearntPictures]:
@@ -189,7 +237,7 @@ def learnt_of(dataset: Dataset) -> Generator[Step, None, LearntPictures]:
     pictures = dataset.pictures.part("train", "val", "")
     looked = dataset.duplicates
     if looked is None or len(looked.prints) != len(looked.pictures):
-        return LearntPictures.of((yield from prints_of(pictures)))
+        return LearntPictures.of((yield from prints_of(pictures, spotted=True)))
     by_path = dict(zip(looked.pictures.paths, looked.prints, strict=True))
     return LearntPictures.of(list(map(by_path.__getitem__, pictures.paths)))
 
@@ -202,19 +250,21 @@ class Sifted:
     ----------
     pictures
         All of them.
-    same, near, grouped
-        bool, (N,): known to the byte; by their look; by their patient or slide. None is of two.
+    same, near, shown, grouped
+        bool, (N,): known to the byte; by their look; by a place that they show; by their patient
+        or slide. None is of two.
     """
 
     pictures: PictureSet
     same: NDArray[np.bool_]
     near: NDArray[np.bool_]
+    shown: NDArray[np.bool_]
     grouped: NDArray[np.bool_]
 
     @property
     def known(self) -> NDArray[np.bool_]:
         """Which are known in one way or another, bool (N,)."""
-        known: NDArray[np.bool_] = self.same | self.near | self.grouped
+        known: NDArray[np.bool_] = self.same | self.near | self.shown | self.grouped
         return known
 
     def record(self) -> dict[str, int]:
@@ -223,6 +273,7 @@ class Sifted:
             "pictures": int(self.known.sum()),
             "same content": int(self.same.sum()),
             "same look": int(self.near.sum()),
+            "same place": int(self.shown.sum()),
             "known patient or slide": int(self.grouped.sum()),
         }
 
@@ -232,6 +283,7 @@ class Sifted:
         words = {
             "to the byte": self.same,
             "nearly the same": self.near,
+            "of the same place, shifted or cropped": self.shown,
             "others of patients or slides that it knows": self.grouped,
         }
         said: list[str] = []
@@ -248,23 +300,28 @@ class Sifted:
 def sift(pictures: PictureSet, learnt: Learnt) -> Generator[Step, None, Sifted]:
     """Find out which pictures a bundle has learnt from; a patient of one of them is known too."""
     none = np.zeros(len(pictures), np.bool_)
-    same = near = none
+    same = near = shown = none
     if learnt.pictures is not None:
-        found = LearntPictures.of((yield from prints_of(pictures, broken=True)))
+        prints = yield from prints_of(pictures, broken=True, spotted=True)
+        found = LearntPictures.of(prints)
         same = learnt.pictures.same(found)
         near = learnt.pictures.near(found) & ~same
+        shown = learnt.pictures.shown(found) & ~(same | near)
     grouped = none
     if pictures.groups is not None:
         names = np.array(pictures.groups)
         digests = list(map(name_digest, pictures.groups))
         known = np.isin(digests, list(learnt.groups))
-        known |= np.isin(names, names[same | near])
-        grouped = known & ~(same | near)
-    return Sifted(pictures, same, near, grouped)
+        known |= np.isin(names, names[same | near | shown])
+        grouped = known & ~(same | near | shown)
+    return Sifted(pictures, same, near, shown, grouped)
 
 
 def with_learnt(
-    provenance: Mapping[str, Any], learnt: LearntPictures, pictures: PictureSet, folder: Path
+    provenance: Mapping[str, Any],
+    learnt: LearntPictures,
+    pictures: PictureSet,
+    folder: Path,
 ) -> dict[str, Any]:
     """Write digests into a bundle's folder; return its provenance, which knows them then."""
     data = {**provenance.get("data", {}), LEARNT_PICTURES: learnt.save(folder)}

@@ -164,7 +164,11 @@ def _part_folders(path: Path) -> dict[Path, Part]:
 
 
 def _of_part(
-    folder: Path, part: Part, spec: PictureSpec, root: Path, passed: PassedOver
+    folder: Path,
+    part: Part,
+    spec: PictureSpec,
+    root: Path,
+    passed: PassedOver,
 ) -> Iterator[FoundPicture]:
     if spec.label_pattern:
         yield from _of_class(folder, "", part, spec, root, passed)
@@ -181,7 +185,12 @@ def _of_part(
 
 
 def _of_class(
-    folder: Path, label: str, part: Part, spec: PictureSpec, root: Path, passed: PassedOver
+    folder: Path,
+    label: str,
+    part: Part,
+    spec: PictureSpec,
+    root: Path,
+    passed: PassedOver,
 ) -> Iterator[FoundPicture]:
     for path in _files(folder):
         name = named(path, root)

@@ -86,7 +86,9 @@ def _has_label(row: FoundPicture) -> bool:
 
 
 def _by_settings(
-    table: Path, rows: list[FoundPicture], spec: PictureSpec
+    table: Path,
+    rows: list[FoundPicture],
+    spec: PictureSpec,
 ) -> tuple[list[FoundPicture], list[str]]:
     """Return a table's own pictures with what the settings find, and what the table says against.
 
@@ -137,7 +139,9 @@ def _groups_against(column: list[FoundPicture], found: list[FoundPicture]) -> li
 
 
 def _joined(
-    table: Path, data: FoundPicture, spec: PictureSpec
+    table: Path,
+    data: FoundPicture,
+    spec: PictureSpec,
 ) -> tuple[list[FoundPicture], list[str]]:
     if data.path.resolve() in {table.resolve(), table.parent.resolve()}:
         raise DataSetError(
@@ -159,7 +163,8 @@ def _joined(
 
 
 def _with_groups(
-    rows: list[FoundPicture], notes: list[str]
+    rows: list[FoundPicture],
+    notes: list[str],
 ) -> tuple[list[FoundPicture], list[str]]:
     """Make a patient of each picture that has none, where those of other data have one."""
     alone = sum(not row.group for row in rows)
@@ -223,7 +228,10 @@ def _check_table(table: Path, rows: Sequence[FoundPicture]) -> None:
 
 
 def _check_filled(
-    table: Path, rows: Sequence[FoundPicture], column: str, known: Sequence[str]
+    table: Path,
+    rows: Sequence[FoundPicture],
+    column: str,
+    known: Sequence[str],
 ) -> None:
     if any(known) and not all(known):
         empty = known.index("")

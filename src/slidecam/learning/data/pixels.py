@@ -121,7 +121,9 @@ def picture_boundary(path: Path) -> Iterator[None]:
 
 
 def read_picture(
-    path: Path, content: bytes | None = None, seen: PictureView = AS_THE_FILE_SAYS
+    path: Path,
+    content: bytes | None = None,
+    seen: PictureView = AS_THE_FILE_SAYS,
 ) -> Image.Image:
     """Return a picture upright and in RGB, at its own size.
 
@@ -163,7 +165,9 @@ class StoredPicture:
 
 
 def stored_picture(
-    path: Path, content: bytes | None = None, seen: PictureView = AS_THE_FILE_SAYS
+    path: Path,
+    content: bytes | None = None,
+    seen: PictureView = AS_THE_FILE_SAYS,
 ) -> StoredPicture:
     """Return a picture as `read_picture` does, in stored colours."""
     if is_read_as_a_slide(path, content, seen):
@@ -192,7 +196,10 @@ def is_read_as_a_slide(path: Path, content: bytes | None, seen: PictureView) -> 
 
 
 def open_picture(
-    path: Path, content: bytes | None, seen: PictureView, reader: str | None = None
+    path: Path,
+    content: bytes | None,
+    seen: PictureView,
+    reader: str | None = None,
 ) -> Source:
     """Open a picture as `slidecam predict` does, but for choices that a file leaves no room for.
 

@@ -234,7 +234,11 @@ def _look_of(path: Path) -> tuple[str, str, int, int]:
 
 
 def reading_for(
-    data: Path, card: Card, seen: PictureView, group_pattern: str, only_pattern: str | None
+    data: Path,
+    card: Card,
+    seen: PictureView,
+    group_pattern: str,
+    only_pattern: str | None,
 ) -> tuple[DataSpec, tuple[str, ...]]:
     """Return how data are read by a bundle's recipe, so that names lead to the same patients.
 
@@ -277,7 +281,9 @@ _ANY_CLASS = PictureSpec(label_pattern="(?P<label>.+)")
 
 
 def fitted_to(
-    data: Path, spec: PictureSpec, chosen: Collection[str]
+    data: Path,
+    spec: PictureSpec,
+    chosen: Collection[str],
 ) -> tuple[PictureSpec, tuple[str, ...]]:
     """Return how data are read by settings that were made for others, and what is said of it.
 
