@@ -47,6 +47,15 @@ def note_steps(notes: Iterable[str]) -> Iterator[Step]:
         yield Step("notes", 0, 0, message=f"Note: {note}")
 
 
+def noted(
+    notes: Iterable[str],
+    work: Generator[Step, None, Result],
+) -> Generator[Step, None, Result]:
+    """Do long work with something said before it."""
+    yield from note_steps(notes)
+    return (yield from work)
+
+
 def result_of(work: Generator[Step, None, Result]) -> Result:
     """Take long work to its end and return its result."""
     while True:

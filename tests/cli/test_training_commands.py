@@ -211,6 +211,48 @@ def test_folds_are_measured_together(tmp_path: Path, data: Path, recipe: Path) -
     assert slidecam(*call, "--resume").exit_code == 0
 
 
+def test_folds_and_a_final_training_leave_bundles_that_are_listed(
+    tmp_path: Path, data: Path, recipe: Path
+) -> None:
+    out = tmp_path / "out"
+    call = ["train", recipe, "--data", data, "--out", out, "--folds", 2, "--final"]
+    result = slidecam(*call, "--set", "train.epochs=1", "--json")
+    assert result.exit_code == 0, result.output
+    last = lines_of(result)[-1]
+    assert last["bundle"] == str(out / "bundle")
+    assert last["final"] == str(out / "final" / "bundle")
+    assert "is unmeasured: trained on all pictures" in result.stdout
+    refused = slidecam("evaluate", out / "bundle", "--data", data)
+    assert refused.exit_code == 1
+    assert "has learnt from all 32 pictures" in " ".join(refused.stderr.split())
+
+
+def test_several_values_are_tried_and_the_best_is_said_to_be_chosen(
+    tmp_path: Path, data: Path, recipe: Path
+) -> None:
+    call = ["train", recipe, "--data", data, "--out", tmp_path / "out", "--set"]
+    result = slidecam(*call, "train.lr=1e-2,1e-5", "--set", "data.mean=[0.5,0.5,0.5]")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert "was chosen among 2 by the NLL of the validation part" in said
+    assert "no picture of the test part was looked at" in said
+    again = slidecam(
+        *call, "train.lr=1e-2,1e-5", "--set", "data.mean=[0.5,0.5,0.5]", "--resume", "--json"
+    )
+    last = lines_of(again)[-1]
+    assert (last["event"], len(last["tried"])) == ("Swept", 2)
+
+
+def test_a_range_test_suggests_a_rate(tmp_path: Path, data: Path, recipe: Path) -> None:
+    out = tmp_path / "out"
+    result = slidecam("train", recipe, "--data", data, "--out", out, "--lr-range", "--json")
+    assert result.exit_code == 0, result.output
+    last = lines_of(result)[-1]
+    assert last["event"] == "LearningRates"
+    assert "four times its lowest" in last["rule"]
+    assert not (out / "bundle").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
@@ -220,6 +262,12 @@ def test_folds_are_measured_together(tmp_path: Path, data: Path, recipe: Path) -
         (["--weights", "w.safetensors"], 2, "--weights"),
         (["--device", "cuda:77"], 2, "cuda:77"),
         (["--folds", "17"], 1, "too few for 17 folds"),
+        (["--final"], 2, "--final is for --folds"),
+        (["--repeats", "2"], 2, "--repeats is for --folds"),
+        (["--set", "train.lr=1e-2,1e-3", "--folds", "2"], 2, "do not go together"),
+        (["--lr-range", "--folds", "2"], 2, "do not go together"),
+        (["--set", "train.optimizer=adam,adma"], 2, "adma"),
+        (["--lr-range", "--resume"], 2, "have no meaning beside --lr-range"),
     ],
 )
 def test_what_is_wrong_is_told_with_a_remedy_and_nothing_is_left(

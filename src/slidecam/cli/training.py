@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from slidecam.cli.app import (
 )
 from slidecam.cli.predicting import Seen, chooses_picture
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Data = Annotated[
     Path,
@@ -58,7 +61,11 @@ def train(
     ],
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="TABLE.KEY=VALUE over the recipe; repeat for more."),
+        typer.Option(
+            "--set",
+            help="TABLE.KEY=VALUE over the recipe; repeat for more. Several values, a,b,c, are each"
+            " trained and judged on the validation part.",
+        ),
     ] = None,
     weights: Annotated[
         Path | None,
@@ -76,6 +83,14 @@ def train(
     final: Annotated[
         bool,
         typer.Option("--final", help="After --folds, train on all pictures, unmeasured."),
+    ] = False,
+    lr_range: Annotated[
+        bool,
+        typer.Option("--lr-range", help="Train nothing: try learning rates and suggest one."),
+    ] = False,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Write every epoch's figures for TensorBoard too."),
     ] = False,
     cache: Annotated[
         Path | None,
@@ -96,15 +111,16 @@ def train(
     terminal = Terminal(json=json)
     with terminal.errors(lambda: _stopped(out)):
         from slidecam.cli.output import fold_facts, training_facts, training_record
-        from slidecam.errors import UsageError
-        from slidecam.learning.recipes.recipe import read_recipe
         from slidecam.learning.training.folds import (
             FoldSpec,
             bundles_left,
             cross_validate,
         )
+        from slidecam.learning.training.rate_range import range_test
         from slidecam.learning.training.setup import StartingWeights, TrainingCall
+        from slidecam.learning.training.sweep import read_with_axes, sweep
         from slidecam.learning.training.training import train as work
+        from slidecam.steps import noted
 
         call = TrainingCall(
             out=out,
@@ -112,23 +128,55 @@ def train(
             existing=_what_of_existing(existing),
             device=device,
             cache=cache,
+            tensorboard=tensorboard,
         )
-        read = read_recipe(recipe, settings or (), seen())
-        if folds is None:
-            for option, given in (("--repeats", repeats > 1), ("--final", final)):
-                if given:
-                    problem = f"{option} is for --folds."
-                    raise UsageError(problem, "Pass --folds N, or leave it out.")
-            trained = terminal.walk(work(read, data, call))
+        read, axes, notes = read_with_axes(recipe, settings or (), seen())
+        _refuse_idle(
+            folds,
+            {"--repeats": repeats > 1, "--final": final},
+            {"--lr-range": lr_range, "several values with --set": bool(axes)},
+        )
+        if lr_range:
+            tested = terminal.walk(noted(notes, range_test(read, data, call)))
+            terminal.table(str(out), tested.record())
+            terminal.look_at(*out.glob("lr_range.png"))
+        elif axes:
+            swept = terminal.walk(noted(notes, sweep(read, axes, data, call)))
+            if json:
+                terminal.line(swept.record())
+                return
+            terminal.rows("combinations", swept.rows())
+            terminal.say(swept.chosen)
+        elif folds is None:
+            trained = terminal.walk(noted(notes, work(read, data, call)))
             terminal.table(str(out), training_record(trained) if json else training_facts(trained))
             terminal.look_at(*sorted((out / "evaluation").glob("*/evaluation.html")))
-            return
-        spec = FoldSpec(folds, repeats, final)
-        pooled, done = terminal.walk(cross_validate(read, data, call, spec))
-        left = bundles_left(out)
-        facts = {**left, **fold_facts(pooled, done)}
-        terminal.table(str(out), pooled.record() | left if json else facts)
-        terminal.look_at(out / "evaluation" / "evaluation.html")
+        else:
+            spec = FoldSpec(folds, repeats, final)
+            pooled, done = terminal.walk(noted(notes, cross_validate(read, data, call, spec)))
+            left = bundles_left(out)
+            facts = {**left, **fold_facts(pooled, done)}
+            terminal.table(str(out), pooled.record() | left if json else facts)
+            terminal.look_at(out / "evaluation" / "evaluation.html")
+
+
+def _refuse_idle(
+    folds: int | None,
+    of_folds: Mapping[str, bool],
+    others: Mapping[str, bool],
+) -> None:
+    """Refuse options that have no effect beside the others; UsageError."""
+    from slidecam.errors import UsageError
+
+    chosen = [name for name, given in others.items() if given]
+    for option, given in of_folds.items():
+        if given and folds is None:
+            raise UsageError(f"{option} is for --folds.", "Pass --folds N, or leave it out.")
+    if folds is not None:
+        chosen.append("--folds")
+    if len(chosen) > 1:
+        problem = f"{' and '.join(chosen)} do not go together: each is a search or a measure."
+        raise UsageError(problem, "Pass one of them; one value with --set KEY=VALUE.")
 
 
 def _what_of_existing(resume: bool | None) -> str:
@@ -143,8 +191,7 @@ def _stopped(out: Path) -> tuple[str, str]:
     """Return what is left of a training, or of the trainings of folds, after Ctrl-C."""
     from slidecam.learning.training.folder import CHECKPOINT_FILE
 
-    kept = [*out.glob(CHECKPOINT_FILE), *out.glob(f"fold-*/{CHECKPOINT_FILE}")]
-    if kept:
+    if any(out.glob(CHECKPOINT_FILE)) or any(out.glob(f"*/{CHECKPOINT_FILE}")):
         return STOPPED
     return STOPPED_EARLY
 

@@ -147,7 +147,7 @@ def _override(
             "Write --set train.epochs=2, or phase.0.epochs=2.",
         )
         return
-    place[last] = _toml_value(value)
+    place[last] = toml_value(value)
 
 
 def _see(
@@ -164,7 +164,8 @@ def _see(
             place[key] = list(value) if isinstance(value, tuple) else value
 
 
-def _toml_value(text: str) -> object:
+def toml_value(text: str) -> object:
+    """Return what TOML reads in a text; the text itself where that is nothing."""
     try:
         value: object = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from slidecam.errors import CheckpointError, RunExistsError
+from slidecam.errors import CheckpointError, RunExistsError, UsageError
 from slidecam.files import LOCK_FILE, lock_folder, write_csv, write_json, write_text
 from slidecam.learning.data.dataset import split_record
 from slidecam.learning.data.picture_files import PICTURE_TABLE
@@ -65,6 +66,8 @@ class TrainingFolder:
         Measures of the validation and test parts.
     protocols
         Of a training on a graph: its measures beside the baselines'.
+    events
+        The history once more, where it is wanted for TensorBoard.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,6 +82,7 @@ class TrainingFolder:
         self.features = path / "features"
         self.evaluation = path / "evaluation"
         self.protocols = path / "protocols"
+        self.events = path / "tensorboard"
 
     def begun(self) -> bool:
         """Whether there is a training here that is done, or can be gone on with."""
@@ -92,7 +96,7 @@ class TrainingFolder:
         plan = {self.recipe, self.split, self.pictures}
         if self.begun() or not all(file.is_file() for file in plan):
             return False
-        ours = {*plan, self.history, self.features, self.path / LOCK_FILE}
+        ours = {*plan, self.history, self.features, self.events, self.path / LOCK_FILE}
         return set(self.path.iterdir()) <= ours
 
     def clear_features(self) -> None:
@@ -101,7 +105,8 @@ class TrainingFolder:
 
     def clear(self) -> None:
         """Remove what a training left here, and nothing else."""
-        for folder in (self.bundle, self.features, self.evaluation, self.protocols):
+        left = (self.bundle, self.features, self.evaluation, self.protocols, self.events)
+        for folder in left:
             shutil.rmtree(folder, ignore_errors=True)
         for file in (
             self.checkpoint,
@@ -182,6 +187,48 @@ def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
         columns |= row
     rows = [[row.get(key) for key in columns] for row in history]
     write_csv(path, [list(columns), *rows])
+
+
+def check_tensorboard() -> None:
+    """Refuse to write for TensorBoard where it is not installed; UsageError."""
+    if find_spec("tensorboard") is None:
+        problem = "--tensorboard needs tensorboard, which is not installed."
+        raise UsageError(problem, "pip install 'slidecam[tensorboard]', or leave it out.")
+
+
+class EventWriter:
+    """Writes a training's figures as TensorBoard reads them, one event file for each process.
+
+    Parameters
+    ----------
+    folder
+        Of the event files.
+    begun
+        Epochs that are over already. TensorBoard forgets what an earlier process wrote of later
+        ones.
+    """
+
+    def __init__(self, folder: Path, begun: int) -> None:
+        check_tensorboard()
+        # An extra, which not everybody has.
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+
+        self._writer: Any = SummaryWriter(str(folder), purge_step=begun + 1)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Write the figures of one epoch, by their names in ``history.csv``."""
+        for name, value in row.items():
+            if name != "epoch" and isinstance(value, int | float):
+                part, _line, figure = name.partition("_")
+                tag = name
+                if part in {"train", "val"}:
+                    tag = f"{figure}/{part}"
+                self._writer.add_scalar(tag, value, row["epoch"])
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
 
 
 PACKAGES = ("slidecam", "torch", "timm", "numpy", "pillow")

@@ -300,6 +300,8 @@ class TrainingCall:
     share
         Whether those trainings part the pictures otherwise, as folds do: all pictures have
         augmented copies then.
+    tensorboard
+        Whether every epoch's figures are written for TensorBoard as well.
     """
 
     out: Path
@@ -309,3 +311,4 @@ class TrainingCall:
     cache: Path | None = None
     pages: bool = True
     share: bool = False
+    tensorboard: bool = False

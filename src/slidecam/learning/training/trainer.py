@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,11 @@ from safetensors import SafetensorError, safe_open
 
 from slidecam.errors import CheckpointError, RecipeError
 from slidecam.files import replacing
-from slidecam.learning.training.folder import TrainingFolder, write_history
+from slidecam.learning.training.folder import (
+    EventWriter,
+    TrainingFolder,
+    write_history,
+)
 from slidecam.learning.training.loop import (
     Learner,
     Progress,
@@ -66,6 +71,8 @@ class Trainer:
         How far it is.
     best
         The best weights and buffers so far, on the device; empty before the first epoch.
+    events
+        Whether figures are written for TensorBoard as well.
     """
 
     network: nn.Module
@@ -77,6 +84,7 @@ class Trainer:
     facts: Mapping[str, Any]
     progress: Progress = field(default_factory=Progress)
     best: dict[str, Tensor] = field(default_factory=dict)
+    events: bool = False
 
     def check(self) -> None:
         """Refuse phases that the network or the device does not allow, before anything is trained.
@@ -112,11 +120,16 @@ class Trainer:
         if checkpoint is not None:
             self.progress = checkpoint.progress
             self.best = {name: tensor.to(self.device) for name, tensor in checkpoint.best.items()}
-        for number in range(self.progress.phase, len(self.phases)):
-            learner = self._begin(number, checkpoint)
-            yield from self._phase(learner)
-            self.progress.next_phase()
-            self._keep(learner)
+        with ExitStack() as stack:
+            writer = None
+            if self.events and self.progress.phase < len(self.phases):
+                writer = EventWriter(self.folder.events, self.progress.overall)
+                stack.callback(writer.close)
+            for number in range(self.progress.phase, len(self.phases)):
+                learner = self._begin(number, checkpoint)
+                yield from self._phase(learner, writer)
+                self.progress.next_phase()
+                self._keep(learner)
         self.network.load_state_dict(self.best)
 
     def _begin(self, number: int, checkpoint: Checkpoint | None) -> Learner:
@@ -129,7 +142,7 @@ class Trainer:
             restore(checkpoint, learner, self.network)
         return learner
 
-    def _phase(self, learner: Learner) -> Generator[Step, None, None]:
+    def _phase(self, learner: Learner, writer: EventWriter | None) -> Generator[Step, None, None]:
         total = sum(spec.epochs for spec in self.phases)
         while not self.progress.phase_is_over(learner.spec):
             start = time.perf_counter()
@@ -139,6 +152,8 @@ class Trainer:
             if self.progress.note(figures, learner.spec.monitor):
                 self.best = snapshot(self.network, learner)
             self._keep(learner)
+            if writer is not None:
+                writer.write(self.progress.history[-1])
             shown = {name: figures[name] for name in _SHOWN if name in figures}
             yield Step("epoch", self.progress.overall, total, shown)
 

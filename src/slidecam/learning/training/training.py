@@ -24,6 +24,7 @@ from slidecam.learning.training.folder import (
     TrainingFolder,
     TrainingOutcome,
     check_recipe,
+    check_tensorboard,
     locked_folder,
     provenance_of,
     write_plan,
@@ -119,6 +120,11 @@ def check_beginning(recipe: Recipe, call: TrainingCall) -> None:
     """Refuse a device and weights that are not to be had, and a cache of nothing."""
     choose_device(call.device)
     check_weights(recipe, call.weights)
+    if call.tensorboard:
+        check_tensorboard()
+        if recipe.graph is not None:
+            problem = "--tensorboard is for networks of pictures, and this recipe has a [graph]."
+            raise UsageError(problem, "Leave it out; history.csv has every epoch.", recipe.path)
     if call.cache is not None and recipe.features is None:
         problem = "--cache keeps a recipe's features, and this recipe has no [features]."
         raise UsageError(problem, "Leave --cache out.", recipe.path)
@@ -178,11 +184,11 @@ def _train_network(
         if call.existing == "resume" and folder.checkpoint.exists():
             begun = read_checkpoint(folder.checkpoint)
             check_same(begun, facts, folder.checkpoint)
-        trainer = yield from _trainer(
+        trainer = yield from trainer_for(
             recipe,
             pictures,
             call,
-            _Start(network.to(device), card, facts, folder, device),
+            Start(network.to(device), card, facts, folder, device),
         )
         trainer.check()
         if begun is None:
@@ -201,7 +207,7 @@ def _train_network(
 
 
 @dataclass(frozen=True, eq=False)
-class _Start:
+class Start:
     """What is settled before anything is computed."""
 
     network: nn.Module
@@ -211,12 +217,13 @@ class _Start:
     device: torch.device
 
 
-def _trainer(
+def trainer_for(
     recipe: Recipe,
     pictures: PictureSet,
     call: TrainingCall,
-    start: _Start,
+    start: Start,
 ) -> Generator[Step, None, Trainer]:
+    """Return a training before its first epoch: its pictures are held, its features computed."""
     held = yield from hold_pictures(
         pictures.paths, start.card, recipe.data.memory_mb, pictures.seen
     )
@@ -241,6 +248,7 @@ def _trainer(
         start.device,
         start.folder,
         start.facts,
+        events=call.tensorboard,
     )
 
 
@@ -264,7 +272,7 @@ def _on_features(
     held: Pictures,
     trained: np.ndarray[Any, np.dtype[np.int64]],
     call: TrainingCall,
-    start: _Start,
+    start: Start,
 ) -> Generator[Step, None, tuple[nn.Module, Inputs]]:
     spec = recipe.features
     assert spec is not None  # noqa: S101  (for the type checker)
