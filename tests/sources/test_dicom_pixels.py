@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
@@ -9,14 +10,17 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
     HTJ2KLossless,
+    JPEG2000Lossless,
     JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     JPEGLSNearLossless,
 )
 
@@ -177,3 +181,132 @@ def test_what_no_decoder_reads_is_named_and_not_called_damaged(
         source.read(0, LevelBox(0, 0, 4, 4))
     assert "JPEG Extended" in str(caught.value)
     assert "damaged" not in str(caught.value)
+
+
+def compressed(made: Dataset, syntax: UID, encode: Callable[[NDArray[np.uint16]], bytes]) -> None:
+    samples = made.pixel_array.astype(np.uint16)
+    made.file_meta.TransferSyntaxUID = syntax
+    made.PixelRepresentation = 0
+    made.PixelData = encapsulate([encode(samples)])
+    made["PixelData"].VR = "OB"
+
+
+def codestream(samples: NDArray[np.uint16]) -> bytes:
+    return bytes(imagecodecs.jpeg2k_encode(samples, level=0, codecformat="j2k"))
+
+
+def in_boxes(samples: NDArray[np.uint16]) -> bytes:
+    return bytes(imagecodecs.jpeg2k_encode(samples, level=0))
+
+
+def in_jpeg_2000(made: Dataset) -> None:
+    compressed(made, JPEG2000Lossless, codestream)
+
+
+def in_jpeg_2000_of_boxes(made: Dataset) -> None:
+    compressed(made, JPEG2000Lossless, in_boxes)
+
+
+def in_jpeg_ls(made: Dataset) -> None:
+    compressed(made, JPEGLSLossless, near_by_0)
+
+
+def near_by_0(samples: NDArray[np.uint16]) -> bytes:
+    return bytes(imagecodecs.jpegls_encode(samples))
+
+
+COLOUR = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+BYTES = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+
+
+@pytest.mark.parametrize("encode", [in_jpeg_2000, in_jpeg_2000_of_boxes, in_jpeg_ls])
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        ({"Rows": 30, "Columns": 60}, "not 60x30"),
+        ({"Rows": 61, "Columns": 67}, "not 67x61"),
+        (COLOUR, "of 3 as its header says"),  # GDCM ends the process
+        (BYTES, "of 16 bits, not of 8"),
+    ],
+)
+def test_a_header_that_contradicts_a_frames_own_marks_is_a_failed_read(
+    tmp_path: Path,
+    write_volume: Any,
+    head: NDArray[np.int16],
+    encode: Callable[[Dataset], None],
+    lie: dict[str, Any],
+    said: str,
+) -> None:
+    series = rewritten(write_volume.dicom(tmp_path / "series", np.abs(head[:, :, 4:7])), encode)
+    with open_source(series) as source:
+        whole = volume(source)
+    assert whole.sum() == np.abs(head[:, :, 4:7]).sum()
+
+    def change(made: Dataset) -> None:
+        for name, value in lie.items():
+            setattr(made, name, value)
+
+    with open_source(rewritten(series, change)) as source, pytest.raises(RegionReadError) as error:
+        source.read(0, LevelBox(0, 0, 4, 4))
+    assert said in str(error.value)
+
+
+def test_pixels_of_another_compression_than_the_header_says_are_named(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    def mislead(made: Dataset) -> None:
+        in_jpeg_2000(made)
+        made.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+
+    series = rewritten(write_volume.dicom(tmp_path / "series", head[:, :, :3]), mislead)
+    with open_source(series) as source, pytest.raises(RegionReadError) as error:
+        source.read(0, LevelBox(0, 0, 4, 4))
+    assert "its pixels are JPEG 2000, and its header says" in str(error.value)
+    assert "damaged" not in str(error.value)
+
+
+def test_a_second_frame_that_the_header_does_not_count_is_not_lost_in_silence(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    def double(made: Dataset) -> None:
+        in_jpeg_2000(made)
+        frame = get_frame(made.PixelData, 0, number_of_frames=1)
+        made.PixelData = encapsulate([frame, frame])
+
+    series = rewritten(write_volume.dicom(tmp_path / "series", head[:, :, :3]), double)
+    with open_source(series) as source, pytest.raises(RegionReadError, match="holds 2 frames"):
+        source.read(0, LevelBox(0, 0, 4, 4))
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_samples_in_the_high_bits_are_read_from_there(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], signed: int
+) -> None:
+    few = np.clip(head[:, :, 3:6], 0, 2047).astype(np.int16) - 731 * signed
+
+    def lift(made: Dataset) -> None:
+        samples = np.frombuffer(made.PixelData, np.int16)
+        made.PixelData = (samples << 4).astype(np.int16).tobytes()
+        made.BitsStored, made.HighBit, made.PixelRepresentation = 12, 15, signed
+
+    plain = write_volume.dicom(tmp_path / "plain", few)
+    series = rewritten(write_volume.dicom(tmp_path / "series", few), lift)
+    with open_source(plain) as expected, open_source(series) as found:
+        np.testing.assert_array_equal(volume(found), volume(expected))
+
+
+def test_a_syntax_that_contradicts_how_the_header_is_written_shifts_no_pixels(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    plain = write_volume.dicom(tmp_path / "plain", head[:, :, 3:6])
+    lies = write_volume.dicom(tmp_path / "lies", head[:, :, 3:6])
+    for path in lies.iterdir():
+        content = path.read_bytes()
+        assert b"1.2.840.10008.1.2.1\0" in content
+        path.write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2\0\0\0", 1))
+    with (
+        warnings.catch_warnings(action="ignore"),
+        open_source(plain) as expected,
+        open_source(lies) as found,
+    ):
+        np.testing.assert_array_equal(volume(found), volume(expected))

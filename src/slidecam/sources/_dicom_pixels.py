@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import imagecodecs
 import numpy as np
 from pydicom import dcmread
-from pydicom.encaps import get_frame
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_fragments, get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import pixel_array
@@ -26,6 +27,7 @@ from pydicom.uid import (
 
 from slidecam.errors import RefusedSourceError
 from slidecam.pixels import to_uint8
+from slidecam.sources._dicom_slide import begins_a_frame, marks_of
 from slidecam.sources._library import NotDecodedError
 
 if TYPE_CHECKING:
@@ -33,9 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from pydicom.dataset import Dataset
 
     from slidecam.sources._dicom_frames import Frame
+    from slidecam.sources._dicom_slide import FrameMarks
     from slidecam.sources._probe import Probe
 
 _DECOMPRESS = "Decompress it in its archive or viewer (explicit little endian), and use that."
@@ -51,6 +53,25 @@ _OTHERS: Mapping[str, Callable[[bytes], NDArray[Any]]] = {
     "1.2.840.10008.1.2.4.203": _JPEG_2000,
 }
 """What reads a compression where pydicom's decoders do not, by transfer syntax."""
+
+_FIRST: Mapping[str, Callable[[bytes], NDArray[Any]]] = {
+    "1.2.840.10008.1.2.4.80": _JPEG_LS,
+    "1.2.840.10008.1.2.4.81": _JPEG_LS,
+    "1.2.840.10008.1.2.4.90": _JPEG_2000,
+    "1.2.840.10008.1.2.4.91": _JPEG_2000,
+}
+"""What reads a compression before pydicom does, whose GDCM ends the process at some damage.
+
+Grey is taken of it; colours are read once more by pydicom, which knows what they mean."""
+
+_KINDS: Mapping[str, frozenset[str]] = {
+    "JPEG 2000": frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203)),
+    "JPEG-LS": frozenset({"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"}),
+    "JPEG": frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)),
+}
+"""Transfer syntaxes by what a frame of theirs is by its own marks."""
+
+_MOST_JPEG_BITS = 16
 
 _SYNTAXES: dict[tuple[bool | None, bool | None], UID] = {
     (True, True): ImplicitVRLittleEndian,
@@ -80,6 +101,8 @@ _OF_PADDING: Mapping[str, str] = MappingProxyType(
     }
 )
 """What says which samples lie outside of the picture, and where their range ends."""
+
+_OF_BITS = ("BitsAllocated", "BitsStored", "HighBit")
 
 _CHEAP = (
     "PhotometricInterpretation",
@@ -216,10 +239,59 @@ def _through_palette(indices: NDArray[Any], header: Dataset) -> NDArray[np.uint8
     return to_uint8(colours, bits)
 
 
+def _encoded(data: Dataset, syntax: UID, number: int) -> tuple[bytes, FrameMarks | None]:
+    """Return a compressed frame and what its marks say, which is no other than its header's.
+
+    Raises
+    ------
+    NotDecodedError
+        If it is compressed by another way than its header says.
+    ValueError
+        If its size or its bits are others, or there are more frames: what decoders make of those is
+        a picture that nobody took, or the end of the process.
+    """
+    count = int(data.get("NumberOfFrames") or 1)
+    begun = sum(begins_a_frame(each) for each in generate_fragments(data.PixelData))
+    if begun > count:
+        raise ValueError(f"its file holds {begun} frames, and its header says {count}")
+    encoded = get_frame(data.PixelData, number, number_of_frames=count)
+    seen = marks_of(encoded)
+    if seen is None:
+        if syntax in frozenset().union(*_KINDS.values()):
+            raise NotDecodedError(f"its pixels do not begin as {syntax.name} does")
+        return encoded, None
+    if syntax not in _KINDS[seen.kind]:
+        words = f"its header says that they are compressed as {syntax.name}"
+        raise NotDecodedError(f"its pixels are {seen.kind}, and {words}")
+    said = (int(data.Columns), int(data.Rows), int(data.get("SamplesPerPixel") or 1))
+    if (seen.columns, seen.rows, seen.bands) != said:
+        found = f"{seen.columns}x{seen.rows} of {seen.bands} samples"
+        words = "{}x{} of {} as its header says".format(*said)
+        raise ValueError(f"its pixels are {found}, not {words}")
+    allocated = int(data.BitsAllocated)
+    if seen.bits > allocated or (seen.kind == "JPEG" and allocated > _MOST_JPEG_BITS):
+        words = f"not of {allocated} as its header says"
+        raise ValueError(f"its samples are of {seen.bits} bits, {words}")
+    return encoded, seen
+
+
 def _stored(frame: Frame) -> NDArray[Any]:
     """Return a frame's samples as they are stored, colours as RGB."""
+    data = _openable(frame.path)
     try:
-        return pixel_array(_openable(frame.path), index=frame.number)
+        if isinstance(data, Dataset):
+            syntax = data.file_meta.TransferSyntaxUID
+            if syntax.is_encapsulated:
+                encoded, seen = _encoded(data, syntax, frame.number)
+                if syntax in _FIRST and seen is not None:
+                    samples = np.asarray(_FIRST[syntax](encoded))
+                    if seen.bands == 1:
+                        return _signed(samples, data, seen.bits)
+            elif _above_low_bits(data):
+                return _of_high_bits(data, frame.number)
+        return pixel_array(data, index=frame.number)
+    except NotDecodedError:
+        raise
     except (RuntimeError, NotImplementedError) as error:
         return _by_imagecodecs(frame, error)
     except (AttributeError, ValueError) as error:
@@ -238,10 +310,41 @@ def _openable(path: Path) -> Path | Dataset:
     So it is where all of it is deflated, as pydicom looks for pixels in the file's own bytes; and
     without the meta information that follows a preamble, which says how it is stored.
     """
-    header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["Rows"])
-    if _syntax(header) in {None, DeflatedExplicitVRLittleEndian}:
+    header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=[*_OF_BITS, "Rows"])
+    syntax = _syntax(header)
+    if _above_low_bits(header):
+        return _whole(path, path.stat().st_mtime_ns)
+    if syntax in {None, DeflatedExplicitVRLittleEndian} or _is_misnamed(header, syntax):
+        return _whole(path, path.stat().st_mtime_ns)
+    if syntax.is_transfer_syntax and syntax.is_encapsulated:
         return _whole(path, path.stat().st_mtime_ns)
     return path
+
+
+def _above_low_bits(header: Dataset) -> int:
+    """Return how many bits lie below those of a sample: as a rule none."""
+    allocated, stored, high = (int(header.get(name) or 0) for name in _OF_BITS)
+    if stored <= high < allocated:
+        return high + 1 - stored
+    return 0
+
+
+def _of_high_bits(data: Dataset, number: int) -> NDArray[Any]:
+    """Return the samples of a frame that leaves bits below them, of which pydicom takes the low."""
+    allocated, stored, high = (int(data[name].value) for name in _OF_BITS)
+    plain = Dataset(data)
+    plain.file_meta = data.file_meta
+    plain.set_original_encoding(*data.original_encoding)
+    plain.BitsStored, plain.HighBit = allocated, allocated - 1
+    samples = pixel_array(plain, index=number)
+    return np.asarray((samples << (allocated - 1 - high)) >> (allocated - stored))
+
+
+def _is_misnamed(header: Dataset, syntax: UID) -> bool:
+    """Whether the kinds of values are written, or left out, though the syntax says otherwise."""
+    written = header.get_item("Rows")
+    is_implicit = getattr(written, "is_implicit_VR", None)
+    return is_implicit not in {None, syntax == ImplicitVRLittleEndian}
 
 
 @lru_cache(maxsize=1)
@@ -277,8 +380,13 @@ def _by_imagecodecs(frame: Frame, error: Exception) -> NDArray[Any]:
         by = " and ".join([*names, "imagecodecs"])
         words = "cannot read them: they are of a kind that these do not know, or spoilt"
         raise NotDecodedError(f"{problem}, and {by} {words}") from other
+    return _signed(samples, data, int(data.BitsStored))
+
+
+def _signed(samples: NDArray[Any], data: Dataset, bits: int) -> NDArray[Any]:
+    """Return samples as their header means them: of ``bits``, the first of which is a sign."""
     if data.PixelRepresentation and samples.dtype.kind == "u":
-        unused = 8 * samples.dtype.itemsize - int(data.BitsStored)
+        unused = 8 * samples.dtype.itemsize - bits
         signed = (samples << unused).view(samples.dtype.str.replace("u", "i"))
         return np.asarray(signed >> unused)
     return samples

@@ -7,6 +7,7 @@ says; its optical paths and focal planes.
 from __future__ import annotations
 
 import mmap
+import struct
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,12 @@ _COLOURS = 3
 _BITS = 8
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
+_IN_BOXES = b"\0\0\0\x0cjP  "
+"""How a JPEG 2000 begins that is stored as a file of its own is."""
+
+_JPEG_LS_FRAME = 0xF7
+_ALL_FRAMES = frozenset({*range(0xC0, 0xD0), _JPEG_LS_FRAME}) - {0xC4, 0xC8, 0xCC}
+"""Marks of a JPEG that its size follows."""
 _SIZ, _COD, _START_OF_TILE = 0x51, 0x52, 0x90
 _MARKS = 65_536
 """Bytes of a frame that hold its marks."""
@@ -282,6 +289,60 @@ def _jpeg_is_ycbcr(frame: bytes) -> bool:
             components = body[5]
         at += 2 + length
     return components == _COLOURS and (adobe == 1 or (adobe is None and jfif))
+
+
+@dataclass(frozen=True)
+class FrameMarks:
+    """What a compressed frame is by its own marks.
+
+    Attributes
+    ----------
+    kind
+        ``"JPEG"``, ``"JPEG-LS"`` or ``"JPEG 2000"``.
+    columns, rows, bands, bits
+        Its size, the samples of a pixel and the bits of a sample.
+    """
+
+    kind: str
+    columns: int
+    rows: int
+    bands: int
+    bits: int
+
+
+def begins_a_frame(content: bytes) -> bool:
+    """Whether bytes begin as a compressed frame does."""
+    return content.startswith((_JPEG_START, _CODESTREAM, _IN_BOXES))
+
+
+def marks_of(frame: bytes) -> FrameMarks | None:
+    """Return what a frame's own marks say of it; None where it has none, as RLE.
+
+    Raises
+    ------
+    EOFError
+        If it ends before they do.
+    """
+    if not begins_a_frame(frame):
+        return None
+    if frame.startswith(_IN_BOXES):
+        frame = frame[max(0, frame.find(_CODESTREAM, 0, _MARKS)) :]
+    try:
+        if frame.startswith(_CODESTREAM):
+            right, down, left, top = struct.unpack_from(">4I", frame, 8)
+            bands, depth = struct.unpack_from(">HB", frame, 40)
+            return FrameMarks("JPEG 2000", right - left, down - top, bands, (depth & 0x7F) + 1)
+        at = 2
+        while frame[at] == 0xFF:  # noqa: PLR2004  (a mark of JPEG)
+            mark, length = struct.unpack_from(">BH", frame, at + 1)
+            if mark in _ALL_FRAMES:
+                bits, rows, columns, bands = struct.unpack_from(">BHHB", frame, at + 4)
+                kind = {_JPEG_LS_FRAME: "JPEG-LS"}.get(mark, "JPEG")
+                return FrameMarks(kind, columns, rows, bands, bits)
+            at += 2 + length
+    except (struct.error, IndexError):
+        pass
+    raise EOFError("its pixels end before they say how large they are")
 
 
 def _is_untransformed(codestream: bytes) -> bool:
