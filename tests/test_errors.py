@@ -19,7 +19,7 @@ import slidecam
 from slidecam import errors
 from slidecam.cli.terminal import Terminal
 from slidecam.errors import BundleError, MaskError, SlidecamError, SourceError, StoreError
-from slidecam.server.http_errors import RequestError, body_of, handle_errors
+from slidecam.server.guard import RequestError, body_of, handle_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -36,7 +36,7 @@ from slidecam.options import (
 from slidecam.options_page import options_page
 from slidecam.reports import run_figure
 from slidecam.runs.spec import PredictSpec
-from slidecam.server.http_errors import RequestError
+from slidecam.server.guard import RequestError
 from slidecam.server.job_requests import (
     JOB_OPTIONS,
     json_schema,

@@ -8,7 +8,7 @@ import pytest
 
 from slidecam.errors import UsageError
 from slidecam.server.folders import Roots
-from slidecam.server.http_errors import RequestError
+from slidecam.server.guard import RequestError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from slidecam.errors import RegionReadError
 from slidecam.geometry import LevelBox, Size
 from slidecam.server import deepzoom
 from slidecam.server.deepzoom import TILE, DeepZoom
-from slidecam.server.http_errors import RequestError
+from slidecam.server.guard import RequestError
 from slidecam.server.slides import SlideCache
 
 from .conftest import finished

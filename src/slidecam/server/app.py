@@ -15,8 +15,7 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
 from slidecam.class_names import listed_names
 from slidecam.server.folders import folder_listing, result_file, result_record
-from slidecam.server.guard import Guard, drained
-from slidecam.server.http_errors import RequestError, handle_errors
+from slidecam.server.guard import Guard, RequestError, drained, handle_errors
 from slidecam.server.job_requests import read_request, request_schema
 from slidecam.server.pictures import PictureRequest
 from slidecam.server.service import Service

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from slidecam.geometry import LevelBox, Size, nearest_better_level
-from slidecam.server.http_errors import RequestError
+from slidecam.server.guard import RequestError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

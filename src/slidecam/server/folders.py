@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import UsageError
-from slidecam.server.http_errors import RequestError
+from slidecam.server.guard import RequestError
 from slidecam.sources.discovery import slides_in
 
 if TYPE_CHECKING:

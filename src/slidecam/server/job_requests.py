@@ -14,7 +14,7 @@ from slidecam.errors import SlidecamError
 from slidecam.models import open_bundle
 from slidecam.options import options_of
 from slidecam.runs.spec import PredictSpec
-from slidecam.server.http_errors import SEE, RequestError
+from slidecam.server.guard import SEE, RequestError
 from slidecam.server.jobs import JobSpec
 from slidecam.settings import (
     Complaints,

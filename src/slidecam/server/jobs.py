@@ -23,7 +23,7 @@ from slidecam.errors import SlidecamError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, as_json
 from slidecam.models.backends import choose_device
 from slidecam.prediction.pipeline import predict
-from slidecam.server.http_errors import UNFORESEEN, RequestError, busy
+from slidecam.server.guard import UNFORESEEN, RequestError, busy
 from slidecam.server.progress import Journal, LiveTiles
 
 if TYPE_CHECKING:

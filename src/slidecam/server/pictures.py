@@ -22,7 +22,7 @@ from slidecam.icc import colours_of, in_colours
 from slidecam.inference import MANY_CLASSES
 from slidecam.learning.data.pixels import StoredPicture, stored_picture
 from slidecam.pixels import RESAMPLING
-from slidecam.server.http_errors import RequestError
+from slidecam.server.guard import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

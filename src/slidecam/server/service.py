@@ -26,7 +26,7 @@ from slidecam.models.channels import IN_WORDS
 from slidecam.prediction.model import WarmClassifiers
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.spec import PredictSpec
-from slidecam.server.http_errors import busy
+from slidecam.server.guard import busy
 from slidecam.server.job_requests import JobDefaults
 from slidecam.server.jobs import JobQueue
 from slidecam.server.pictures import default_methods, explain_picture

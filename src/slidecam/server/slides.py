@@ -16,7 +16,7 @@ from slidecam.errors import SpacingError, StoreError
 from slidecam.runs.located import open_recorded_slide, recorded_view
 from slidecam.runs.record import RunRecord
 from slidecam.server.deepzoom import DeepZoom, PlaneZoom, plane_facts
-from slidecam.server.http_errors import RequestError
+from slidecam.server.guard import RequestError
 from slidecam.sources import open_source, settle_spacing
 from slidecam.sources.display import readings_to_show
 from slidecam.viewing import AS_THE_FILE_SAYS, DEFAULT_VIEW

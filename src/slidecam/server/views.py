@@ -21,7 +21,7 @@ from slidecam.exchange.volumes import VolumeHeatmap, read_volume_ome_zarr
 from slidecam.explain.catalogue import title_of
 from slidecam.runs import Run, RunRecord
 from slidecam.runs.tiles import DISAGREEMENT
-from slidecam.server.http_errors import RequestError
+from slidecam.server.guard import RequestError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
