@@ -32,9 +32,9 @@ from slidecam.prediction.pipeline import predict
 from slidecam.reports import run_figure
 from slidecam.runs import Run, compare_runs, legend
 from slidecam.runs.spec import PredictSpec
+from slidecam.server.devices import FairLock
 from slidecam.server.guard import Limits
 from slidecam.server.pictures import PictureRequest, explain_picture
-from slidecam.server.service import FairLock
 from slidecam.steps import result_of
 from slidecam.store import read_run
 from slidecam.teaching.suggestions import suggest

@@ -29,9 +29,9 @@ from slidecam.learning.training.setup import with_tile_size
 from slidecam.models import open_bundle
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.spec import PredictSpec
+from slidecam.server.devices import FairLock
 from slidecam.server.guard import Limits
 from slidecam.server.pictures import PictureRequest, explain_picture
-from slidecam.server.service import FairLock
 from slidecam.server.slides import SlideCache
 from slidecam.steps import result_of
 from slidecam.tile_sets import TileSetSpec, write_tile_set

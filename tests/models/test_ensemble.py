@@ -15,7 +15,8 @@ from slidecam.models.architectures import build_network
 from slidecam.models.card_parts import MapEvidence, MapJudgement
 from slidecam.models.classifier import normalised
 from slidecam.models.contract import BundleCase, BundleContract
-from slidecam.models.ensemble import Ensemble, disagreement, ensemble_of
+from slidecam.models.ensemble import Ensemble, disagreement
+from slidecam.models.ensemble_bundle import ensemble_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,8 +189,12 @@ def test_members_of_one_mind_disagree_by_nothing_and_opposed_ones_by_all(
 ) -> None:
     card = joined(members(temperature=1.0, class_biases=()), tmp_path / "joined").card
     one = torch.tensor([[2.0, -1.0, 0.5]]).expand(3, 1, 3)
-    assert float(disagreement(one, card)) == pytest.approx(0, abs=1e-7)
-    assert float(disagreement(100 * torch.eye(3)[:, None, :], card)) == pytest.approx(1)
+    assert float(disagreement(one, card.architecture_args, card.activation)) == pytest.approx(
+        0, abs=1e-7
+    )
+    assert float(
+        disagreement(100 * torch.eye(3)[:, None, :], card.architecture_args, card.activation)
+    ) == pytest.approx(1)
 
 
 def test_what_differs_in_kind_is_no_ensemble(tmp_path: Path, members: MakeMembers) -> None:

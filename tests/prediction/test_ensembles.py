@@ -17,7 +17,7 @@ from slidecam.events import BatchDone
 from slidecam.exchange.qupath import write_tiles_table
 from slidecam.models import open_bundle, save_bundle
 from slidecam.models.architectures import build_network
-from slidecam.models.ensemble import ensemble_of
+from slidecam.models.ensemble_bundle import ensemble_of
 from slidecam.prediction.pipeline import predict
 from slidecam.runs import Run
 from slidecam.runs.arrays import run_frame

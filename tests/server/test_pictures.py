@@ -18,9 +18,9 @@ from slidecam.explain.activation_maps import plan_maps
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.models.architectures import build_network
 from slidecam.models.cell_graph import CellGraph, packed_names
+from slidecam.server.devices import FairLock
 from slidecam.server.guard import Limits, RequestError
 from slidecam.server.pictures import PictureRequest, explain_picture
-from slidecam.server.service import FairLock
 
 from .conftest import picture, running_server
 

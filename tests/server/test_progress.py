@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.server import progress as module
+from slidecam.server.devices import FairLock
 from slidecam.server.progress import Journal
-from slidecam.server.service import FairLock
 
 if TYPE_CHECKING:
     import pytest

@@ -18,7 +18,7 @@ from slidecam.registry import Entry, Registry, deferred, resolve
 from slidecam.settings import names_like
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import timm
@@ -136,7 +136,7 @@ def build_member(architecture: str, args: Mapping[str, object], classes: int) ->
     Whatever it is refused by is raised as it is; see `build_network`.
     """
     if architecture == ENSEMBLE:
-        return ensemble.Ensemble(classes, **args)  # type: ignore[arg-type]  # a card's arguments
+        return _ensemble(classes, **args)  # type: ignore[arg-type]  # a card's arguments
     if architecture in ARCHITECTURES:
         build = resolve(ARCHITECTURES[architecture].network)
         return cast("nn.Module", build(num_classes=classes, **args))
@@ -147,6 +147,25 @@ def build_member(architecture: str, args: Mapping[str, object], classes: int) ->
             classes,
         )
     return networks.timm_network(name, classes, args)
+
+
+def _ensemble(
+    classes: int,
+    member: str,
+    temperatures: Sequence[float],
+    biases: Sequence[Sequence[float]] = (),
+    **arguments: object,
+) -> nn.Module:
+    """Return members of one architecture side by side, as many as there are temperatures.
+
+    Their biases for each class are the card's matter, and what their disagreement is measured with.
+    """
+    if member == ENSEMBLE or not temperatures or min(temperatures) <= 0:
+        raise ValueError("an ensemble has members of another kind, each with a temperature")
+    if biases and {len(each) for each in biases} != {classes}:
+        raise ValueError("each member has one bias for each class")
+    members = [build_member(member, arguments, classes) for _temperature in temperatures]
+    return ensemble.Ensemble(members, temperatures)
 
 
 def kimianet(num_classes: int, **args: object) -> nn.Module:

@@ -19,17 +19,13 @@ these gradients.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from statistics import harmonic_mean
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from slidecam.errors import BundleError
-from slidecam.models.architectures import ENSEMBLE, build_member
-from slidecam.models.card_parts import MapEvidence
 from slidecam.models.splits import (
     ClassifierPass,
     NetworkSplit,
@@ -39,10 +35,8 @@ from slidecam.models.splits import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from slidecam.models.bundle import Bundle
-    from slidecam.models.card import Card
 
 MEMBER, TEMPERATURES, BIASES = "member", "temperatures", "biases"
 """The arguments on its card, beside those of the members' architecture."""
@@ -53,36 +47,16 @@ class Ensemble(nn.Module):
 
     Parameters
     ----------
-    num_classes
-        Logits of each member.
-    member
-        The members' architecture, as cards write it.
+    members
+        The networks.
     temperatures
-        One for each member; there are as many members.
-    biases
-        The members' biases for each class, or nothing; they are the card's matter, and what the
-        members' disagreement is measured with.
-    arguments
-        Of the members' architecture.
+        One for each.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        member: str,
-        temperatures: Sequence[float],
-        biases: Sequence[Sequence[float]] = (),
-        **arguments: object,
-    ) -> None:
+    def __init__(self, members: Sequence[nn.Module], temperatures: Sequence[float]) -> None:
         super().__init__()
-        if member == ENSEMBLE or not temperatures or min(temperatures) <= 0:
-            raise ValueError("an ensemble has members of another kind, each with a temperature")
-        if biases and {len(each) for each in biases} != {num_classes}:
-            raise ValueError("each member has one bias for each class")
         self.shares = _shares(temperatures)
-        self.members = nn.ModuleList()
-        for _temperature in temperatures:
-            self.members.append(build_member(member, arguments, num_classes))
+        self.members = nn.ModuleList(members)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the shared mean of the members' logits, (B, K), of normalised pixels."""
@@ -228,104 +202,15 @@ def _replaced(seen: Tensor, _activation: Tensor) -> Tensor:
     return seen
 
 
-def ensemble_of(bundles: Sequence[Bundle], name: str) -> tuple[Card, Iterator[tuple[str, Tensor]]]:
-    """Return the card of bundles' ensemble, and its weights, member by member.
-
-    Its provenance holds the members' and nothing of its own: whoever makes it knows more.
-
-    Raises
-    ------
-    BundleError
-        If there is none, or they differ in what they are given or in what they call.
-    """
-    first = bundles[0].card
-    for bundle in bundles:
-        if _kind(bundle.card) != _kind(first):
-            raise BundleError(
-                bundle.path,
-                f"it is no network of the kind of {bundles[0].path}.",
-                "Join folds of one training.",
-            )
-    temperatures = [each.card.temperature for each in bundles]
-    arguments: dict[str, object] = {
-        **first.architecture_args,
-        MEMBER: first.architecture,
-        TEMPERATURES: temperatures,
-    }
-    none = (0.0,) * len(first.class_names)
-    biases: list[list[float]] = []
-    for bundle in bundles:
-        own = bundle.card.class_biases
-        biases.append(list(own or none))
-    mean_biases: tuple[float, ...] = ()
-    if any(map(any, biases)):
-        arguments[BIASES] = biases
-        values = torch.tensor(biases).double()
-        mean_biases = tuple(values.mean(0).tolist())
-    card = replace(
-        first,
-        name=name,
-        architecture=ENSEMBLE,
-        architecture_args=arguments,
-        temperature=harmonic_mean(temperatures),
-        class_biases=mean_biases,
-        calibrated_on=sum(each.card.calibrated_on for each in bundles),
-        provenance={"members": [each.as_parent for each in bundles]},
-        heatmap_evidence=_evidence([each.card for each in bundles]),
-    )
-    return card, _weights(bundles)
-
-
-def _kind(card: Card) -> Card:
-    """Return a card without what is each training's own."""
-    return replace(
-        card,
-        name="",
-        temperature=1.0,
-        class_biases=(),
-        calibrated_on=0,
-        provenance={},
-        heatmap_evidence=None,
-        weights_sha256="",
-    )
-
-
-def _weights(bundles: Sequence[Bundle]) -> Iterator[tuple[str, Tensor]]:
-    for number, bundle in enumerate(bundles):
-        state = bundle.network().state_dict()
-        for name, tensor in state.items():
-            yield f"members.{number}.{name}", tensor
-
-
-def _evidence(cards: Sequence[Card]) -> MapEvidence | None:
-    """Return what was measured of the members' maps, added up; None where of one there is none."""
-    first = cards[0].heatmap_evidence
-    if first is None:
-        return None
-    judged = dict(first.methods)
-    for card in cards[1:]:
-        own = card.heatmap_evidence
-        if own is None:
-            return None
-        for name in [*judged]:
-            if name in own.methods:
-                judged[name] = judged[name].and_that(own.methods[name])
-            else:
-                del judged[name]
-    count = len(cards)
-    on = f"each of {count} members by itself, {first.on} of the first"
-    return MapEvidence(on, first.explained, judged)
-
-
-def disagreement(logits: Tensor, card: Card) -> Tensor:
+def disagreement(logits: Tensor, arguments: Mapping[str, Any], activation: str) -> Tensor:
     """Return how far the members of an ensemble disagree of each tile, from 0 to 1, float32, (B,).
 
     Parameters
     ----------
     logits
         The members', (M, B, K).
-    card
-        The ensemble's.
+    arguments, activation
+        On the ensemble's card.
 
     Notes
     -----
@@ -336,12 +221,11 @@ def disagreement(logits: Tensor, card: Card) -> Tensor:
     certain of as different classes as can be. Of classes that stand for themselves (sigmoid) each
     is held against its absence, and the largest counts.
     """
-    said: Mapping[str, Any] = card.architecture_args
-    temperatures = logits.new_tensor(said[TEMPERATURES])
-    biases = logits.new_tensor(said.get(BIASES) or [[0.0]])
+    temperatures = logits.new_tensor(arguments[TEMPERATURES])
+    biases = logits.new_tensor(arguments.get(BIASES) or [[0.0]])
     cooled = logits / temperatures[:, None, None]
     cooled = (cooled + biases[:, None, :]).double()
-    if card.activation == "softmax":
+    if activation == "softmax":
         return _divergence(cooled.softmax(-1)).float()
     shares = cooled.sigmoid()
     return _divergence(torch.stack([shares, 1 - shares], -1)).amax(-1).float()

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from slidecam.models import Card
     from slidecam.prediction.model import WarmClassifiers
     from slidecam.runs.spec import PredictSpec
+    from slidecam.server.devices import Devices, FairLock
     from slidecam.server.guard import Limits
-    from slidecam.server.service import Devices, FairLock
 
 JobStatus = Literal["queued", "running", "done", "partly", "failed", "cancelled"]
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from slidecam.close_up.methods import ChosenMethod
     from slidecam.explain.explainer import Explanation
     from slidecam.models import Card, Classifier
+    from slidecam.server.devices import FairLock
     from slidecam.server.guard import Limits
-    from slidecam.server.service import FairLock
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
 EXACT_CHANNELS = 128

@@ -45,7 +45,7 @@ from slidecam.learning.training.training import (
     train_on,
 )
 from slidecam.models.bundle import save_bundle, write_card
-from slidecam.models.ensemble import ensemble_of
+from slidecam.models.ensemble_bundle import ensemble_of
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
