@@ -576,9 +576,12 @@ def test_pickles_are_behind_trust_wherever_they_lie(tmp_path: Path, network: nn.
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("model.onnx", r"ONNX graph.*onnx2torch\.convert.*torch\.jit\.trace"),
+        ("model.onnx", r"ONNX graph.*import safetensors.*save_model\(network"),
         ("export.pkl", r"fastai.*load_learner.*torch\.jit\.trace"),
-        ("bundle/configs/metadata.json", r"bundle of MONAI.*monai\.bundle\.load"),
+        (
+            "bundle/configs/metadata.json",
+            r"bundle of MONAI.*bundle\.ConfigParser.*torch\.jit\.trace",
+        ),
     ],
 )
 def test_another_programs_model_is_refused_with_the_python_that_converts_it(

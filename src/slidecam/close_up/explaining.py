@@ -22,7 +22,7 @@ from slidecam.files import check_folder
 from slidecam.learning.training.folder import BUNDLE_FOLDER
 from slidecam.models import Card, Classifier, open_bundle
 from slidecam.models.backends import choose_device
-from slidecam.models.channels import channel_notes
+from slidecam.models.stain import sight_notes
 from slidecam.steps import Step, note_steps
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _explain(
     choice = spec.tiles
     for name, classifier in zip(names, classifiers, strict=True):
         tiles = yield from choose_tiles(source, classifier, choice)
-        notes = (*tiles.notes, *channel_notes(classifier.card.channels))
+        notes = (*tiles.notes, *sight_notes(classifier.card))
         yield from note_steps(note for note in notes if note not in noted)
         noted += notes
         choose = partial(_wanted, classifier, spec, first)

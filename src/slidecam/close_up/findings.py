@@ -30,8 +30,8 @@ from slidecam.explain.neighbours import (
 from slidecam.faithfulness.mapping import enlarged, refuse_no_numbers
 from slidecam.faithfulness.removal import ClassScorer, CurveSpec, curves, run_all
 from slidecam.files import replacing, strict_json, write_json
-from slidecam.models.channels import channel_notes
 from slidecam.models.classifier import Classifier, normalised
+from slidecam.models.stain import sight_notes
 from slidecam.reports.panel import write_panel
 from slidecam.reports.panel_rows import PanelCurves, PanelMap, PanelRow
 
@@ -248,7 +248,7 @@ def write_close_up(
 
 
 def _notes(card: Card, found: CloseUp) -> tuple[str, ...]:
-    return (*found.tiles.notes, *channel_notes(card.channels))
+    return (*found.tiles.notes, *sight_notes(card))
 
 
 def _record(card: Card, found: CloseUp) -> dict[str, Any]:

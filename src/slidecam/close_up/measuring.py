@@ -35,7 +35,7 @@ from slidecam.faithfulness.mapping import PREDICTED, explained_classes
 from slidecam.models import Card, open_bundle
 from slidecam.models.backends import choose_device
 from slidecam.models.bundle import refuse_foreign, write_card
-from slidecam.models.channels import channel_notes
+from slidecam.models.stain import sight_notes
 from slidecam.settings import counted
 from slidecam.steps import note_steps
 
@@ -127,7 +127,7 @@ def measure_tiles(
         check_randomisable(bundle.network())
     explainers = {name: chosen.explainer(classifier) for name, chosen in methods.items()}
     tiles = yield from choose_tiles(source, classifier, spec.tiles)
-    notes = (*tiles.notes, *channel_notes(classifier.card.channels))
+    notes = (*tiles.notes, *sight_notes(classifier.card))
     yield from note_steps(notes)
     pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
     wanted: str | tuple[int, ...] = spec.explained

@@ -30,6 +30,7 @@ from slidecam.models.card_parts import (
     with_ends,
 )
 from slidecam.models.channels import ARGUMENT, COLOURS, GREY, PerChannel, argued_channels
+from slidecam.models.stain import Stain  # noqa: TC001  (read_fields reads the types)
 from slidecam.settings import hints_of, read_fields, shown
 from slidecam.viewing import Profile  # noqa: TC001  (read_fields reads the types)
 
@@ -96,6 +97,8 @@ class Card:
         3 for a network that is given red, green and blue, 1 for one that is given grey.
     heatmap_evidence
         What was measured of its heatmaps; None where nobody has.
+    stain
+        How tiles are recoloured to a reference before it sees them; None for not at all.
     weights_file, weights_sha256
         The file beside the card and its digest in hexadecimal.
     extra
@@ -126,6 +129,7 @@ class Card:
     volume: VolumeCard | None = None
     channels: int = COLOURS
     heatmap_evidence: MapEvidence | None = None
+    stain: Stain | None = None
     weights_file: str = WEIGHTS_FILE
     weights_sha256: str = ""
     extra: Mapping[str, object] = field(default_factory=dict)
@@ -242,6 +246,7 @@ class CardKeys:
     volume: VolumeKeys | None = None
     channels: int | None = None
     heatmap_evidence: MapEvidence | None = None
+    stain: Stain | None = None
     weights: WeightsKeys
 
 
@@ -293,6 +298,7 @@ def read_card(path: Path) -> Card:
         volume=volume,
         channels=keys.channels or COLOURS,
         heatmap_evidence=keys.heatmap_evidence,
+        stain=keys.stain,
         weights_file=keys.weights.file,
         weights_sha256=keys.weights.sha256,
         extra={key: table[key] for key in table if key not in hints_of(CardKeys)},
@@ -341,6 +347,8 @@ def card_object(card: Card) -> dict[str, object]:
         values["channels"] = card.channels
     if card.heatmap_evidence is not None:
         values["heatmap_evidence"] = card.heatmap_evidence.to_json()
+    if card.stain is not None:
+        values["stain"] = card.stain.to_json()
     values["weights"] = {"file": card.weights_file, "sha256": card.weights_sha256}
     return {**values, **card.extra}
 
@@ -379,4 +387,8 @@ def _read_keys(table: Mapping[str, object], complaints: CardComplaints) -> dict[
         coarsest = COARSEST_VOXEL
     values = read_fields(CardKeys, filled, "", complaints, others=True)
     check_together(values, complaints, coarsest)
+    colourless = values.get("channels") == GREY or values.get("volume") is not None
+    if values.get("stain") is not None and colourless:
+        problem = "stands on the card of a classifier of grey, which has no stains"
+        complaints.add("stain", problem, "Leave the key out.")
     return values

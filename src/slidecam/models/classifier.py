@@ -22,6 +22,7 @@ from slidecam.models.splits import (
     arithmetic,
     laid_out,
 )
+from slidecam.models.stain import restained
 from slidecam.models.variants import (
     REFUSALS,
     Variant,
@@ -109,8 +110,8 @@ class Classifier:
         ExplanationError
             If ``gradients`` or ``through`` are asked for and there is no map.
         """
-        scaled = normalised(pixels, self.card)
-        return self.run_normalised(scaled, gradients=gradients, through=through)
+        given = normalised(pixels, self.card)
+        return self.run_normalised(given, gradients=gradients, through=through)
 
     def run_normalised(
         self,
@@ -164,17 +165,25 @@ class Classifier:
 
 
 def normalised(pixels: Tensor, card: Card) -> Tensor:
-    """Return ``(pixels / 255 - mean) / std`` as float32, (B, C, H, W), of uint8 (B, H, W, 3).
+    """Return pixels as a network is given them, float32, (B, C, H, W), of uint8 (B, H, W, 3).
+
+    Their stains are normalised as the card says (`restained`), then they are `scaled`.
+    """
+    return scaled(restained(pixels, card.stain), card)
+
+
+def scaled(pixels: Tensor, card: Card) -> Tensor:
+    """Return ``(pixels / 255 - mean) / std`` of pixels whose stains are normalised already.
 
     C is the card's channels; of 1 the pixels are made grey first, by `luma`. The memory stays as it
     lies, which is what torch calls channels last.
     """
     if card.channels == GREY:
         pixels = luma(pixels)
-    scaled = pixels.permute(0, 3, 1, 2).float().div_(255)
+    shares = pixels.permute(0, 3, 1, 2).float().div_(255)
     mean = torch.tensor(card.mean, device=pixels.device)
     std = torch.tensor(card.std, device=pixels.device)
-    return scaled.sub_(mean.view(1, -1, 1, 1)).div_(std.view(1, -1, 1, 1))
+    return shares.sub_(mean.view(1, -1, 1, 1)).div_(std.view(1, -1, 1, 1))
 
 
 def classifier_for(

@@ -29,11 +29,12 @@ PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 _TO_TORCHSCRIPT = (
     'torch.jit.trace(network.eval(), torch.rand(1, 3, 224, 224)).save("torchscript_model.pt")'
 )
-_BESIDE = "The second makes what --model reads with --trust, beside a WSInfer config.json."
+_SAVE_MODEL = 'safetensors.torch.save_model(network, "weights.safetensors")'
+_BESIDE = "The last makes what --model reads with --trust, beside a WSInfer config.json."
 FOREIGN: Mapping[str, tuple[str, str]] = {
     ".onnx": (
-        "an ONNX graph, whose layers have no names of a network",
-        f'network = onnx2torch.convert("FILE"); {_TO_TORCHSCRIPT}. {_BESIDE}',
+        "an ONNX graph, whose layers are folded and have no network's names",
+        f"in the program that exported it, import safetensors.torch; {_SAVE_MODEL}.",
     ),
     ".pkl": (
         "a pickle of fastai or of another program, which holds code",
@@ -44,8 +45,10 @@ FOREIGN: Mapping[str, tuple[str, str]] = {
 
 _MONAI = Path("configs", "metadata.json")
 _OF_MONAI = (
-    'network = monai.bundle.load("NAME", bundle_dir="FOLDER", source="local"); '
-    f"{_TO_TORCHSCRIPT}. {_BESIDE}"
+    "network = monai.bundle.ConfigParser(monai.bundle.ConfigParser.load_config_file("
+    '"FOLDER/configs/inference.json")).get_parsed_content("network_def");'
+    ' network.load_state_dict(torch.load("FOLDER/models/model.pt"));'
+    f" {_TO_TORCHSCRIPT}. {_BESIDE}"
 )
 
 SHOWN = 4
@@ -201,7 +204,7 @@ def refuse_foreign(path: Path) -> None:
     """
     if (path / _MONAI).is_file():
         problem = "This is a bundle of MONAI, whose network is made by its own configuration."
-        raise WeightsError(path, problem, f"Two lines of Python: {_OF_MONAI}")
+        raise WeightsError(path, problem, f"Three lines of Python: {_OF_MONAI}")
     if path.suffix in FOREIGN:
         what, lines = FOREIGN[path.suffix]
         raise WeightsError(path, f"This is {what}.", f"Two lines of Python: {lines}")
@@ -236,7 +239,6 @@ def more_than_tensors(path: Path, what: str) -> WeightsError:
     problem = f"The file holds more than tensors and settings, or is damaged. {what.rstrip('.')}."
     remedy = (
         "If you trust its maker, two lines of Python in the program that wrote it:"
-        ' network = torch.load("FILE", weights_only=False);'
-        ' safetensors.torch.save_model(network, "weights.safetensors").'
+        f' network = torch.load("FILE", weights_only=False); {_SAVE_MODEL}.'
     )
     return WeightsError(path, problem, remedy)

@@ -18,7 +18,7 @@ from slidecam.exchange.manifest import read_manifest
 from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder
 from slidecam.foreground import DRAWN_MASKS, VOLUME_MASKS, mask_called
-from slidecam.models.channels import channel_notes
+from slidecam.models.stain import sight_notes
 from slidecam.options import EVERY_METHOD, option_of
 from slidecam.runlog import MANIFEST, error_words
 from slidecam.runs.outputs import check_packages
@@ -182,7 +182,7 @@ def notes_of(found: Discovery, model: LoadedModel, spec: PredictSpec) -> Iterato
         found_here = len(found.slides)
         yield Shard.parse(spec.shard).words(len(spec.share_of(found.slides)), found_here)
     yield from model.classifier.notes
-    yield from channel_notes(model.bundle.card.channels)
+    yield from sight_notes(model.bundle.card)
     yield from _no_heatmap(model, spec)
     yield from _without_effect(model, spec)
     yield from _unused(spec, found)

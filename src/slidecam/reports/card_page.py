@@ -211,6 +211,9 @@ def _sight(card: Card) -> dict[str, str]:
         f"(pixel / 255 - mean) / deviation; mean {_numbers(card.mean)}, deviation"
         f" {_numbers(card.std)}"
     )
+    if card.stain is not None:
+        numbers = _listed({key: str(value) for key, value in card.stain.to_json().items()})
+        found["Stain normalisation"] = f"{card.stain.words} ({numbers})"
     found["Colour profiles"] = "ignored"
     if card.color_profile == "srgb":
         found["Colour profiles"] = "applied, to sRGB"

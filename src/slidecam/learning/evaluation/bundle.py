@@ -49,7 +49,7 @@ from slidecam.learning.published import Published, published_of
 from slidecam.learning.training.folder import TrainingFolder
 from slidecam.models.backends import choose_device
 from slidecam.models.bundle import Bundle, open_bundle, save_bundle
-from slidecam.models.channels import channel_notes
+from slidecam.models.stain import sight_notes
 from slidecam.steps import Step
 from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
 
@@ -225,7 +225,7 @@ def evaluate_bundle(
     notes = (
         *scale_notes(data, bundle.card),
         *dataset.pictures.notes,
-        *channel_notes(bundle.card.channels),
+        *sight_notes(bundle.card),
     )
     for said in notes:
         yield Step("data", 0, 0, message=said)

@@ -15,6 +15,7 @@ from slidecam.geometry import COARSEST, FINEST
 from slidecam.learning.data.picture_files import PictureSpec, compiled
 from slidecam.learning.data.splitting import SplitSpec
 from slidecam.models.channels import PerChannel  # noqa: TC001  (read_settings reads the types)
+from slidecam.models.stain import StainMethod  # noqa: TC001  (as above)
 from slidecam.settings import shown
 from slidecam.viewing import PictureView, Profile
 
@@ -90,19 +91,18 @@ class DataSpec:
     window
         The samples that are black and white in grey of more than 8 bits: ``--window``.
     color_profile
-        ``srgb`` applies each picture's ICC profile, here and wherever the bundle is used; tiles
-        that were cut with ``--profile srgb`` say so themselves.
+        ``srgb`` applies ICC profiles; tiles that were cut with ``--profile srgb`` say so.
+    stain, stain_reference
+        Brings each tile's stains to those of a picture, or published ones, as `Stain` does.
     mean, std
-        Normalisation on a scale of 0 to 1, of red, green, blue or of grey; left out for what timm
-        states for the network, else ImageNet's.
+        Normalisation on 0 to 1, of colours or of grey; left out for timm's own, else ImageNet's.
     repeat
-        Pictures of which there are few: regular expressions for their paths below the data's
-        folder, and how many times each training picture is seen in an epoch; the first that matches
-        counts.
+        How many times each training picture is seen in an epoch, by regular expressions for its
+        path below the data's folder; the first that matches counts.
     limit
         At most so many pictures of a class in each part, for a try; 0 takes all.
     memory_mb
-        Decoded pictures are kept in memory up to so much, and beyond it decoded anew each time.
+        Up to so much decoded pictures are kept in memory.
     """
 
     classes: tuple[str, ...] = ()
@@ -125,6 +125,8 @@ class DataSpec:
     channels: tuple[str, ...] = ()
     color_profile: Profile | None = None
     window: str | None = None
+    stain: StainMethod | None = None
+    stain_reference: str | None = None
     mean: PerChannel | None = None
     std: tuple[Positive, Positive, Positive] | tuple[Positive] | None = None
     repeat: Mapping[str, Annotated[int, Ge(1)]] = field(default_factory=dict)

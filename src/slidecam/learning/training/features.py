@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from slidecam.errors import RecipeError
 from slidecam.files import replacing
 from slidecam.learning.data.augmentation import AugmentationSpec, augment, generator_of
-from slidecam.models.classifier import normalised
+from slidecam.models.classifier import normalised, scaled
+from slidecam.models.stain import restained
 from slidecam.models.variants import REFUSALS, fold_batch_norms
 from slidecam.settings import names_like
 from slidecam.steps import Step
@@ -263,6 +264,7 @@ class FeaturePlan:
         """Return what features are known by; ``source`` tells pictures and network by content."""
         card = self.card
         facts = [source, len(self.pictures.paths), card.input_px, card.interpolation]
+        facts += [] if card.stain is None else [card.stain.to_json()]
         facts += [card.mean, card.std, self.trained.tolist(), asdict(self.augmentation), self.seed]
         facts += [self.spec.copies, self.spec.dtype]
         seen = self.pictures.seen.chosen.items() - {("profile", "ignore")}
@@ -371,11 +373,11 @@ def _fill(
     largest = float(np.finfo(array.dtype).max)
     done = 0
     for copy, rows in _passes(plan):
-        pixels = plan.pictures.batch(rows).to(device)
+        pixels = restained(plan.pictures.batch(rows).to(device), plan.card.stain)
         if copy:
             pixels = augment(pixels, plan.augmentation, generator_of(plan.seed, copy, done))
         with torch.autocast(device.type, torch.bfloat16, enabled=plan.spec.precision == "bf16"):
-            features = beginning(normalised(pixels, plan.card))
+            features = beginning(scaled(pixels, plan.card))
         if not bool(features.abs().max() <= largest):
             problem = (
                 f"features before {plan.spec.cut} are not finite or too large for"

@@ -6,10 +6,13 @@ The call, a network with its first weights, a card, a device.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import timm
 import torch
+from PIL import Image
 
 from slidecam.errors import CardError, DataSetError, RecipeError, UsageError
 from slidecam.learning.data.augmentation import augment
@@ -19,15 +22,14 @@ from slidecam.models.architectures import build_network, full_name
 from slidecam.models.bundle_maker import normalisation_of
 from slidecam.models.card import Card
 from slidecam.models.channels import channels_of
-from slidecam.models.classifier import normalised
+from slidecam.models.classifier import normalised, scaled
 from slidecam.models.pretrained import INNER, load_pretrained
+from slidecam.models.stain import Stain, restained, stain_of
 from slidecam.models.weights import check_weights_file, file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
@@ -176,12 +178,37 @@ def card_for(
         input_px=data.input_px,
         interpolation=data.interpolation,
         color_profile=data.color_profile or "ignore",
+        stain=_stain_of(recipe),
         mean=data.mean or mean,
         std=data.std or std,
         channels=channels,
         licence=model.licence,
         volume=recipe.volume,
     )
+
+
+def _stain_of(recipe: Recipe) -> Stain | None:
+    """Return how a recipe's pictures are recoloured; RecipeError if its reference is of no use."""
+    data = recipe.data
+    if data.stain is None:
+        if data.stain_reference is not None:
+            problem = "data.stain_reference changes nothing without data.stain."
+            raise RecipeError(problem, 'Write stain = "macenko" or "reinhard".', recipe.path)
+        return None
+    if data.stain_reference is None:
+        return Stain(data.stain)
+    path = Path(data.stain_reference)
+    try:
+        with Image.open(path) as file:
+            tile = np.asarray(file.convert("RGB"))
+    except OSError as error:
+        problem = f"data.stain_reference cannot be read: {error}."
+        raise RecipeError(problem, "Name a picture of stained tissue.", path) from error
+    found = stain_of(torch.from_numpy(tile.copy()), data.stain)
+    if found is None:
+        problem = "data.stain_reference shows no two stains that could be told apart."
+        raise RecipeError(problem, "Name a picture of stained tissue.", path)
+    return found
 
 
 def calibrated(card: Card, found: Calibration) -> Card:
@@ -266,12 +293,12 @@ class PixelInputs:
         generator: torch.Generator,
     ) -> Tensor:
         """Return augmented pictures (B, 3, H, W); see `Inputs`."""
-        pixels = self.pictures.batch(rows).to(self.device)
+        pixels = restained(self.pictures.batch(rows).to(self.device), self.card.stain)
         if self.changed is None:
-            return normalised(augment(pixels, self.augmentation, generator), self.card)
+            return scaled(augment(pixels, self.augmentation, generator), self.card)
         some = torch.from_numpy(self.changed[rows]).to(self.device)
         pixels[some] = augment(pixels[some], self.augmentation, generator)
-        return normalised(pixels, self.card)
+        return scaled(pixels, self.card)
 
     def plain(self, rows: NDArray[np.int64]) -> Tensor:
         """Return pictures (B, 3, H, W); see `Inputs`."""
