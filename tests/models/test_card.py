@@ -19,6 +19,7 @@ from slidecam.models.card import (
     read_card,
 )
 from slidecam.models.card_parts import MapEvidence, MapJudgement, Pooling, VolumeCard
+from slidecam.models.stain import Stain
 from slidecam.settings import hints_of
 
 if TYPE_CHECKING:
@@ -258,6 +259,7 @@ def test_a_card_is_written_with_the_keys_that_are_read(make_card: MakeCard) -> N
         volume=VolumeCard(pooling=Pooling("top-k", 3)),
         channels=1,
         heatmap_evidence=MapEvidence("2 tiles", "class A", {"cam": MapJudgement(7, 6, 1)}),
+        stain=Stain("reinhard"),
     )
     assert list(card_object(full)) == list(hints_of(CardKeys))
 
