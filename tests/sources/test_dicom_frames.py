@@ -655,6 +655,14 @@ def test_copies_of_files_are_no_volume_of_their_own(
         ("AcquisitionTime", ("101112.5", "101347.25"), ("acquisition time 1", "time 2")),
         ("ContentTime", ("101112.5", "101347.25"), ("content time 1", "content time 2")),
         ("SeriesTime", ("101112.5", "101347.25"), ("series time 1", "series time 2")),
+        ("StudyDate", ("20260101", "20260102"), ("study time 1", "study time 2")),
+        ("StudyInstanceUID", ("1.2.7.1", "1.2.7.2"), ("study 1", "study 2")),
+        ("AcquisitionDateTime", ("20260101101112", "20260101101347"), ("moment of", "tion 2")),
+        ("RepetitionTime", (530.0, 2110.0), ("TR 530", "TR 2110")),
+        ("NumberOfAverages", (1, 4), ("averages 1", "averages 4")),
+        ("ContrastBolusAgent", ("", "Gd"), ("no contrast agent", "contrast agent 2")),
+        ("ReceiveCoilName", ("HEA", "HEP"), ("coil 1", "coil 2")),
+        ("SliceThickness", (2.5, 4.5), ("slice thickness 2.5", "slice thickness 4.5")),
     ],
 )
 def test_volumes_are_told_apart_by_whatever_differs_among_frames_of_one_place(
@@ -729,3 +737,42 @@ def test_echoes_a_hair_apart_are_of_one_place(
     merged(series, other)
     np.testing.assert_array_equal(read(series)[0], expected)
     np.testing.assert_array_equal(read(series, "echo 2, 78.9 ms")[0], expected + 41)
+
+
+def test_frames_that_nothing_names_go_by_their_times_before_their_numbers(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    numbers = tuple(5 - 4 * (place % 2) for place in range(12))
+    first = write_volume.dicom(tmp_path / "a", head, numbers=numbers)
+    second = write_volume.dicom(tmp_path / "b", head + 41, numbers=(3,) * 12)
+    for series, minute in ((first, 11), (second, 17)):
+        for place, path in enumerate(sorted(series.iterdir())):
+            made = dcmread(path)
+            made.AcquisitionTime = f"10{minute}{place * 3:02d}.25"
+            made.save_as(path)
+    voxels, _stack, readings = read(merged(first, second), "0")
+    np.testing.assert_array_equal(voxels, read_of(write_volume, tmp_path / "c", head))
+    assert any("taken by the times that they state" in each for each in readings)
+
+
+def read_of(write_volume: Any, folder: Path, voxels: NDArray[np.int16]) -> NDArray[np.float32]:
+    return read(write_volume.dicom(folder, voxels))[0]
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "said"),
+    [
+        ("PhotometricInterpretation", "MONOCHROME1", "photometric interpretation"),
+        ("RescaleType", "US", "rescale type"),
+        ("Units", "CNTS", "unit"),
+        ("RescaleSlope", 2, "rescaling"),
+    ],
+)
+def test_a_slice_of_another_scale_than_the_others_is_told(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], tag: str, value: Any, said: str
+) -> None:
+    series = write_volume.dicom(tmp_path / "series", head)
+    made = dcmread(series / "IM0003.dcm")
+    setattr(made, tag, value)
+    made.save_as(series / "IM0003.dcm")
+    assert f"Its slices differ in {said} (2 values)" in " ".join(read(series)[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -279,3 +280,74 @@ def test_files_that_a_mediums_list_does_not_name_are_counted(
         said = source.facts.readings
     assert "1 DICOM files of the medium are not in its list (DICOMDIR)." in said
     assert any(each.startswith("1 of its files are not in the list") for each in said)
+
+
+def count_of(series: Path) -> tuple[int, str]:
+    """Return the slices that are read of a series, and what is said of it."""
+    with open_source(series) as source:
+        return source.facts.planes, " ".join(source.facts.readings)
+
+
+@pytest.mark.parametrize(("counted", "held"), [(None, 3), ("0", 2), ("1", 3), ("2", 5)])
+def test_frames_that_a_header_does_not_count_are_told(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], counted: str | None, held: int
+) -> None:
+    series = write_volume.dicom(tmp_path / "series", head[:, :, :4])
+    one = file_of(series, 3)
+    for path in set(series.iterdir()) - {one}:
+        path.unlink()
+    made = dcmread(one)
+    made.NumberOfFrames, made.SpacingBetweenSlices = counted, 4.7
+    if counted is None:
+        del made.NumberOfFrames
+    made.PixelData *= held
+    made.save_as(one)
+    slices, said = count_of(series)
+    beyond = held - max(1, int(counted or 1))
+    assert f"pixels for {beyond} more frames than their headers say" in said
+    assert slices + beyond == held
+
+
+def test_a_header_of_more_pixels_than_the_file_holds_takes_no_memory_for_them(
+    series: Path,
+) -> None:
+    for path in series.iterdir():
+        made = dcmread(path)
+        made.Rows, made.Columns = 65_535, 65_534
+        made.save_as(path)
+    with pytest.raises(RefusedSourceError, match="65534 x 65535 pixels"):
+        open_source(series)
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"ImagesInAcquisition": 17}, "17 images (ImagesInAcquisition), and 12 are here"),
+        ({"NumberOfSlices": 14}, "14 slices (NumberOfSlices)"),
+        ({"NumberOfTemporalPositions": 3}, "3 positions in time"),
+        ({"InConcatenationTotalNumber": 13}, "13 parts, and 12 are here"),
+        ({"ImagesInAcquisition": 12, "NumberOfSlices": 12, "NumberOfTemporalPositions": 1}, ""),
+    ],
+)
+def test_a_count_that_the_files_do_not_come_up_to_is_told(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], tags: dict[str, int], said: str
+) -> None:
+    slices, words = count_of(write_volume.dicom(tmp_path / "series", head[:, :, :12], **tags))
+    assert slices == 12
+    assert said in words
+    assert said or not words
+
+
+def test_slices_that_were_packed_or_not_fetched_are_lost(
+    series: Path, head: NDArray[np.int16]
+) -> None:
+    last = head.shape[2]
+    packed, linked = file_of(series, last), file_of(series, last - 1)
+    packed.with_name(f"{packed.name}.gz").write_bytes(gzip.compress(packed.read_bytes()))
+    packed.unlink()
+    linked.unlink()
+    linked.symlink_to(series / ".git" / "annex" / "objects" / "of no file")
+    slices, said = count_of(series)
+    assert slices == last - 2
+    assert "2 files of its folder were slices" in said
+    assert "an end of the volume may be lost" in said

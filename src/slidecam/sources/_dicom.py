@@ -263,9 +263,22 @@ def left_out(folder: Path) -> str:
 
 
 def others_in(folder: Path) -> list[Path]:
-    """Return the files of a folder that are no DICOM, hidden ones apart."""
+    """Return the files of a folder that are no DICOM, hidden ones apart.
+
+    Links that lead nowhere are among them: of files that were not fetched there is no more.
+    """
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(set(filter(Path.is_file, visible)) - files_of(folder).keys())
+    return sorted(set(filter(_is_file_or_was, visible)) - files_of(folder).keys())
+
+
+def _is_file_or_was(path: Path) -> bool:
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def is_named_as_dicom(path: Path) -> bool:
+    """Whether a file's name ends as DICOM does, packed or not."""
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix in DICOM_SUFFIXES
 
 
 def note_on_objects(folder: Path, known: Collection[Path] = ()) -> tuple[str, ...]:
@@ -297,7 +310,7 @@ def notes_on_companions(path: Path, known: Collection[Path] = ()) -> tuple[str, 
         rest = set(files).difference(own)
         if rest:
             others.append(len(rest))
-    called = (each for each in others_in(path.parent) if each.suffix.lower() in DICOM_SUFFIXES)
+    called = (each for each in others_in(path.parent) if is_named_as_dicom(each))
     strangers = [each for each in called if each not in known]
     notes = (*note_on_objects(path.parent, known), *_note_on_strangers(strangers))
     if others:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydicom import dcmread
+from pydicom.filereader import read_partial
 
 from slidecam.errors import RefusedSourceError
 from slidecam.registry import load
@@ -46,6 +46,10 @@ _TYPE_TEXT = ("SIEMENS MR SDI 02", 0x0021, 0x75)
 _VENDOR_GROUPS = (("SIEMENS MR SDI 02", 0x0021, 0xFE), ("SIEMENS MR SDS 01", 0x0021, 0xFE))
 """Where Siemens writes how many slices a mosaic shows, how they lie, and in words what it is."""
 
+_PIXEL_DATA = {0x7FE00008, 0x7FE00009, 0x7FE00010}
+_OPEN_END = 0xFFFFFFFF
+"""What stands for the length of pixels that are compressed."""
+
 _POSITIONS = {0x00209113, 0x0020930E}
 """PlanePositionSequence, and PlanePositionVolumeSequence of ultrasound."""
 
@@ -82,6 +86,9 @@ class Frame:
         What of the header says ``spacing``.
     assumptions
         A sentence on each thing that is taken of its place though no file says it.
+    beyond
+        Of a file's first frame: how many more its pixels make than its header counts; below 0
+        where they do not make one.
     """
 
     path: Path
@@ -101,6 +108,7 @@ class Frame:
     in_sequence: bool = False
     spacing_from: str = "PixelSpacing"
     assumptions: tuple[str, ...] = ()
+    beyond: int = 0
 
     @property
     def is_guess(self) -> bool:
@@ -152,9 +160,11 @@ def frames_of(given: str, paths: Sequence[Path]) -> tuple[list[Frame], list[Exce
 
 
 def _frames_in(given: str, path: Path) -> list[Frame]:
-    header = dcmread(path, stop_before_pixels=True, force=True)
+    header, length = _header_and_length(path)
     if "BitsAllocated" not in header:
         raise EOFError("the header is cut off")
+    if not (header.Rows and header.Columns):
+        raise ValueError(f"a picture of {header.Columns}x{header.Rows} pixels is none")
     count = int(header.get("NumberOfFrames") or 1)
     frames: Iterable[Frame] = (_classic(path, header),)
     if "PerFrameFunctionalGroupsSequence" in header:
@@ -163,7 +173,39 @@ def _frames_in(given: str, path: Path) -> list[Frame]:
         frames = _of_many(path, header, count)
     if _is_mosaic(header):
         frames = _slices_of_mosaics(given, header, frames)
-    return [*frames]
+    beyond = _beyond(header, length, count)
+    if beyond < 0:
+        return [replace(frame, beyond=beyond) for frame in frames]
+    first, *others = frames
+    return [replace(first, beyond=beyond), *others]
+
+
+def _header_and_length(path: Path) -> tuple[Dataset, int]:
+    """Return what a file says before its pixels, and how many bytes these have; 0: it is open."""
+    lengths = [0]
+
+    def is_pixels(tag: int, _kind: str | None, length: int) -> bool:
+        if tag in _PIXEL_DATA and length != _OPEN_END:
+            lengths.append(length)
+        return tag in _PIXEL_DATA
+
+    with path.open("rb") as stream:
+        return read_partial(stream, stop_when=is_pixels, force=True), lengths[-1]
+
+
+def _beyond(header: Dataset, length: int, count: int) -> int:
+    """Return how many frames pixels of some bytes make beyond those that are counted, -1 for none.
+
+    Of fewer than are counted, those that are not there fail one by one.
+    """
+    bits = int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel") or 1)
+    bits *= int(header.BitsAllocated)
+    if str(header.get("PhotometricInterpretation", "")).endswith("_422"):
+        bits = bits * 2 // 3  # two pixels share their colour
+    held = 8 * length // bits
+    if length and not held:
+        return -1
+    return max(0, held - count)
 
 
 def _classic(path: Path, header: Dataset) -> Frame:

@@ -17,6 +17,8 @@ from slidecam.sources._dicom_traits import (
     COMPONENT,
     ECHO,
     IMAGE_TYPE,
+    SCALES,
+    TIMES,
     tells_volumes,
 )
 
@@ -42,7 +44,7 @@ _BESIDE = 0.1
 _NEIGHBOURS_ALIKE = 0.2
 """Share of neighbouring places that may be alike in what alternates from slice to slice."""
 
-_NEVER_OF_ONE_SLICE = {IMAGE_TYPE, COMPONENT, ECHO, B_VALUE}
+_NEVER_OF_ONE_SLICE = {IMAGE_TYPE, COMPONENT, ECHO, B_VALUE, *SCALES}
 """What does not differ from slice to slice of one volume."""
 
 _LEAST_IN_RUNS, _OF_RUNS = 6, 0.75
@@ -142,6 +144,8 @@ def odd(groups: Sequence[Group], stacks: Sequence[FrameStack]) -> list[str]:
         frames = groups[0].frames
         if len({frame.path for frame in frames}) < len(frames):
             by = "the order in which their file stores them, which may be any"
+        if not TIMES.keys().isdisjoint(traits_of_frames(sum((each.frames for each in groups), ()))):
+            by = f"the times that they state, then {by}"
         readings.append(
             "Nothing says which of the slices of one place belong together: they are taken by"
             f" {by}."

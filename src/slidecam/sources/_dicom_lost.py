@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.registry import load
 from slidecam.sources._dicom import (
-    DICOM_SUFFIXES,
     files_of,
     first_dicom,
     identity_of,
+    is_named_as_dicom,
     others_in,
     series_files,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from pydicom.dataset import Dataset
 
 _DIRECTORY = "DICOMDIR"
 _LEVELS = 6
@@ -214,7 +216,7 @@ def lost_files(own: Collection[Path]) -> list[Path]:
         names_of_others.update(_pattern(path) for path in files if path not in own)
 
     def is_named_alike(path: Path) -> bool:
-        if len(series) == 1 and path.suffix.lower() in DICOM_SUFFIXES:
+        if len(series) == 1 and is_named_as_dicom(path):
             return True
         return _pattern(path) in names - names_of_others
 
@@ -231,3 +233,81 @@ def lost_files(own: Collection[Path]) -> list[Path]:
 def _pattern(path: Path) -> str:
     """Return a file's name without its numbers."""
     return re.sub(r"\d+", "#", path.name)
+
+
+def words_on_unread(failures: Sequence[Exception]) -> Iterator[str]:
+    """Yield the sentence on files whose headers are damaged, where there are such."""
+    if failures:
+        said = f"{len(failures)} of its files cannot be read and are left out"
+        if len(failures) == 1:
+            said = "1 of its files cannot be read and is left out"
+        # No more of an error than its kind: its words may be the header's, and name a patient.
+        yield f"{said} ({type(failures[0]).__name__})."
+
+
+def words_on_lost(count: int, gaps: int) -> Iterator[str]:
+    """Yield the sentence on files that were slices, where there are such.
+
+    Parameters
+    ----------
+    count
+        How many there are.
+    gaps
+        Slices that are missing within the volume.
+    """
+    if not count:
+        return
+    said = f"{count} files of its folder were slices, as it seems, and are"
+    if count == 1:
+        said = "1 file of its folder was a slice, as it seems, and is"
+    said += " empty, cut off or no DICOM (packed, or not fetched)"
+    if gaps:
+        yield f"{said}: what is missing within the volume is taken for slices that failed."
+    if count > gaps:
+        if gaps:
+            said = f"{count - gaps} more were slices than there are gaps"
+        yield f"{said}: nothing says at which place, and an end of the volume may be lost."
+
+
+def words_on_uncounted(count: int) -> Iterator[str]:
+    """Yield the sentence on frames that headers do not count, where there are such."""
+    if count:
+        yield (
+            f"Its files hold pixels for {count} more frames than their headers say"
+            " (NumberOfFrames): those are left out."
+        )
+
+
+def words_on_counts(header: Dataset, volumes: Sequence[int], files: int) -> Iterator[str]:
+    """Yield where a series holds fewer than its header counts: an end of it may be lost.
+
+    Parameters
+    ----------
+    header
+        Of one of its files.
+    volumes
+        The slices of each of its volumes.
+    files
+        How many it has.
+    """
+    parts = _count(header, "InConcatenationTotalNumber")
+    if files < parts:
+        yield f"Its header says that it is one of {parts} parts, and {files} are here."
+    slices = _count(header, "NumberOfSlices")
+    if max(volumes) < slices:
+        yield f"Its header says that it has {slices} slices (NumberOfSlices), and not all are here."
+    images = _count(header, "ImagesInAcquisition")
+    if sum(volumes) < images:
+        said = f"Its header says that its acquisition has {images} images (ImagesInAcquisition)"
+        yield f"{said}, and {sum(volumes)} are here: others may be missing."
+    times = _count(header, "NumberOfTemporalPositions")
+    if len(volumes) < times:
+        said = f"Its header says that it has {times} positions in time"
+        yield f"{said} (NumberOfTemporalPositions), and the volumes here are {len(volumes)}."
+
+
+def _count(header: Dataset, name: str) -> int:
+    value = header.get(name)
+    if isinstance(value, int):
+        return int(value)
+    return 0

@@ -255,10 +255,14 @@ def _encoded(data: Dataset, syntax: UID, number: int) -> tuple[bytes, FrameMarks
     if begun > count:
         raise ValueError(f"its file holds {begun} frames, and its header says {count}")
     encoded = get_frame(data.PixelData, number, number_of_frames=count)
-    seen = marks_of(encoded)
+    try:
+        seen = marks_of(encoded)
+    except EOFError as error:
+        raise EOFError(f"{_TORN} ({syntax.name})") from error
     if seen is None:
         if syntax in frozenset().union(*_KINDS.values()):
-            raise NotDecodedError(f"its pixels do not begin as {syntax.name} does")
+            words = "does: they are of another kind, or spoilt"
+            raise NotDecodedError(f"its pixels do not begin as {syntax.name} {words}")
         return encoded, None
     if syntax not in _KINDS[seen.kind]:
         words = f"its header says that they are compressed as {syntax.name}"
@@ -324,7 +328,7 @@ def _openable(path: Path) -> Path | Dataset:
 def _above_low_bits(header: Dataset) -> int:
     """Return how many bits lie below those of a sample: as a rule none."""
     allocated, stored, high = (int(header.get(name) or 0) for name in _OF_BITS)
-    if stored <= high < allocated:
+    if 0 < stored <= high < allocated:
         return high + 1 - stored
     return 0
 

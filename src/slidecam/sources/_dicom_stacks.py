@@ -31,6 +31,7 @@ from slidecam.sources._dicom_traits import (
     COMPONENT,
     DIRECTION,
     IMAGE_TYPE,
+    TIMES,
     is_magnitude,
     name_of,
     tells_volumes,
@@ -340,10 +341,11 @@ def _by_instance(
     return groups, len(frames) - volumes * len(there)
 
 
-def _by_number(frame: Frame) -> tuple[list[float], float, str, int]:
+def _by_number(frame: Frame) -> tuple[list[float], list[str], float, str, int]:
     """Return what sorts frames of one place that nothing names: their times, then instances."""
     numbers = [value for _name, value in frame.traits if isinstance(value, float)]
-    return numbers, frame.instance, frame.path.name, frame.number
+    times = [str(value) for name, value in frame.traits if name in TIMES]
+    return numbers, times, frame.instance, frame.path.name, frame.number
 
 
 def _stack(step_mm: float, group: Group) -> FrameStack:

@@ -38,21 +38,40 @@ _OF_FILES: Mapping[str, str] = MappingProxyType(
         "tube voltage": "KVP",
         KERNEL: "ConvolutionKernel",
         "sequence": "SequenceName",
+        "TR": "RepetitionTime",
+        "averages": "NumberOfAverages",
+        "coil": "ReceiveCoilName",
+        "contrast agent": "ContrastBolusAgent",
+        "slice thickness": "SliceThickness",
         "frame of reference": "FrameOfReferenceUID",
+        "study": "StudyInstanceUID",
+        "photometric interpretation": "PhotometricInterpretation",
+        "bits": "BitsAllocated",
+        "unit": "Units",
+        "rescale type": "RescaleType",
     }
 )
-_TIMES: Mapping[str, str] = MappingProxyType(
+SCALES = frozenset({"photometric interpretation", "bits", "unit", "rescale type", "rescaling"})
+"""What says on which scale samples are."""
+
+TIMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "acquisition time": "AcquisitionTime",
-        "content time": "ContentTime",
-        "series time": "SeriesTime",
+        "moment of acquisition": ("AcquisitionDateTime",),
+        "acquisition time": ("AcquisitionDate", "AcquisitionTime"),
+        "content time": ("ContentDate", "ContentTime"),
+        "series time": ("SeriesDate", "SeriesTime"),
+        "study time": ("StudyDate", "StudyTime"),
     }
 )
 """What differs from slice to slice as a rule, so that it is asked last."""
 
+_FRAME_TIMES: Mapping[str, str] = MappingProxyType(
+    {"acquisition time": "FrameAcquisitionDateTime", "content time": "FrameReferenceDateTime"}
+)
+
 _OF_ONE_SLICE = {
     *("trigger time", "frame reference time", "time offset", ACQUISITION),
-    *_TIMES,
+    *TIMES,
 }
 """What differs among the slices of one volume where they were taken in turns."""
 
@@ -107,6 +126,10 @@ _PRIVATE_DIRECTIONS: tuple[tuple[Private, ...], ...] = (
 )
 """Where Siemens, GE (one number each) and United Imaging write a gradient's direction."""
 
+_PRIVATE_COMPONENT: Private = ("GEMS_PARM_01", 0x0043, 0x2F)
+_OF_GE = ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")
+"""Where GE writes what a picture is of a complex one, and what its numbers mean."""
+
 _GE_FLAG = 1_000_000_000
 """What GE adds to b-values of diffusion in all directions."""
 
@@ -127,9 +150,12 @@ def traits_of_file(header: Dataset) -> Traits:
         found[B_VALUE] = _private_b(header)
     if found[DIRECTION] is None:
         found[DIRECTION] = _private_direction(header)
+    if found[COMPONENT] is None:
+        found[COMPONENT] = _private_component(header)
+    found["rescaling"] = ("none", "stated")["RescaleSlope" in header]
     found[ACQUISITION] = _value(header.get("AcquisitionNumber"))
-    for name, keyword in _TIMES.items():
-        found[name] = str(header.get(keyword) or "")
+    for name, keywords in TIMES.items():
+        found[name] = "".join(str(header.get(keyword) or "") for keyword in keywords)
     return tuple(found.items())
 
 
@@ -164,6 +190,13 @@ def _private_b(header: Dataset) -> Value:
         numbers = _numbers(private(header, *place))
         if numbers:
             return round(numbers[0] % _GE_FLAG, 4)
+    return None
+
+
+def _private_component(header: Dataset) -> Value:
+    numbers = _numbers(private(header, *_PRIVATE_COMPONENT))
+    if numbers and numbers[0] in range(len(_OF_GE)):
+        return _OF_GE[int(numbers[0])]
     return None
 
 
@@ -217,6 +250,8 @@ def traits_of_frame(header: Dataset, group: Callable[[str], Any]) -> Traits:
         if pointer not in _OF_PLACE:
             found.append((_dimension_name(pointer, number), float(index)))
     found.append((ACQUISITION, _value(content.get("FrameAcquisitionNumber"))))
+    for name, keyword in _FRAME_TIMES.items():
+        found.append((name, str(content.get(keyword) or "")))
     return tuple(found)
 
 

@@ -25,7 +25,15 @@ from slidecam.sources._dicom import (
     siblings,
 )
 from slidecam.sources._dicom_frames import frames_of
-from slidecam.sources._dicom_lost import lost_files, missing_of_series, words_on_series
+from slidecam.sources._dicom_lost import (
+    lost_files,
+    missing_of_series,
+    words_on_counts,
+    words_on_lost,
+    words_on_series,
+    words_on_uncounted,
+    words_on_unread,
+)
 from slidecam.sources._dicom_pixels import (
     colour_bits,
     decoded,
@@ -154,9 +162,13 @@ def _series(probe: Probe, local: Path) -> _Series:
 
 def _notes(series: _Series, stack: FrameStack) -> Iterator[str]:
     """Yield what is said of a series and of the volume that is read of it."""
-    yield from _unread(series.failures)
-    yield from _lost(len(series.lost), stack.frames.count(None))
+    yield from words_on_unread(series.failures)
+    yield from words_on_lost(len(series.lost), stack.frames.count(None))
     yield from words_on_series(series.paths, series.missing)
+    yield from words_on_uncounted(sum(max(0, frame.beyond) for frame in series.frames))
+    if not series.volumes.in_sequence:
+        slices = [len(each.frames) - each.frames.count(None) for each in series.volumes.stacks]
+        yield from words_on_counts(series.header, slices, len(series.paths))
     yield from series.volumes.readings
     yield from _begins_late(series.frames)
     yield from _assumed(stack)
@@ -265,40 +277,6 @@ def _planes(
     return PlaneStack(grid, probe.view.axis, tuple(missing))
 
 
-def _unread(failures: Sequence[Exception]) -> Iterator[str]:
-    """Yield the sentence on files whose headers are damaged, where there are such."""
-    if failures:
-        said = f"{len(failures)} of its files cannot be read and are left out"
-        if len(failures) == 1:
-            said = "1 of its files cannot be read and is left out"
-        # No more of an error than its kind: its words may be the header's, and name a patient.
-        yield f"{said} ({type(failures[0]).__name__})."
-
-
-def _lost(count: int, gaps: int) -> Iterator[str]:
-    """Yield the sentence on files that were slices, where there are such.
-
-    Parameters
-    ----------
-    count
-        How many there are.
-    gaps
-        Slices that are missing within the volume.
-    """
-    if not count:
-        return
-    said = f"{count} files of its folder were slices, as it seems, and are"
-    if count == 1:
-        said = "1 file of its folder was a slice, as it seems, and is"
-    said += " empty, cut off or no DICOM"
-    if gaps:
-        yield f"{said}: what is missing within the volume is taken for slices that failed."
-    if count > gaps:
-        if gaps:
-            said = f"{count - gaps} more were slices than there are gaps"
-        yield f"{said}: nothing says at which place, and an end of the volume may be lost."
-
-
 def _refuse_without_size(probe: Probe, frames: Sequence[Frame]) -> None:
     """Refuse frames whose pixels have no size, or one that is no number."""
     for frame in frames:
@@ -306,6 +284,10 @@ def _refuse_without_size(probe: Probe, frames: Sequence[Frame]) -> None:
             rows, columns = frame.spacing
             problem = f"Its PixelSpacing is {rows:g} x {columns:g} mm, which no pixel is."
             raise RefusedSourceError(probe.given, problem, "Mend its header, or export it again.")
+    if all(frame.beyond < 0 for frame in frames):
+        problem = "Its header says that a picture has {} x {} pixels, and it holds fewer bytes."
+        problem = problem.format(frames[0].columns, frames[0].rows)
+        raise RefusedSourceError(probe.given, problem, _AGAIN)
 
 
 def _assumed(stack: FrameStack) -> list[str]:
