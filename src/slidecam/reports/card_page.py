@@ -231,6 +231,10 @@ def _origin(card: Card) -> dict[str, str]:
         found |= _of_data(data)
     if isinstance(parent, Mapping):
         found["Made from"] = f"{parent.get('name')} ({parent.get('digest')})"
+    members = known.get("members")
+    if isinstance(members, Sequence):
+        names = [f"{each.get('name')} ({str(each.get('digest'))[:8]})" for each in members]
+        found["The mean of"] = ", ".join(names)
     for key, value in known.items():
         label = key.replace("_", " ").capitalize()
         if key in _ELSEWHERE or value is None:

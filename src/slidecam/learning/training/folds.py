@@ -60,6 +60,9 @@ if TYPE_CHECKING:
 FINAL_FOLDER = "final"
 """Where the training on everything lies, in ``--out``."""
 
+MEMBERS_MEASURED = "members, each on the fold kept from it"
+"""What an ensemble's figures are of, in its provenance."""
+
 UNMEASURED = "unmeasured"
 """Where a provenance says that a classifier has no figures of its own."""
 
@@ -199,15 +202,15 @@ def _leave_ensemble(
     own = dict(bundles[0].card.provenance)
     for key in ("measured", "parent", "best_epoch", "epochs", "calibration"):
         own.pop(key, None)
-    kept = (
-        f"None of the ensemble itself: each of its {count} members on the fold kept from it,"
-        f" accuracy {_accuracy(pooled)}"
+    said = (
+        "No figure is of the ensemble itself, since each picture was learnt from by a member: each"
+        f" of the {count} was measured on the fold kept from it, accuracy {_accuracy(pooled)}."
     )
     provenance = {
         **own,
         **card.provenance,
         "data": _learnt_data(bundles, folder),
-        "measured": {kept: records_of(pooled.figures)},
+        "measured": {MEMBERS_MEASURED: records_of(pooled.figures)},
         "calibration": {
             "pictures": card.calibrated_on,
             "note": (
@@ -215,7 +218,7 @@ def _leave_ensemble(
                 " calibrated on pictures that one of them has learnt from."
             ),
         },
-        "caveats": list(map(nameless, pooled.notes)),
+        "caveats": [said, *map(nameless, pooled.notes)],
     }
     sealed = replace(card, provenance=provenance)
     return save_bundle(folder.bundle, sealed, dict(weights), overwrite=True)
@@ -244,8 +247,12 @@ def _learnt_data(bundles: Sequence[Bundle], folder: TrainingFolder) -> dict[str,
         for provenance in provenances(bundle.card.provenance):
             slides |= slide_prints(provenance)
     first: Mapping[str, Any] = bundles[0].card.provenance
-    data: dict[str, Any] = {"content": first["data"]["content"]}
-    data[LEARNT_FROM] = sorted(groups) or None
+    data: dict[str, Any] = {
+        "content": first["data"]["content"],
+        "pictures": first["data"]["pictures"],
+    }
+    if groups:
+        data[LEARNT_FROM] = sorted(groups)
     if pictures is not None:
         data[LEARNT_PICTURES] = pictures.distinct().save(folder.bundle)
     known = sorted(map(str, filter(None, slides)))
@@ -322,16 +329,18 @@ def _final_settings(
     with the epochs falls within these.
     """
     settings = ["data.train=1.0", "data.val=0.0", "data.test=0.0"]
-    settings += ['train.monitor="last"', "train.patience=0"]
+    settings.append('train.monitor="last"')
     lengths = [epochs_to_best(recipe.phases, rows) for rows in histories]
     single = "phase" not in recipe.table
     for number in range(len(recipe.phases)):
         # A phase that helped no fold keeps one epoch: what it trains is then as the others left it.
         epochs = max(1, median_high([each[number] for each in lengths]))
         table = "train" if single else f"phase.{number}"
-        settings += [f"{table}.epochs={epochs}", f"{table}.min_epochs=0"]
+        settings.append(f"{table}.epochs={epochs}")
         if not single:
-            settings += [f'{table}.monitor="last"', f"{table}.patience=0"]
+            settings.append(f'{table}.monitor="last"')
+        if recipe.phases[number].patience:
+            settings.append(f"{table}.patience=0")
     return settings
 
 
