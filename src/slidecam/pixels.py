@@ -69,11 +69,12 @@ def premultiplied_over(pixels: NDArray[np.uint8], background: RGB) -> NDArray[np
 def windowed(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
     """Scale values so that ``low`` becomes 0 and ``high`` 255, and cut off what lies beyond.
 
-    What is not-a-number is 0: it lies outside of whatever made a volume, as air does.
+    What is no number, or infinite, is 0: it lies outside of whatever made a volume, as air does.
     """
-    shares = (values.astype(np.float32) - np.float32(low)) * np.float32(OPAQUE / (high - low))
+    with np.errstate(over="ignore", invalid="ignore"):
+        shares = (values.astype(np.float32) - np.float32(low)) * np.float32(OPAQUE / (high - low))
     if values.dtype.kind == "f":
-        shares = np.nan_to_num(shares, nan=0.0)
+        shares = np.where(np.isfinite(values), np.nan_to_num(shares, nan=0.0), 0.0)
     pixels: NDArray[np.uint8] = np.clip(np.rint(shares), 0, OPAQUE).astype(np.uint8)
     return pixels
 

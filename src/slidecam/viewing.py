@@ -34,6 +34,9 @@ ROBUST = 2.0, 98.0
 See Smith, Human Brain Mapping 2002, section 2.1.
 """
 
+LEAST_SHARE = 1e-3
+"""Width of the window of a mask of one large value, in shares of it: float32 tells its ends."""
+
 ABOVE_AIR = 0.1
 """How far up between them the threshold lies: what is darker is air."""
 
@@ -107,7 +110,7 @@ class Window:
         # A mask of one value has no contrast: it is shown white on black.
         if high > low:
             return low, high
-        return low - 1.0, low
+        return low - max(1.0, abs(low) * LEAST_SHARE), low
 
 
 def air_below(values: NDArray[np.float32]) -> float:

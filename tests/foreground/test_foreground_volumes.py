@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
+import pytest
 
-from slidecam.foreground.volumes import MaskOnVolume, _large_pieces, mask_on
+from slidecam.foreground.volumes import MaskOnVolume, _large_pieces, find_head, mask_on
+from slidecam.geometry import LevelBox
+from slidecam.sources import open_source
+from slidecam.sources.volume import VolumeSource
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:
@@ -73,3 +77,35 @@ def test_of_a_mask_of_several_volumes_the_first_is_taken_and_no_option_is_named(
 ) -> None:
     found = on_volume(marked_right(tmp_path, codes=1, repeats=(3,)))
     assert found.readings == ("The mask mask.nii: It holds 3 volumes: volume 0 is read.",)
+
+
+@pytest.mark.parametrize("nothing", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("air", [17.0, -1000.0])
+def test_what_is_no_number_is_air_and_changes_no_other_slice(
+    tmp_path: Path, nothing: float, air: float
+) -> None:
+    voxels = np.full((21, 23, 9), air, np.float32)
+    voxels[4:17, 5:19] = air + 731
+    plain = nibabel.Nifti1Image(voxels.copy(), np.eye(4))
+    nibabel.save(plain, tmp_path / "plain.nii")
+    voxels[..., 3] = nothing
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "volume.nii")
+    with open_source(tmp_path / "plain.nii") as source, open_source(tmp_path / "volume.nii") as odd:
+        assert isinstance(source, VolumeSource)
+        assert isinstance(odd, VolumeSource)
+        expected, found = find_head(source).volume, find_head(odd).volume
+        shown = odd.read(0, LevelBox(0, 0, 21, 23), plane=3)
+    assert expected.any()
+    assert not found[3].any()
+    assert not shown.any()
+    rest = [plane for plane in range(9) if plane != 3]
+    np.testing.assert_array_equal(found[rest], expected[rest])
+
+
+def test_a_volume_of_one_large_value_is_shown_white(tmp_path: Path) -> None:
+    voxels = np.zeros((21, 23, 9), np.float32)
+    voxels[4:17, 5:19, 2] = 1.3e30
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "volume.nii")
+    with open_source(tmp_path / "volume.nii") as source:
+        shown = source.read(0, LevelBox(0, 0, 21, 23), plane=2)
+    assert sorted(np.unique(shown)) == [0, 255]

@@ -399,3 +399,45 @@ def test_oblique_and_leaning_axes_are_said_by_every_reader(tmp_path: Path) -> No
         tilt = np.degrees(np.arctan2(np.hypot(0.2, 0.3), 2.9))
         assert any(each.startswith(f"Gantry tilt of {tilt:.1f} degrees") for each in said), name
         assert any("slices are oblique" in each for each in said), name
+
+
+def test_slices_that_a_header_does_not_count_are_told(tmp_path: Path) -> None:
+    whole = voxels()
+    nifti, mgh, attached = tmp_path / "a.nii", tmp_path / "a.mgh", tmp_path / "a.nrrd"
+    nibabel.save(nibabel.Nifti1Image(whole, AFFINE), nifti)
+    nibabel.save(nibabel.MGHImage(whole, AFFINE.astype(np.float32)), mgh)
+    nrrd.write(str(attached), whole, {"encoding": "raw", "space": "RAS", "kinds": ["domain"] * 3})
+    packed = tmp_path / "b.nii.gz"
+    content = bytearray(nifti.read_bytes())
+    struct.pack_into("<h", content, 46, 2)  # of 4 slices
+    nifti.write_bytes(content)
+    packed.write_bytes(gzip.compress(content))
+    content = bytearray(mgh.read_bytes())
+    struct.pack_into(">i", content, 12, 2)
+    mgh.write_bytes(content)
+    text = attached.read_bytes()
+    assert b"sizes: 6 5 4" in text
+    attached.write_bytes(text.replace(b"sizes: 6 5 4", b"sizes: 6 5 2"))
+    said = "Its file goes on behind the slices that its header counts, for as much as 2 more"
+    for path in (nifti, packed, mgh, attached):
+        with opened(path) as source:
+            assert source.facts.planes == 2
+            assert said in " ".join(source.facts.readings)
+            # Stored are four slices: two in the volume, two that are said.
+            assert sorted(samples_of(source).ravel()) == sorted(whole[..., :2].ravel())
+
+
+@pytest.mark.parametrize("edge", [3.1e7, 4e-8, 1.7e20])
+def test_voxels_of_a_size_that_nothing_scans_are_refused(tmp_path: Path, edge: float) -> None:
+    nibabel.save(nibabel.Nifti1Image(voxels(), np.diag([edge, edge, 3.1, 1.0])), tmp_path / "a.nii")
+    with pytest.raises(RefusedSourceError, match="which nothing scans"):
+        open_source(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.MGHImage])
+def test_values_of_a_surface_are_no_volume(tmp_path: Path, kind: Any) -> None:
+    values = np.zeros((10_242, 1, 1), np.float32)
+    path = tmp_path / {nibabel.MGHImage: "lh.thickness.mgz"}.get(kind, "lh.thickness.nii")
+    nibabel.save(kind(values, np.eye(4, dtype=np.float32)), path)
+    with pytest.raises(RefusedSourceError, match="one row of 10242 voxels"):
+        open_source(path)

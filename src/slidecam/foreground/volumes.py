@@ -108,8 +108,8 @@ def find_head(source: VolumeSource) -> VolumeForeground:
 
     All that is brighter than air, in pieces that are not small beside the largest.
 
-    Air is what lies below BET's threshold (see `air_below`). Holes in a plane are filled, so that
-    dark ventricles and bone count as head. In colours it is all that is not black.
+    Air is what lies below BET's threshold (see `air_below`), or is no number. Holes in a plane are
+    filled, so that dark ventricles and bone count as head. In colours it is all that is not black.
 
     Raises
     ------
@@ -117,7 +117,9 @@ def find_head(source: VolumeSource) -> VolumeForeground:
         If the volume cannot be read.
     """
     small = _reduced(source)
-    mask = small > air_below(small)
+    # What is no number is air, wherever 0 would lie, and does not count for what air is.
+    known = np.isfinite(small)
+    mask = known & (small > air_below(small[known]))
     if min(mask.shape) >= OPENING_FROM:
         mask = binary_opening(mask)
     mask = _large_pieces(mask)
@@ -209,7 +211,7 @@ def _reduced(source: VolumeSource) -> NDArray[np.float32]:
     known = np.array([plane for plane in planes.tolist() if plane not in broken])
     nearest = known[np.abs(planes[:, None] - known).argmin(axis=1)]
     read = map(source.intensities, nearest.tolist())
-    return np.stack([np.nan_to_num(_grey(plane[::down, ::across])) for plane in read])
+    return np.stack([_grey(plane[::down, ::across]) for plane in read])
 
 
 def _large_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

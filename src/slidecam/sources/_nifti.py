@@ -28,6 +28,7 @@ from slidecam.sources._voxels import (
     Voxels,
     chosen_volume,
     refuse_short,
+    words_beyond,
 )
 from slidecam.sources.placement import assumed, farthest, mirrored, refuse_flat
 from slidecam.sources.volume import VolumeSource, volume_facts
@@ -91,16 +92,18 @@ def open_slide(probe: Probe) -> VolumeSource:
         with probe.open() as stream:
             fingerprint = fingerprint_of_stream(stream)
         packing = {True: "gzip", False: "raw"}[probe.head.startswith(GZIP)]
-        refuse_short(_data_file(image, probe), offset, layout.total_bytes * count, packing)
+        file, wanted = _data_file(image, probe), layout.total_bytes * count
+        refuse_short(file, offset, wanted, packing)
+        beyond = words_beyond(file, offset, wanted, packing, layout.plane_bytes)
     number, which = chosen_volume(probe, count)
     start = offset + number * layout.total_bytes
-    packed, file = probe.head.startswith(GZIP), _data_file(image, probe)
+    packed = probe.head.startswith(GZIP)
     voxels = Voxels(layout, file, start)
     if packed:
         voxels = Voxels(layout, unpack=lambda: _unpacked(file, start, layout.total_bytes))
     stack = PlaneStack(layout.grid, probe.view.axis)
     kind = ("nifti", _format(image, packed=packed), "the affine")
-    notes = (*which, *_notes(probe, image, layout.grid))
+    notes = (*which, *beyond, *_notes(probe, image, layout.grid))
     return VolumeSource(volume_facts(probe, stack, kind, fingerprint, notes), voxels, probe.view)
 
 
@@ -135,6 +138,10 @@ def _layout(probe: Probe, image: Any) -> tuple[VoxelLayout, int, int]:  # noqa: 
     if len(shape) < 2 or min(shape) < 1:  # noqa: PLR2004  (a picture)
         problem = f"The shape is {'x'.join(map(str, shape)) or 'empty'}, which is no volume."
         raise RefusedSourceError(probe.given, problem, "Pass a volume of three or four dimensions.")
+    if max(space) > 1 and np.prod(space) == max(space):
+        problem = f"This holds one row of {max(space)} voxels, as files of values of a surface do,"
+        remedy = "Pass the volume that it was made of."
+        raise RefusedSourceError(probe.given, f"{problem} and no picture.", remedy)
     dtype, bands = _samples(probe, np.dtype(proxy.dtype))
     affine = np.asarray(image.affine, np.float64)
     refuse_flat(probe.given, affine)

@@ -25,6 +25,7 @@ from slidecam.sources._voxels import (
     Voxels,
     chosen_volume,
     refuse_short,
+    words_beyond,
 )
 from slidecam.sources.placement import assumed, refuse_flat
 from slidecam.sources.volume import VolumeSource, volume_facts
@@ -99,6 +100,8 @@ def open_slide(probe: Probe) -> VolumeSource:
         if not _ELSEWHERE & set(header):
             wanted = layout.total_bytes * axes.before * axes.after
             refuse_short(path, offset, wanted, encoding)
+            before = offset * (encoding == "raw")
+            notes += words_beyond(path, before, wanted, encoding, layout.plane_bytes)
     number, which = chosen_volume(probe, axes.before * axes.after)
     pieces = _Pieces(axes, number, layout)
     attached = not _ELSEWHERE & set(header)

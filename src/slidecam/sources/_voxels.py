@@ -10,6 +10,7 @@ the file.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,6 +265,30 @@ def refuse_short(path: Path, offset: int, wanted: int, packing: str) -> None:
     size = path.stat().st_size
     if most is not None and size * most < wanted + offset * (packing == "raw"):
         raise EOFError(f"the file ends before its last slice: its header says {wanted} bytes")
+
+
+def words_beyond(path: Path, before: int, wanted: int, packing: str, plane: int) -> tuple[str, ...]:
+    """Return the reading on slices behind those that a header counts, where a file has such.
+
+    Parameters
+    ----------
+    path, wanted, packing
+        As of `refuse_short`.
+    before
+        Bytes before its samples, once unpacked.
+    plane
+        Bytes of a slice.
+    """
+    size = {"raw": path.stat().st_size}.get(packing, 0)
+    if packing in {"gzip", "gz"}:
+        with path.open("rb") as stream:  # its last bytes say how many there were, below 4 GB
+            stream.seek(-4, os.SEEK_END)
+            size = int.from_bytes(stream.read(4), "little")
+    beyond = (size - before - wanted) // plane
+    if beyond < 1:
+        return ()
+    said = "Its file goes on behind the slices that its header counts, for as much as"
+    return (f"{said} {beyond} more: that is left out.",)
 
 
 def _refuse_short(written: int, wanted: int) -> None:

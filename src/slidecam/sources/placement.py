@@ -53,6 +53,9 @@ Assumption = Literal[
 _FLAT = 1e-9
 """Volume of a voxel, in shares of the product of its edges, at which its axes lie in one plane."""
 
+_SMALLEST, _LARGEST = 1e-6, 1e5
+"""Edges of a voxel that are believed, mm: also those of what states metres or microns."""
+
 _GUESS = "left and right are a guess"
 
 _SENTENCES: Mapping[Assumption, str] = MappingProxyType(
@@ -147,12 +150,17 @@ def refuse_flat(path: str, affine: NDArray[np.float64]) -> None:
     Raises
     ------
     RefusedSourceError
-        If it holds no finite numbers, or its axes lie in one plane.
+        If it holds no finite numbers, its axes lie in one plane, or its voxels are of a size that
+        nothing scans.
     """
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     whole = np.isfinite(affine).all() and edges.min() > 0
     if not whole or abs(np.linalg.det(affine[:3, :3] / edges)) < _FLAT:
         problem = "The affine is singular, so nobody knows where its voxels lie."
+        raise RefusedSourceError(path, problem, "Mend its header, or convert it again.")
+    if not _SMALLEST <= edges.min() <= edges.max() <= _LARGEST:
+        said = " x ".join(map("{:.3g}".format, edges))
+        problem = f"Its voxels are {said} mm, which nothing scans."
         raise RefusedSourceError(path, problem, "Mend its header, or convert it again.")
 
 
