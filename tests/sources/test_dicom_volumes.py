@@ -18,7 +18,7 @@ from slidecam.errors import RefusedSourceError, RegionReadError, UnreadableSourc
 from slidecam.geometry import LevelBox
 from slidecam.sources import open_source
 from slidecam.sources.discovery import find_slides
-from slidecam.sources.identifiers import Identifiers, names_patient, plain
+from slidecam.sources.identifiers import Identifiers, identifiers_of, names_patient, plain
 from slidecam.sources.volume import VolumeSource
 from slidecam.sources.volume_grid import PlaneStack
 from slidecam.viewing import VolumeView
@@ -219,6 +219,32 @@ def test_a_name_is_the_patients_where_it_is_one_or_has_one_as_a_part(
     anywhere = frozenset({plain("VS-0815"), plain("Roe"), "3", "anna", "77889", "19610307"})
     known = Identifiers(anywhere, frozenset({"roe", "q77", "li", "anna"}))
     assert names_patient(name, known) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("hmueller", True),
+        ("T1_MUELLERH", True),
+        ("hmuller_2", True),
+        ("müllerh", True),
+        ("mullerhof", False),
+        ("scan_0042", True),
+        ("0042", True),
+        ("10042", False),
+        ("scan_42", False),
+    ],
+)
+def test_initials_and_the_number_of_an_identifier_name_the_patient(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], name: str, *, expected: bool
+) -> None:
+    tags = {
+        "PatientName": "Müller^Hans",
+        "PatientID": "P0042",
+        "SpecificCharacterSet": "ISO_IR 192",
+    }
+    series = write_volume.dicom(tmp_path / "series", head[:, :, :2], **tags)
+    assert names_patient(name, identifiers_of(next(series.iterdir()))) is expected
 
 
 def test_a_file_that_is_cut_off_is_one_failed_slice_without_its_name(

@@ -83,6 +83,9 @@ LONG_NUMBER = re.compile(r"\d{5,}")
 Folders are called after the number in ``PID987654321``.
 """
 
+NUMBER = re.compile(r"\d{4,}")
+"""What of a patient's number is one as a word: ``0042`` of ``P0042``."""
+
 DATE = re.compile(r"(\d{4})(\d\d)(\d\d)")
 WITH_TIME = re.compile(r"(\d{8})((?:[01]\d|2[0-3])(?:[0-5]\d){1,2})")
 """A date and the time of that day, as one number."""
@@ -152,7 +155,19 @@ def identifiers_of(path: Path) -> Identifiers:
         for number in LONG_NUMBER.findall(value):
             found.update((number, number.lstrip("0")))
         found.update(_orders_of(value))
-    return Identifiers(frozenset(found - {""}), frozenset(words_of_names(header)))
+    words = {*words_of_names(header), *_initials_of(str(header.get("PatientName") or ""))}
+    words.update(NUMBER.findall(str(header.get("PatientID") or "")))
+    return Identifiers(frozenset(found - {""}), frozenset(words))
+
+
+def _initials_of(name: str) -> Iterator[str]:
+    """Yield a family's name with the first letter of the given one, as files are called: jdoe."""
+    family, given = [*map(str.strip, name.split("=", maxsplit=1)[0].split("^")), "", ""][:2]
+    if not given or len(plain(family)) < SHORTEST - 1:
+        return
+    for spelt in (family, family.casefold().translate(SPELT_OUT)):
+        initial = plain(given)[:1]
+        yield from (initial + plain(spelt), plain(spelt) + initial)
 
 
 def _orders_of(value: str) -> Iterator[str]:
