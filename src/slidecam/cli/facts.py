@@ -58,6 +58,7 @@ EXTRAS = {
     "train": "torch_geometric",
     "cluster": "distributed",
     "parquet": "pyarrow",
+    "onnx": "onnxruntime",
 }
 """For each extra, a distribution that it brings."""
 

@@ -265,6 +265,42 @@ def card(
             terminal.look_at(path)
 
 
+@app.command("export-onnx")
+def export_onnx(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a model bundle.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .onnx file.", show_default=False)],
+    tolerance: Annotated[
+        float,
+        typer.Option(help="How far a logit may be from torch's, relative to the largest above 1."),
+    ] = 1e-4,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Write a bundle's network as ONNX, compared with torch.
+
+    Normalisation, temperature and names of classes stand in its metadata. Needs the extra onnx.
+    """
+    from slidecam.models.bundle import open_bundle
+
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        opened = open_bundle(bundle, trust=True)
+        if out.exists() and not overwrite:
+            raise UsageError("This file exists already.", "Pass --overwrite to replace it.", out)
+        from slidecam.models.onnx_export import export_onnx as export
+
+        made = export(opened, out, tolerance)
+        facts = {
+            "path": str(made.path),
+            "largest difference of a logit": f"{made.difference:.3g}",
+            "allowed": f"{made.tolerance:g}",
+            "compared on": f"{made.tiles} tiles",
+        }
+        if opened.card.stain is not None:
+            facts["stain"] = "Stain normalisation is not in the graph: see stain in its metadata."
+        terminal.table(str(out), {**facts, "metadata": list(made.metadata)})
+
+
 @app.command()
 def doctor(json: Json = False) -> None:
     """Say what is installed, which readers and devices work, and what to do about what does not."""
