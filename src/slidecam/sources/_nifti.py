@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import nibabel
@@ -35,7 +36,7 @@ from slidecam.sources.volume import VolumeSource, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from nibabel.arrayproxy import ArrayProxy
@@ -55,6 +56,12 @@ _SIDE_KNOWN = (
 )
 
 _CIFTI_INTENTS = range(3000, 3100)
+_VERTICES = frozenset({642, 2562, 10242, 40962, 163842})
+"""Of FreeSurfer's icospheres, which are also kept folded, as 27307x1x6."""
+
+_FOOTER = 2**15
+"""Bytes of tags that follow the samples of an MGH file at most, as far as FreeSurfer's own go."""
+
 _OTHER_EDGES = 0.01
 """Share of an edge by which a header's two sizes of a voxel may differ before a note says so."""
 
@@ -94,7 +101,8 @@ def open_slide(probe: Probe) -> VolumeSource:
         packing = {True: "gzip", False: "raw"}[probe.head.startswith(GZIP)]
         file, wanted = _data_file(image, probe), layout.total_bytes * count
         refuse_short(file, offset, wanted, packing)
-        beyond = words_beyond(file, offset, wanted, packing, layout.plane_bytes)
+        footer = _FOOTER * isinstance(image, MGHImage)
+        beyond = words_beyond(file, offset, wanted, packing, max(layout.plane_bytes, footer))
     number, which = chosen_volume(probe, count)
     start = offset + number * layout.total_bytes
     packed = probe.head.startswith(GZIP)
@@ -138,10 +146,7 @@ def _layout(probe: Probe, image: Any) -> tuple[VoxelLayout, int, int]:  # noqa: 
     if len(shape) < 2 or min(shape) < 1:  # noqa: PLR2004  (a picture)
         problem = f"The shape is {'x'.join(map(str, shape)) or 'empty'}, which is no volume."
         raise RefusedSourceError(probe.given, problem, "Pass a volume of three or four dimensions.")
-    if max(space) > 1 and np.prod(space) == max(space):
-        problem = f"This holds one row of {max(space)} voxels, as files of values of a surface do,"
-        remedy = "Pass the volume that it was made of."
-        raise RefusedSourceError(probe.given, f"{problem} and no picture.", remedy)
+    _refuse_surface(probe, space)
     dtype, bands = _samples(probe, np.dtype(proxy.dtype))
     affine = np.asarray(image.affine, np.float64)
     refuse_flat(probe.given, affine)
@@ -215,6 +220,15 @@ def _refuse_cifti(probe: Probe, image: Any) -> None:  # noqa: ANN401
         raise RefusedSourceError(
             probe.given, f"{problem} regions, and no volume.", f"{remedy} -cifti-separate."
         )
+
+
+def _refuse_surface(probe: Probe, space: Sequence[int]) -> None:
+    """Refuse values of the vertices of a surface, which FreeSurfer keeps as volumes."""
+    count = math.prod(space)
+    if count == max(space) > 1 or (1 in space and count in _VERTICES):
+        problem = f"This holds one row of {count} voxels, as files of values of a surface do,"
+        remedy = "Pass the volume that it was made of."
+        raise RefusedSourceError(probe.given, f"{problem} and no picture.", remedy)
 
 
 def _refuse_half(probe: Probe, samples: Path) -> None:
@@ -309,6 +323,9 @@ def _notes_on_numbers(probe: Probe, image: Any, grid: VolumeGrid) -> Iterator[st
     if by_matrix and apart.any():
         said = " x ".join(map("{:.4g}".format, edges))
         yield assumed("sizes disagree", f"{said} mm, and its sform")
+    negative = np.flatnonzero(np.asarray(header["pixdim"][1 : 1 + _THREE]) < 0)
+    if negative.size:
+        yield assumed("negative sizes", " and ".join(np.array([*"ijk"])[negative]))
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if np.isinf(slope) or (slope == 0 and np.isfinite(intercept) and intercept != 0):
         yield (

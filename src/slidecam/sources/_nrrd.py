@@ -1,38 +1,27 @@
 """NRRD: pynrrd reads the header.
 
-Samples that lie in one piece, packed or not, are read as they lie.
+StoredSamples that lie in one piece, packed or not, are read as they lie.
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import math
-import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import nrrd
 import numpy as np
-from nrrd.errors import NRRDError
 
 from slidecam.errors import RefusedSourceError
 from slidecam.sources._library import opening
+from slidecam.sources._nrrd_samples import Axes, Pieces, StoredSamples
 from slidecam.sources._probe import fingerprint_of_stream
-from slidecam.sources._voxels import (
-    COPY_BYTES,
-    VoxelLayout,
-    Voxels,
-    chosen_volume,
-    refuse_short,
-    words_beyond,
-)
+from slidecam.sources._voxels import VoxelLayout, chosen_volume, refuse_short, words_beyond
 from slidecam.sources.placement import assumed, refuse_flat
 from slidecam.sources.volume import VolumeSource, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -54,15 +43,6 @@ _TO_RAS = {
 _ENCODINGS = frozenset({"raw", "txt", "text", "ascii", "gzip", "gz", "bzip2", "bz2"})
 _CONVERT = "Convert it with 3D Slicer or `unu save -f nrrd -e gzip`."
 _COLOUR_KINDS = {"rgb-color": 3, "rgba-color": 4, "3-color": 3, "4-color": 4}
-_PACKED: dict[str, Any] = {
-    "gzip": gzip.open,
-    "gz": gzip.open,
-    "bzip2": bz2.open,
-    "bz2": bz2.open,
-}
-_ELSEWHERE = {"data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"}
-"""Fields of a header whose samples do not follow it in one piece."""
-
 _ENDS = ("axis mins", "axis maxs")
 """Fields of where axes begin and end, which other files say by spacings or directions."""
 
@@ -89,6 +69,7 @@ def open_slide(probe: Probe) -> VolumeSource:
         )
     path = probe.local
     with opening(probe.given, "This is an NRRD volume", _AGAIN, (Exception,)):
+        _refuse_list(probe)
         with path.open("rb") as stream:
             header = nrrd.read_header(stream)
             offset = stream.tell()
@@ -97,24 +78,28 @@ def open_slide(probe: Probe) -> VolumeSource:
         _refuse_unread(probe, path, header)
         axes = _axes(probe, header)
         layout, notes = _layout(probe, header, axes)
-        if not _ELSEWHERE & set(header):
-            wanted = layout.total_bytes * axes.before * axes.after
-            refuse_short(path, offset, wanted, encoding)
-            before = offset * (encoding == "raw")
-            notes += words_beyond(path, before, wanted, encoding, layout.plane_bytes)
+        wanted = layout.total_bytes * axes.before * axes.after
+        samples = StoredSamples.found(path, header, offset, wanted)
+        if samples.file is not None:
+            refuse_short(samples.file, samples.start, wanted, encoding)
+            start = samples.start * (encoding == "raw")
+            notes += words_beyond(samples.file, start, wanted, encoding, layout.plane_bytes)
     number, which = chosen_volume(probe, axes.before * axes.after)
-    pieces = _Pieces(axes, number, layout)
-    attached = not _ELSEWHERE & set(header)
-    if attached and encoding == "raw" and axes.before == 1:
-        voxels = Voxels(layout, path, offset + pieces.start)
-    elif attached and encoding in {"raw", *_PACKED}:
-        voxels = Voxels(layout, unpack=lambda: pieces.of(_stored(path, encoding, offset, pieces)))
-    else:
-        voxels = Voxels(layout, unpack=lambda: pieces.of(_by_pynrrd(path, pieces)))
+    voxels = samples.voxels(Pieces(axes, number, layout))
     stack = PlaneStack(layout.grid, probe.view.axis)
     kind = ("nrrd", f"nrrd, {encoding}", _said_by(header))
     facts = volume_facts(probe, stack, kind, fingerprint, (*which, *notes))
     return VolumeSource(facts, voxels, probe.view)
+
+
+def _refuse_list(probe: Probe) -> None:
+    """Refuse samples in several files, one to a line: pynrrd takes the lines for fields."""
+    for line in probe.head.partition(b"\n\n")[0].splitlines():
+        field, _colon, value = line.partition(b":")
+        is_file = field.strip().lower() in {b"data file", b"datafile"}
+        if is_file and value.strip().startswith(b"LIST"):
+            problem = "The samples of this NRRD volume lie in several files (LIST)."
+            raise RefusedSourceError(probe.given, problem, _CONVERT)
 
 
 def _refuse_unread(probe: Probe, path: Path, header: Mapping[str, Any]) -> None:
@@ -139,28 +124,11 @@ def _refuse_unread(probe: Probe, path: Path, header: Mapping[str, Any]) -> None:
         raise RefusedSourceError(probe.given, problem, f"Copy {name} to lie where it says.")
 
 
-@dataclass(frozen=True)
-class _Axes:
-    """Which axes of a file are space, and how many samples the others have.
-
-    Attributes
-    ----------
-    space
-        The three axes of space, counted from the fastest.
-    bands
-        Samples of a colour, which the fastest axis counts; 1 where there is no colour.
-    before, after
-        Volumes whose voxels take turns (of list axes before space), and that follow each other.
-    """
-
-    space: tuple[int, int, int]
-    bands: int
-    before: int
-    after: int
-
-
-def _axes(probe: Probe, header: Mapping[str, Any]) -> _Axes:
+def _axes(probe: Probe, header: Mapping[str, Any]) -> Axes:
     sizes = list(map(int, header["sizes"]))
+    if int(header.get("dimension", len(sizes))) != len(sizes):
+        problem = f"Its header says {header['dimension']} axes and the sizes of {len(sizes)}."
+        raise RefusedSourceError(probe.given, problem, "Mend its header, or convert it again.")
     if min(sizes) < 1:
         problem = f"The sizes are {', '.join(map(str, sizes))}, which is no volume."
         raise RefusedSourceError(probe.given, problem, "Mend its header, or convert it again.")
@@ -177,7 +145,7 @@ def _axes(probe: Probe, header: Mapping[str, Any]) -> _Axes:
         raise RefusedSourceError(probe.given, problem, remedy)
     first, second, third = space
     after = math.prod(sizes[third + 1 :])
-    return _Axes((first, second, third), max(1, bands * is_colour), math.prod(before), after)
+    return Axes((first, second, third), max(1, bands * is_colour), math.prod(before), after)
 
 
 def _spatial(header: Mapping[str, Any], kinds: Sequence[str], first: int) -> list[int]:
@@ -205,7 +173,7 @@ def _in_space(directions: Any) -> NDArray[np.bool_]:  # noqa: ANN401  (what pynr
 
 
 def _layout(
-    probe: Probe, header: Mapping[str, Any], axes: _Axes
+    probe: Probe, header: Mapping[str, Any], axes: Axes
 ) -> tuple[VoxelLayout, tuple[str, ...]]:
     affine, notes = _affine(header, axes)
     if len(header["sizes"]) > _THREE and not {"kinds", "spacings", "space directions"} & set(
@@ -232,7 +200,7 @@ def _said_by(header: Mapping[str, Any]) -> str:
     return "nothing"
 
 
-def _affine(header: Mapping[str, Any], axes: _Axes) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def _affine(header: Mapping[str, Any], axes: Axes) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Return the affine to RAS+ mm, and what had to be assumed."""
     space = str(header.get("space", "")).lower()
     signs = _TO_RAS.get(space.removesuffix("-time"), _TO_RAS.get(space.removesuffix("t")))
@@ -259,7 +227,7 @@ def _affine(header: Mapping[str, Any], axes: _Axes) -> tuple[NDArray[np.float64]
     return np.diag([*(signs or _LPS), 1.0]) @ affine, tuple(notes)
 
 
-def _units(header: Mapping[str, Any], axes: _Axes) -> set[str]:
+def _units(header: Mapping[str, Any], axes: Axes) -> set[str]:
     """Return the units of length: of the world's axes, or of the file's own in space."""
     if "space units" in header:
         return set(map(str, header["space units"][:_THREE]))
@@ -268,7 +236,7 @@ def _units(header: Mapping[str, Any], axes: _Axes) -> set[str]:
 
 
 def _steps(
-    header: Mapping[str, Any], axes: _Axes
+    header: Mapping[str, Any], axes: Axes
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
     """Return mm from voxel to voxel, (3,), where the first one's centre lies, and what is assumed.
 
@@ -298,7 +266,7 @@ def _letters(axes: NDArray[np.int64]) -> str:
     return " and ".join(np.array([*"ijk"])[axes])
 
 
-def _of_axes(header: Mapping[str, Any], axes: _Axes, name: str) -> NDArray[np.float64]:
+def _of_axes(header: Mapping[str, Any], axes: Axes, name: str) -> NDArray[np.float64]:
     """Return a field's value for each axis of space, (3,); NaN where it has none, or 0."""
     said = np.asarray(header.get(name, [math.nan] * len(header["sizes"])), np.float64)
     values = said[list(axes.space)]
@@ -306,7 +274,7 @@ def _of_axes(header: Mapping[str, Any], axes: _Axes, name: str) -> NDArray[np.fl
 
 
 def _between_ends(
-    header: Mapping[str, Any], axes: _Axes
+    header: Mapping[str, Any], axes: Axes
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
     """Return mm from voxel to voxel by both ends of each axis, and where the first centre lies.
 
@@ -322,78 +290,3 @@ def _between_ends(
     steps = (last - first) / np.where(is_node, count - 1, count)
     known = bool((is_node | (kinds == "cell")).all())
     return steps, np.where(is_node, first, first + steps / 2), known
-
-
-@dataclass(frozen=True)
-class _Pieces:
-    """One volume's bytes among those of all volumes of a file."""
-
-    axes: _Axes
-    number: int
-    layout: VoxelLayout
-
-    @property
-    def start(self) -> int:
-        """Bytes before the volume, or before those whose voxels take turns with its own."""
-        return self.number // self.axes.before * self.count
-
-    @property
-    def count(self) -> int:
-        """Bytes from there to the end of the volume."""
-        return self.layout.total_bytes * self.axes.before
-
-    def of(self, stored: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield the volume's own bytes of those that lie together."""
-        if self.axes.before == 1:
-            yield from stored
-            return
-        every, mine = self.axes.before, self.number % self.axes.before
-        width, rest = self.layout.dtype.itemsize * self.axes.before, b""
-        for piece in stored:
-            content = rest + piece
-            whole = len(content) // width * width
-            samples = np.frombuffer(content[:whole], self.layout.dtype).reshape(-1, every)
-            yield samples[:, mine].tobytes()
-            rest = content[whole:]
-
-
-def _stored(path: Path, encoding: str, offset: int, pieces: _Pieces) -> Iterator[bytes]:
-    """Yield a part of what follows the header, unpacked."""
-    with path.open("rb") as stream:
-        stream.seek(offset)
-        if encoding == "raw":
-            stream.seek(pieces.start, os.SEEK_CUR)
-            yield from _read(stream, pieces.count)
-            return
-        with cast("BinaryIO", _PACKED[encoding](stream, "rb")) as packed:
-            packed.seek(pieces.start)
-            yield from _read(packed, pieces.count)
-            while packed.read(COPY_BYTES):  # the checksum at the end shows damage only now
-                pass
-
-
-def _read(stream: BinaryIO, count: int) -> Iterator[bytes]:
-    while count > 0:
-        piece = stream.read(min(COPY_BYTES, count))
-        if not piece:
-            return
-        count -= len(piece)
-        yield piece
-
-
-def _by_pynrrd(path: Path, pieces: _Pieces) -> Iterator[bytes]:
-    """Yield the samples of text and of data in other files, which pynrrd reads whole.
-
-    Raises
-    ------
-    ValueError
-        If pynrrd cannot read them: its own error is known to nobody else.
-    """
-    try:
-        samples, _header = nrrd.read(str(path), index_order="C")
-    except NRRDError as error:
-        raise ValueError(f"its samples cannot be read: {error}") from error
-    # index order "C" is the file's own, slowest first; what is not native is put back as the layout
-    # says it lies
-    stored = np.ascontiguousarray(samples, pieces.layout.dtype).reshape(-1).view(np.uint8)
-    yield stored[pieces.start : pieces.start + pieces.count].tobytes()

@@ -277,18 +277,28 @@ def words_beyond(path: Path, before: int, wanted: int, packing: str, plane: int)
     before
         Bytes before its samples, once unpacked.
     plane
-        Bytes of a slice.
+        Bytes of a slice, or of what may follow samples and is none.
     """
-    size = {"raw": path.stat().st_size}.get(packing, 0)
-    if packing in {"gzip", "gz"}:
-        with path.open("rb") as stream:  # its last bytes say how many there were, below 4 GB
-            stream.seek(-4, os.SEEK_END)
-            size = int.from_bytes(stream.read(4), "little")
-    beyond = (size - before - wanted) // plane
+    beyond = _bytes_beyond(path, before + wanted, packing) // plane
     if beyond < 1:
         return ()
     said = "Its file goes on behind the slices that its header counts, for as much as"
     return (f"{said} {beyond} more: that is left out.",)
+
+
+def _bytes_beyond(path: Path, counted: int, packing: str) -> int:
+    """Return how many bytes a file holds, unpacked, behind so many; 0 where nothing says so."""
+    size = path.stat().st_size
+    if packing == "raw":
+        return size - counted
+    if packing not in {"gzip", "gz"}:
+        return 0
+    with path.open("rb") as stream:  # its last bytes say how many there were, modulo 4 GB
+        stream.seek(-4, os.SEEK_END)
+        beyond = (int.from_bytes(stream.read(4), "little") - counted) % 2**32
+    if beyond > size * DEFLATE_AT_MOST - counted:  # it does not end with its own count
+        return 0
+    return beyond
 
 
 def _refuse_short(written: int, wanted: int) -> None:
