@@ -36,6 +36,7 @@ Assumption = Literal[
     "film spacing",
     "several regions",
     "regions disagree",
+    "negative sizes",
     "sizes disagree",
     "turned oddly",
     "first slice",
