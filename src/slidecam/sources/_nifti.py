@@ -59,9 +59,6 @@ _CIFTI_INTENTS = range(3000, 3100)
 _VERTICES = frozenset({642, 2562, 10242, 40962, 163842})
 """Of FreeSurfer's icospheres, which are also kept folded, as 27307x1x6."""
 
-_FOOTER = 2**15
-"""Bytes of tags that follow the samples of an MGH file at most, as far as FreeSurfer's own go."""
-
 _OTHER_EDGES = 0.01
 """Share of an edge by which a header's two sizes of a voxel may differ before a note says so."""
 
@@ -101,8 +98,7 @@ def open_slide(probe: Probe) -> VolumeSource:
         packing = {True: "gzip", False: "raw"}[probe.head.startswith(GZIP)]
         file, wanted = _data_file(image, probe), layout.total_bytes * count
         refuse_short(file, offset, wanted, packing)
-        footer = _FOOTER * isinstance(image, MGHImage)
-        beyond = words_beyond(file, offset, wanted, packing, max(layout.plane_bytes, footer))
+        beyond = words_beyond(file, offset, wanted, packing, layout.plane_bytes)
     number, which = chosen_volume(probe, count)
     start = offset + number * layout.total_bytes
     packed = probe.head.startswith(GZIP)

@@ -140,10 +140,6 @@ def guesses_side(readings: Iterable[str]) -> bool:
     return any(_GUESS in reading for reading in readings)
 
 
-SMALLEST_MM, LARGEST_MM = 1e-7, 1e4
-"""Edges of voxels that are believed: below are atoms, above are buildings."""
-
-
 def refuse_flat(path: str, affine: NDArray[np.float64]) -> None:
     """Refuse an affine that places nothing.
 
@@ -162,10 +158,6 @@ def refuse_flat(path: str, affine: NDArray[np.float64]) -> None:
     """
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     whole = np.isfinite(affine).all() and edges.min() > 0
-    if whole and not SMALLEST_MM <= edges.min() <= edges.max() <= LARGEST_MM:
-        said = " x ".join(map("{:.3g}".format, edges))
-        problem = f"Voxels are {said} mm large by its header, as nothing that is imaged is."
-        raise RefusedSourceError(path, problem, "Mend its header, or convert it again.")
     if not whole or abs(np.linalg.det(affine[:3, :3] / edges)) < _FLAT:
         problem = "The affine is singular, so nobody knows where its voxels lie."
         raise RefusedSourceError(path, problem, "Mend its header, or convert it again.")
