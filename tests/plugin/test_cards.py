@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from slidecam.models import open_bundle
@@ -25,6 +27,15 @@ def test_a_bundles_card_says_what_one_must_know(sample_data: Path) -> None:
         "synthetic",
     ):
         assert words in card
+
+
+def test_a_tiles_card_tells_how_far_an_ensembles_members_disagree(small_run: ShownRun) -> None:
+    assert "disagreement" not in tile_card(small_run, 1)
+    values = np.linspace(0.23, 0.41, len(small_run.table), dtype=np.float32)
+    values[1] = 0.374
+    tiles = replace(small_run.table, disagreement=values)
+    shown = replace(small_run, stored=replace(small_run.stored, tiles=tiles))
+    assert "members' disagreement 0.37 (0 to 1)" in tile_card(shown, 1)
 
 
 def test_a_tiles_card_and_the_legend_tell_the_runs_own_figures(small_run: ShownRun) -> None:
