@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from argparse import Namespace
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -374,6 +375,11 @@ def lie(hub: Path, change: Callable[[dict[str, Any]], object]) -> None:
             "pretrained_cfg.mean",
         ),
         (
+            lambda table: table["pretrained_cfg"].update(input_size=[3, 10**6, 10**6]),
+            CardError,
+            "pretrained_cfg.input_size",
+        ),
+        (
             lambda table: table["pretrained_cfg"].update(std=[0, 0, 0]),
             CardError,
             "pretrained_cfg.std",
@@ -566,6 +572,50 @@ def test_any_damage_within_a_pickle_is_an_error_of_ours(tmp_path: Path, network:
             read_checkpoint(path, trust=True)
         except WeightsError as error:
             assert "\x1b" not in str(error)  # noqa: PT017  (either is right)
+
+
+def test_a_checkpoint_of_the_old_format_is_read_and_its_objects_are_named(
+    tmp_path: Path, network: nn.Module
+) -> None:
+    path = tmp_path / "old.pth"
+    content: dict[str, object] = {
+        "state_dict": under("module.", network),
+        "args": Namespace(model="test_resnet"),
+    }
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    made = make_bundle(unsaid(path, class_names=CLASSES), tmp_path / "made")
+    assert_computes_as(made, network)
+    content["bomb"] = Explosive()
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(WeightsError, match=r"holds objects of [\w.]*exec"):
+        read_checkpoint(path, trust=True)
+
+
+def test_tables_that_fill_themselves_are_tables(tmp_path: Path, network: nn.Module) -> None:
+    counted = defaultdict(list, {"class_names": list(CLASSES)})
+    content = {"state_dict": network.state_dict(), "hyper_parameters": counted}
+    bundle = make_bundle(wish(saved(tmp_path, content), class_names=()), tmp_path / "made")
+    assert bundle.card.class_names == CLASSES
+
+
+@pytest.mark.parametrize("kind", ["F4", "F8_E8M0", "XX", "F32"])
+def test_numbers_of_a_kind_that_torch_has_not_are_damage(tmp_path: Path, kind: str) -> None:
+    head = json.dumps({"a": {"dtype": kind, "shape": [8], "data_offsets": [0, 4]}}).encode()
+    if kind == "F8_E8M0":
+        head = head.replace(b"4]", b"8]")
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(8 if b"8]}" in head else 4))
+    with pytest.raises(WeightsError, match="not readable as safetensors"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]"])
+def test_a_configuration_that_is_no_json_is_refused_and_not_passed_over(
+    tmp_path: Path, hub: Path, text: str
+) -> None:
+    (hub / "config.json").write_text(text)
+    with pytest.raises(CardError, match=r"JSON|object"):
+        make_bundle(wish(hub), tmp_path / "made")
 
 
 def test_pickles_are_behind_trust_wherever_they_lie(tmp_path: Path, network: nn.Module) -> None:

@@ -148,7 +148,7 @@ def make_bundle(spec: BundleSpec, directory: Path | str) -> Bundle:
     """
     folder = Path(directory)
     card_path, weights = folder / CARD_FILE, Path(spec.weights)
-    if weights.is_dir() and is_wsinfer(weights) and not is_hugging_face(weights):
+    if is_wsinfer(weights) and not is_hugging_face(weights):
         problem = "This folder is a model of WSInfer's, which needs no bundle."
         raise WeightsError(weights, problem, "Pass it as --model (slidecam predict).")
     if GREY in map(len, filter(None, (spec.mean, spec.std))):

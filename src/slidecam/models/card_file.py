@@ -68,7 +68,7 @@ def read_json_object(path: Path) -> dict[str, object]:
     """Return the JSON object in ``path``; CardError if it cannot be read or is something else."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         problem = f"The card is not readable as JSON: {error}."
         raise CardError(path, problem, "Mend the file, or make it anew.") from error
     if not isinstance(values, dict):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -174,7 +176,8 @@ def _of_folder(folder: Path) -> tuple[Path, tuple[str, ...]]:
     refuse_foreign(folder)
     there = [name for name in USUAL_FILES if (folder / name).is_file()]
     if not there:
-        there = sorted(_of_weights(folder))
+        kinds = {SAFETENSORS, *PICKLES}
+        there = sorted(path.name for path in folder.iterdir() if path.suffix in kinds)
         if len(there) != 1:
             problem = f"The folder holds none of {', '.join(USUAL_FILES)}."
             if there:
@@ -185,12 +188,6 @@ def _of_folder(folder: Path) -> tuple[Path, tuple[str, ...]]:
         said = f"Of the folder's weights {there[0]} was read, and {others} was not."
         return folder / there[0], (f"{said} Name a file to read another.",)
     return folder / there[0], ()
-
-
-def _of_weights(folder: Path) -> Iterator[str]:
-    for path in folder.iterdir():
-        if path.is_file() and path.suffix in {SAFETENSORS, *PICKLES}:
-            yield path.name
 
 
 def _listed(index: Path) -> dict[str, str]:
@@ -347,7 +344,7 @@ def _unpickled(path: Path) -> object:
         with warnings.catch_warnings():
             # torch's advice to who wrote the file; nothing of it concerns who reads it.
             warnings.simplefilter("ignore")
-            inert: list[Any] = [(Settings, name) for name in _program_objects(path)]
+            inert: list[Any] = list(map(_stand_in, _program_objects(path)))
             with torch.serialization.safe_globals(inert):
                 return torch.load(path, map_location="cpu", weights_only=True)
     # The boundary of a file that may hold anything: torch's unpickler is a machine of stacks, which
@@ -361,8 +358,25 @@ def _unpickled(path: Path) -> object:
         raise WeightsError(path, problem, "Copy it again.") from error
 
 
+def _table(*_arguments: object) -> OrderedDict[Any, Any]:
+    """Return an empty table, for one that would make its values by a function."""
+    return OrderedDict()
+
+
+def _stand_in(name: str) -> tuple[Any, str]:
+    if name == "collections.defaultdict":
+        return _table, name
+    return Settings, name
+
+
 def _first_line(error: Exception) -> str:
-    """Return the first sentence of an error, without the colours that torch gives it."""
+    """Return what an error says, without the advice and the colours that torch gives it."""
+    cause = re.search(r"WeightsUnpickler error: ([^\n\x1b]+)", str(error))
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if found:
+        return f"It holds objects of {found[1]}"
+    if cause:
+        return cause[1].strip().rstrip(".,")
     line = next(iter(str(error).splitlines()), type(error).__name__)
     return line.split("\x1b")[0].partition(". ")[0].strip().rstrip(".,")
 

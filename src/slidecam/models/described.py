@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from slidecam.class_names import normal_name
 from slidecam.errors import CardError
@@ -40,6 +40,10 @@ _NUMBERED_KEYS = ("idx_to_class", "id2label")
 _SIZE_KEYS = ("img_size", "image_size", "input_size", "input_px")
 _PIL = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """PIL's numbers of the filters that transformers name."""
+
+
+Seen = Annotated[int, Ge(1), Le(4096)]
+"""Edge of what a network sees, as a recipe has it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class _Pictures:
 
     mean: PerChannel | None = None
     std: Deviations | None = None
-    input_size: tuple[Pixels, Pixels, Pixels] | None = None
+    input_size: tuple[Pixels, Seen, Seen] | None = None
     interpolation: str | None = None
     crop_pct: float | None = None
     num_classes: Annotated[int, Ge(0)] | None = None
@@ -100,7 +104,7 @@ class _Config:
     model_args: JsonObject | None = None
     pretrained_cfg: JsonObject | None = None
     id2label: JsonObject | None = None
-    image_size: Pixels | None = None
+    image_size: Seen | None = None
 
 
 @dataclass(frozen=True)

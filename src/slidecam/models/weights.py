@@ -84,7 +84,8 @@ def tensors_from_bytes(content: bytes, path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file; WeightsError if it is none."""
     try:
         tensors: dict[str, Tensor] = safetensors_torch.load(content)
-    except SafetensorError as error:
+    # Of kinds of numbers that torch has none for, safetensors says by a KeyError.
+    except (SafetensorError, KeyError) as error:
         raise unreadable_as("safetensors", path, error) from error
     return tensors
 

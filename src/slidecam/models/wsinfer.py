@@ -166,12 +166,11 @@ def is_wsinfer(folder: Path) -> bool:
 
 
 def is_hugging_face(folder: Path) -> bool:
-    """Whether a folder's ``config.json`` is timm's or transformers'."""
+    """Whether a folder's ``config.json`` is timm's or transformers'; CardError if it is no JSON."""
     path = folder / CONFIG_FILE
-    try:
-        table = read_json_object(path)
-    except CardError:
+    if not path.is_file():
         return False
+    table = read_json_object(path)
     return "spec_version" not in table and bool(HUGGING_FACE & table.keys())
 
 
