@@ -24,7 +24,7 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
-from slidecam.errors import RegionReadError
+from slidecam.errors import RefusedSourceError, RegionReadError
 from slidecam.geometry import LevelBox
 from slidecam.sources import open_source
 from slidecam.sources.volume import VolumeSource
@@ -310,3 +310,12 @@ def test_a_syntax_that_contradicts_how_the_header_is_written_shifts_no_pixels(
         open_source(lies) as found,
     ):
         np.testing.assert_array_equal(volume(found), volume(expected))
+
+
+def test_a_file_that_is_not_written_as_its_syntax_says_is_not_called_without_pixels(
+    slice_: Path,
+) -> None:
+    content = slice_.read_bytes()
+    slice_.write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.2\0", 1))
+    with pytest.raises(RefusedSourceError, match="not written as its transfer syntax says"):
+        open_source(slice_)

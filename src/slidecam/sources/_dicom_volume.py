@@ -230,6 +230,11 @@ def _refuse_headers(probe: Probe, file: Path) -> None:
     if found is not None and found.is_bare_header:
         name = UID(found.kind).name
         problem = f"This is a DICOM header of the kind {name}, without pixel data."
+        if found.is_cut_off:
+            problem = (
+                f"This is a DICOM file of the kind {name}, of which no more can be read: it is"
+            )
+            problem += " cut off, or not written as its transfer syntax says."
         raise RefusedSourceError(probe.given, problem, _WITH_PIXELS)
 
 
