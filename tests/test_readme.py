@@ -11,7 +11,8 @@ import typer
 
 import slidecam.cli  # noqa: F401  (its import registers the commands)
 from slidecam.cli.app import app
-from slidecam.learning.recipes.recipe import read_recipe
+from slidecam.learning.training.sweep import read_with_axes
+from slidecam.viewing import AS_THE_FILE_SAYS
 
 ROOT = Path(__file__).parents[1]
 READMES = (
@@ -57,7 +58,7 @@ def test_a_command_of_a_readme_has_the_options_that_it_is_given(command: str) ->
 def test_a_recipe_of_a_readme_takes_the_weights_that_it_is_given(command: str) -> None:
     words = words_of(command)
     changes = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
-    recipe = read_recipe(ROOT / words[1], changes)
+    recipe, _axes, _notes = read_with_axes(ROOT / words[1], changes, AS_THE_FILE_SAYS)
     assert ("--weights" in words) == (recipe.model.weights == "file")
 
 
