@@ -30,6 +30,8 @@ from slidecam.tile_sets import TileSetSpec, write_tile_set
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from qupath.conftest import Desk
     from slidecam.classes import Activation
 
@@ -168,17 +170,36 @@ def test_a_tile_of_several_classes_keeps_them_all_in_its_metadata(
     assert first["measurements"]["prob_C"] == pytest.approx(0.1)
 
 
+def test_a_tile_of_an_ensemble_has_its_members_disagreement_among_its_measurements(
+    desk: Desk, slide: Path, tmp_path: Path
+) -> None:
+    names = ['Tumör, "high"', "a: b", "C"]
+    values = np.array([0.37, 0.021, 0.64], np.float32)
+    folder = tmp_path / slide.stem / "qupath"
+    _write_by_hand(folder, names, "sigmoid", (0.7, 0.77, 0.07), disagreement=values)
+    classified(desk, slide, tmp_path)
+    found = [tile["measurements"]["disagreement"] for tile in desk.tiles()]
+    assert found == pytest.approx(values.tolist())
+    assert desk.tiles()[0]["measurements"]["prob_C"] == pytest.approx(0.1)
+    assert desk.tiles()[0]["metadata"] == {"called classes": 'Tumör, "high" + C'}
+
+
 def _write_by_hand(
     folder: Path,
     names: list[str],
     activation: Activation = "softmax",
     thresholds: tuple[float, ...] = (),
+    disagreement: NDArray[np.float32] | None = None,
 ) -> None:
     boxes = np.array([(100 * place, 0, 100, 100) for place in range(3)], np.int64)
     values = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [np.nan, 0.5, 0.5]], np.float32)
     colors = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
     table = TileTable(
-        boxes, np.ones(3, np.uint8), values, ClassSet(tuple(names), activation, colors, thresholds)
+        boxes,
+        np.ones(3, np.uint8),
+        values,
+        ClassSet(tuple(names), activation, colors, thresholds),
+        disagreement=disagreement,
     )
     write_for_qupath(QuPathExport(table), folder)
 
