@@ -13,14 +13,14 @@ from torch import nn
 
 from slidecam.models import ClassifierPass, classifier_for
 from slidecam.models.architectures import build_network
-from slidecam.models.last_layer import find_linear_head
+from slidecam.models.linear_head import find_linear_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from models.conftest import MakeCard
-    from slidecam.models.last_layer import LinearHead
+    from slidecam.models.linear_head import LinearHead
     from slidecam.models.splits import Through
 
     Head = Callable[[torch.Tensor], torch.Tensor]

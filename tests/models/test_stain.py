@@ -222,11 +222,11 @@ def test_a_card_keeps_its_stain_and_every_number_of_it(bundle: Bundle, tmp_path:
     table = json.loads(bundle.card_path.read_text())
     assert table["stain"]["maxima"] == [1.9705, 1.0308]
     assert read_card(bundle.card_path).stain == Stain("macenko")
-    assert "Macenko, 2009" in sight_notes(bundle.card)[0]
+    assert "Macenko, 2009" in sight_notes(bundle.card.channels, bundle.card.stain)[0]
     plain = save_bundle(tmp_path / "plain", card(), bundle.network())
     assert "stain" not in json.loads(plain.card_path.read_text())
     assert plain.digest != bundle.digest
-    assert sight_notes(plain.card) == ()
+    assert sight_notes(plain.card.channels, plain.card.stain) == ()
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,19 @@ import torch
 from slidecam.errors import BundleError, DataSetError, RunMismatchError, UsageError
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.models.architectures import build_network
-from slidecam.models.last_layer import LastLayer, find_last_layer, with_last_layer
 from slidecam.prediction.pipeline import predict
 from slidecam.runs import Run, compare_runs
 from slidecam.runs.record_parts import RecordedBundle
 from slidecam.runs.spec import PredictSpec
 from slidecam.steps import result_of
 from slidecam.teaching import Annotation, Corrections, FineTuneSpec, fine_tune
-from slidecam.teaching.embedding import embed_tiles, open_tunable
+from slidecam.teaching.embedding import (
+    LastLayer,
+    embed_tiles,
+    find_last_layer,
+    open_tunable,
+    with_last_layer,
+)
 from slidecam.teaching.head_tuning import Head
 from tile_tables import called
 

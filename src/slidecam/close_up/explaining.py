@@ -160,7 +160,7 @@ def _explain(
     choice = spec.tiles
     for name, classifier in zip(names, classifiers, strict=True):
         tiles = yield from choose_tiles(source, classifier, choice)
-        notes = (*tiles.notes, *sight_notes(classifier.card))
+        notes = (*tiles.notes, *sight_notes(classifier.card.channels, classifier.card.stain))
         yield from note_steps(note for note in notes if note not in noted)
         noted += notes
         choose = partial(_wanted, classifier, spec, first)

@@ -248,7 +248,7 @@ def write_close_up(
 
 
 def _notes(card: Card, found: CloseUp) -> tuple[str, ...]:
-    return (*found.tiles.notes, *sight_notes(card))
+    return (*found.tiles.notes, *sight_notes(card.channels, card.stain))
 
 
 def _record(card: Card, found: CloseUp) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def measure_tiles(
         check_randomisable(bundle.network())
     explainers = {name: chosen.explainer(classifier) for name, chosen in methods.items()}
     tiles = yield from choose_tiles(source, classifier, spec.tiles)
-    notes = (*tiles.notes, *sight_notes(classifier.card))
+    notes = (*tiles.notes, *sight_notes(classifier.card.channels, classifier.card.stain))
     yield from note_steps(notes)
     pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
     wanted: str | tuple[int, ...] = spec.explained

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.models import Classifier, ClassifierPass
-    from slidecam.models.last_layer import LinearHead
+    from slidecam.models.linear_head import LinearHead
 
 EPSILON = 1e-6
 """pytorch-grad-cam's, absolute.

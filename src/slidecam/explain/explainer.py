@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.models import Classifier, ClassifierPass
-    from slidecam.models.last_layer import LinearHead
+    from slidecam.models.linear_head import LinearHead
 
 CLASSLESS: Mapping[str, Any] = MappingProxyType({"class": "none: the same map for every class"})
 """What is said of a map that knows of no class."""

@@ -13,7 +13,7 @@ from slidecam.errors import CardError, ExplanationError, SlidecamError
 from slidecam.models.backends import BACKENDS, check_device
 from slidecam.models.channels import GREY, REMEDY, channel_mismatch, luma
 from slidecam.models.ensemble import disagreement, first_of
-from slidecam.models.last_layer import LinearHead, find_linear_head
+from slidecam.models.linear_head import LinearHead, find_linear_head
 from slidecam.models.splits import (
     ClassifierPass,
     NetworkSplit,

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from slidecam.models.card import Card
 else:
     torch = deferred("torch")
 
@@ -113,11 +112,11 @@ class Stain:
         )
 
 
-def sight_notes(card: Card) -> tuple[str, ...]:
-    """Return what is to be said wherever pictures are shown to a classifier with this card."""
-    if card.stain is None:
-        return channel_notes(card.channels)
-    return (*channel_notes(card.channels), card.stain.words)
+def sight_notes(channels: int, stain: Stain | None) -> tuple[str, ...]:
+    """Return what is to be said wherever pictures are shown to a classifier that sees them so."""
+    if stain is None:
+        return channel_notes(channels)
+    return (*channel_notes(channels), stain.words)
 
 
 def restained(pixels: Tensor, stain: Stain | None) -> Tensor:

@@ -182,7 +182,7 @@ def notes_of(found: Discovery, model: LoadedModel, spec: PredictSpec) -> Iterato
         found_here = len(found.slides)
         yield Shard.parse(spec.shard).words(len(spec.share_of(found.slides)), found_here)
     yield from model.classifier.notes
-    yield from sight_notes(model.bundle.card)
+    yield from sight_notes(model.bundle.card.channels, model.bundle.card.stain)
     yield from _no_heatmap(model, spec)
     yield from _without_effect(model, spec)
     yield from _unused(spec, found)

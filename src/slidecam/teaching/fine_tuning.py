@@ -19,10 +19,9 @@ from slidecam.errors import BundleError
 from slidecam.learning.data.known import LEARNT_FILE
 from slidecam.models import save_bundle
 from slidecam.models.backends import choose_device
-from slidecam.models.last_layer import LastLayer, with_last_layer
 from slidecam.steps import Step
 from slidecam.teaching.corrections import beside
-from slidecam.teaching.embedding import embed_tiles, open_tunable
+from slidecam.teaching.embedding import LastLayer, embed_tiles, open_tunable, with_last_layer
 from slidecam.teaching.head_tuning import tune_head
 from slidecam.teaching.held_out import (
     HeldOut,

@@ -225,7 +225,7 @@ def evaluate_bundle(
     notes = (
         *scale_notes(data, bundle.card),
         *dataset.pictures.notes,
-        *sight_notes(bundle.card),
+        *sight_notes(bundle.card.channels, bundle.card.stain),
     )
     for said in notes:
         yield Step("data", 0, 0, message=said)
