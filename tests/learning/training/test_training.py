@@ -149,6 +149,15 @@ def test_a_card_keeps_how_faithful_its_heatmaps_are_on_validation_pictures(
     assert {found.measures for found in evidence.methods.values()} == {6}
 
 
+def test_a_fold_measures_its_heatmaps_on_the_fewest_pictures(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    made = run(quick(tmp_path, "train.epochs=1"), colors, tmp_path / "out", share=True)
+    evidence = made.bundle.card.heatmap_evidence
+    assert evidence is not None
+    assert evidence.on == f"{FEWEST} validation pictures"
+
+
 def test_the_folder_holds_all_there_is_to_know(trained: tuple[Trained, Path]) -> None:
     done, out = trained
     left = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}

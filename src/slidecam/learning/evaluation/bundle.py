@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from slidecam.errors import BundleError, DataSetError
+from slidecam.faithfulness.measure import FEWEST, MOST
 from slidecam.files import write_json
 from slidecam.learning.data.dataset import (
     Dataset,
@@ -99,10 +100,12 @@ def measure_bundle(
         learnt = learnt.and_those(learnt_by(parent).pictures)
     known = with_learnt(provenance, learnt, pictures, bundle.path)
     caveats = list(map(nameless, pictures.notes))
+    # Of a fold the fewest: what its ensemble says adds up those of all.
+    tiles = FEWEST if call.share else MOST
     card = replace(
         bundle.card,
         provenance={**known, "measured": figures, "caveats": caveats},
-        heatmap_evidence=(yield from measure_maps(classifier, pictures.part("val"))),
+        heatmap_evidence=(yield from measure_maps(classifier, pictures.part("val"), tiles)),
     )
     finished = save_bundle(bundle.path, card, bundle.network(), overwrite=True)
     for part, evaluation in found.items():

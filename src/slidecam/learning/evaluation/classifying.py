@@ -47,13 +47,15 @@ _CHECK = "Check that these are pictures, and that the bundle predicts at all."
 
 
 def measure_maps(
-    classifier: Classifier, pictures: PictureSet
+    classifier: Classifier,
+    pictures: PictureSet,
+    most: int = MOST,
 ) -> Generator[Step, None, MapEvidence | None]:
     """Measure a classifier's heatmaps on validation pictures, for its card.
 
-    On a few of them, drawn evenly by chance, each for its own class; see `measure_heatmaps`.
+    On ``most`` of them, drawn evenly by chance, each for its own class; see `measure_heatmaps`.
     """
-    drawn = np.sort(np.random.default_rng(0).permutation(len(pictures))[:MOST])
+    drawn = np.sort(np.random.default_rng(0).permutation(len(pictures))[:most])
     some, card = pictures.rows(drawn), classifier.card
     pixels = yield from load_pictures(
         some.paths, card.input_px, card.interpolation, seen=seen_by(card, pictures.seen)
