@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -27,6 +27,7 @@ from slidecam.models.weights import (
     check_weights_file,
     content_of,
     few,
+    first_line,
     more_than_tensors,
     refuse_foreign,
     tensors_from_bytes,
@@ -34,6 +35,8 @@ from slidecam.models.weights import (
 from slidecam.registry import deferred
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
     from torch import Tensor
 else:
@@ -341,7 +344,7 @@ def _of_settings(value: Settings, depth: int) -> object:
 def _unpickled(path: Path) -> object:
     check_archive(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _nothing_allowed():
             # torch's advice to who wrote the file; nothing of it concerns who reads it.
             warnings.simplefilter("ignore")
             inert: list[Any] = list(map(_stand_in, _program_objects(path)))
@@ -352,33 +355,29 @@ def _unpickled(path: Path) -> object:
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
-        raise more_than_tensors(path, _first_line(error)) from error
+        raise more_than_tensors(path, first_line(error)) from error
     except Exception as error:
-        problem = f"The file is damaged or cut off: {_first_line(error)}."
+        problem = f"The file is damaged or cut off: {first_line(error)}."
         raise WeightsError(path, problem, "Copy it again.") from error
-
-
-def _table(*_arguments: object) -> OrderedDict[Any, Any]:
-    """Return an empty table, for one that would make its values by a function."""
-    return OrderedDict()
 
 
 def _stand_in(name: str) -> tuple[Any, str]:
     if name == "collections.defaultdict":
-        return _table, name
+        # Empty, and without the function that would make its values.
+        return lambda *_arguments: OrderedDict(), name
     return Settings, name
 
 
-def _first_line(error: Exception) -> str:
-    """Return what an error says, without the advice and the colours that torch gives it."""
-    cause = re.search(r"WeightsUnpickler error: ([^\n\x1b]+)", str(error))
-    found = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if found:
-        return f"It holds objects of {found[1]}"
-    if cause:
-        return cause[1].strip().rstrip(".,")
-    line = next(iter(str(error).splitlines()), type(error).__name__)
-    return line.split("\x1b")[0].partition(". ")[0].strip().rstrip(".,")
+@contextmanager
+def _nothing_allowed() -> Iterator[None]:
+    """Forget for a while which classes other packages let torch's unpickler make."""
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(allowed)
 
 
 def _program_objects(path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile, is_zipfile
@@ -243,3 +244,15 @@ def more_than_tensors(path: Path, what: str) -> WeightsError:
         f' network = torch.load("FILE", weights_only=False); {_SAVE_MODEL}.'
     )
     return WeightsError(path, problem, remedy)
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, without the advice and the colours that torch gives it."""
+    cause = re.search(r"WeightsUnpickler error: ([^\n\x1b]+)", str(error))
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if found:
+        return f"It holds objects of {found[1]}"
+    if cause:
+        return cause[1].strip().rstrip(".,")
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return line.split("\x1b")[0].partition(". ")[0].strip().rstrip(".,")
