@@ -67,7 +67,7 @@ class Published:
 def read_published(table: Mapping[str, Any], complaints: Complaints) -> Published | None:
     """Return what stands under ``published`` in a recipe or a provenance.
 
-    None where nothing does, or, with the complaints added, nothing that can be read.
+    None where nothing does or it cannot be read; what is wrong with it is among the complaints.
     """
     if "published" not in table:
         return None

@@ -32,6 +32,7 @@ from slidecam.models.splits import (
     Through,
     TwoHalves,
     arithmetic,
+    put_instead,
 )
 
 if TYPE_CHECKING:
@@ -191,15 +192,11 @@ def _begun(member: NetworkSplit, pixels: Tensor) -> _Begun:
         passed = member(
             pixels,
             gradients=seen.requires_grad,
-            through=partial(_replaced, seen),
+            through=partial(put_instead, seen),
         )
         return passed.logits
 
     return _Begun(activation, again)
-
-
-def _replaced(seen: Tensor, _activation: Tensor) -> Tensor:
-    return seen
 
 
 def disagreement(logits: Tensor, arguments: Mapping[str, Any], activation: str) -> Tensor:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from slidecam.models.splits import put_instead
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -73,7 +75,7 @@ def find_linear_head(
     plain = torch.randn(activation.shape, generator=torch.Generator().manual_seed(1))
     for size in (usual, *_SIZES):
         noise = plain * size
-        passed = passed_through(partial(_replaced, noise))
+        passed = passed_through(partial(put_instead, noise))
         if not _near(head.logits(noise), passed.logits):
             return None
     return head
@@ -88,10 +90,6 @@ def _weight(logits: Tensor, activation: Tensor) -> Tensor | None:
             return None
         rows.append(gradient.sum((1, 2)))
     return torch.stack(rows)
-
-
-def _replaced(noise: Tensor, _activation: Tensor) -> Tensor:
-    return noise
 
 
 def _near(values: Tensor, expected: Tensor) -> bool:
