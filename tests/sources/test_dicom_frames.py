@@ -762,7 +762,6 @@ def read_of(write_volume: Any, folder: Path, voxels: NDArray[np.int16]) -> NDArr
 @pytest.mark.parametrize(
     ("tag", "value", "said"),
     [
-        ("PhotometricInterpretation", "MONOCHROME1", "photometric interpretation"),
         ("RescaleType", "US", "rescale type"),
         ("Units", "CNTS", "unit"),
         ("RescaleSlope", 2, "rescaling"),

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.errors import RefusedSourceError
+from slidecam.sources._dicom_pixels import decoded
 from slidecam.sources._dicom_traits import (
     ACQUISITION,
     B_VALUE,
     COMPONENT,
     ECHO,
     IMAGE_TYPE,
+    MEANINGS,
     SCALES,
     TIMES,
     tells_volumes,
@@ -46,6 +49,11 @@ _NEIGHBOURS_ALIKE = 0.2
 
 _NEVER_OF_ONE_SLICE = {IMAGE_TYPE, COMPONENT, ECHO, B_VALUE, *SCALES}
 """What does not differ from slice to slice of one volume."""
+
+_AS_UNLIKE, _BORDERS = 3.0, 6
+"""By how much neighbours of two scales may differ, of what two of one do; how many are compared."""
+
+_ONE_SCALE = "Export the series anew in one scale, or put the files of each into their own folder."
 
 _LEAST_IN_RUNS, _OF_RUNS = 6, 0.75
 """Slices that make runs of numbers at least, and share of steps that are those within runs."""
@@ -281,3 +289,66 @@ def _runs(frames: Sequence[Frame]) -> int:
     if usual < 2 or (steps == usual).mean() < _OF_RUNS:  # noqa: PLR2004  (each next one)
         return 1
     return usual
+
+
+def refuse_two_scales(given: str, stack: FrameStack) -> None:
+    """Refuse slices of several scales that do not go on in each other.
+
+    What MONOCHROME1 turns is turned by the range that its file can hold. Where others are
+    MONOCHROME2, the two meet if that range is the one that they were turned by; else half of the
+    volume would be of another grey, or turned that should not be.
+
+    Raises
+    ------
+    RefusedSourceError
+        If neighbours of two scales differ by far more than the nearest two of one do.
+    """
+    frames = [frame for frame in stack.frames if frame is not None]
+    for trait in MEANINGS:
+        values = [dict(frame.traits).get(trait) for frame in frames]
+        borders = [place for place in range(1, len(frames)) if values[place - 1] != values[place]]
+        for place in borders[:: max(1, len(borders) // _BORDERS)]:
+            if not _go_on(frames, values, place):
+                kinds = " and ".join(sorted({str(value or "not said") for value in values}))
+                problem = f"Its slices differ in {trait} ({kinds}), and their greys do not meet."
+                raise RefusedSourceError(given, problem, _ONE_SCALE)
+
+
+def _go_on(frames: Sequence[Frame], values: Sequence[object], place: int) -> bool:
+    """Whether a slice and the one before it, of another scale, are as like as two of one."""
+    across = _difference(frames[place - 1], frames[place])
+    if across is None:
+        return True
+    within = []
+    for own in (place - 1, place):
+        nearest = _nearest_alike(values, own)
+        if nearest is not None:
+            within.append(_difference(frames[own], frames[nearest]) or 0.0)
+    return bool(within) and across <= _AS_UNLIKE * max(within)
+
+
+def _nearest_alike(values: Sequence[object], own: int) -> int | None:
+    """Return which other one nearest to a place has its value, or None."""
+    for step in range(1, len(values)):
+        for other in (own - step, own + step):
+            if 0 <= other < len(values) and values[other] == values[own]:
+                return other
+    return None
+
+
+def _difference(one: Frame, other: Frame) -> float | None:
+    """Return the mean difference of two slices' greys; None where one cannot be read or compared.
+
+    Of what cannot be read, whoever reads the volume says so.
+    """
+    try:
+        greys = [np.asarray(each.of_picture(decoded(each)), np.float64) for each in (one, other)]
+    except Exception:  # noqa: BLE001  (the boundary of a slice: it fails where it is read)
+        return None
+    if greys[0].shape != greys[1].shape:
+        return None
+    apart = np.abs(greys[0] - greys[1])
+    apart = apart[np.isfinite(apart)]
+    if not apart.size:
+        return None
+    return float(apart.mean())

@@ -31,6 +31,7 @@ from slidecam.sources._dicom_traits import (
     COMPONENT,
     DIRECTION,
     IMAGE_TYPE,
+    MEANINGS,
     TIMES,
     is_magnitude,
     name_of,
@@ -267,7 +268,8 @@ def _split(frames: Sequence[Frame], places: dict[Frame, int]) -> tuple[list[Grou
     most = max(at_place.values())
     of_frames = traits_of_frames(frames)
     for trait, of_frame in of_frames.items():
-        tells = tells_volumes(trait) or lie_closer_than_said(frames)
+        tells = trait not in MEANINGS and tells_volumes(trait)
+        tells = tells or lie_closer_than_said(frames)
         if tells and alternates(of_frame, places):
             return _by_trait(frames, places, trait, of_frame)
     if most == 1:

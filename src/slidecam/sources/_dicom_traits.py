@@ -51,7 +51,10 @@ _OF_FILES: Mapping[str, str] = MappingProxyType(
         "rescale type": "RescaleType",
     }
 )
-SCALES = frozenset({"photometric interpretation", "bits", "unit", "rescale type", "rescaling"})
+MEANINGS = ("photometric interpretation", "unit", "rescale type")
+"""What says what a sample means, and no number that is read turns into another's."""
+
+SCALES = frozenset({*MEANINGS, "bits", "rescaling"})
 """What says on which scale samples are."""
 
 TIMES: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -25,6 +25,7 @@ from slidecam.sources._dicom import (
     siblings,
 )
 from slidecam.sources._dicom_frames import frames_of
+from slidecam.sources._dicom_groups import refuse_two_scales
 from slidecam.sources._dicom_lost import (
     lost_files,
     missing_of_series,
@@ -96,6 +97,7 @@ def open_slide(probe: Probe) -> VolumeSource:
         number, which = chosen_volume(probe, len(names), names, series.what)
         stack = series.volumes.stacks[number]
         layout = _layout(probe, stack)
+        refuse_two_scales(probe.given, stack)
     broken: dict[int, str] = {}
     if series.unread:
         # Whichever file lay in a gap: that slice failed, and was not left out on purpose.
