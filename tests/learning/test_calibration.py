@@ -21,6 +21,7 @@ from slidecam.learning.calibration import (
     mean_nll,
     reliability_of,
     two_columns,
+    with_offsets,
 )
 
 if TYPE_CHECKING:
@@ -274,3 +275,22 @@ def test_a_class_of_few_validation_pictures_leaves_all_without_biases() -> None:
     assert found.biases == ()
     assert "one class has 4 validation pictures" in found.note
     assert found.pictures == len(kept)
+
+
+@pytest.mark.parametrize("rare", [4, 0])
+def test_what_the_loss_added_is_the_bias_where_too_few_pictures_tell_one(rare: int) -> None:
+    logits, labels, _truth = shifted(3, 300, 1.5)
+    kept = np.flatnonzero(labels != 2).tolist() + np.flatnonzero(labels == 2)[:rare].tolist()
+    logs = np.log([0.7, 0.2, 0.1])
+    found = fit_calibration(logits[kept], labels[kept], weighted=True, offsets=logs)
+    assert found.temperature == fit_temperature(logits[kept] + logs, labels[kept]).temperature
+    expected = (logs - logs.mean()) / found.temperature
+    np.testing.assert_allclose(found.biases, expected, rtol=1e-12)
+    assert with_offsets(found, ()) == found
+
+
+def test_of_too_few_pictures_for_a_temperature_the_bias_is_what_the_loss_added() -> None:
+    found = fit_calibration([[0.3, -1.1]], [0], weighted=True, offsets=[-0.2, -1.7])
+    assert found.temperature == 1
+    assert found.biases == pytest.approx((0.75, -0.75))
+    assert "Not calibrated" in found.note

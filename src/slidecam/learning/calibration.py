@@ -155,7 +155,13 @@ def fit_temperature(
     return _best_temperature(values, truth, activation)
 
 
-def fit_calibration(logits: ArrayLike, labels: ArrayLike, *, weighted: bool) -> Calibration:
+def fit_calibration(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    weighted: bool,
+    offsets: ArrayLike = (),
+) -> Calibration:
     """Return the temperature of a softmax classifier, and its biases if it was taught ``weighted``.
 
     Parameters
@@ -164,6 +170,9 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike, *, weighted: bool) -> 
         As for `fit_temperature`: of validation data that are as frequent as elsewhere.
     weighted
         Whether classes were weighed alike in training, by weights or by drawing rare ones often.
+    offsets
+        What was added to the logits in training alone, (K,); or nothing. Where there are too few
+        pictures for biases, those are what it comes to.
 
     Raises
     ------
@@ -175,15 +184,30 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike, *, weighted: bool) -> 
     Vector scaling (Guo et al., section 4.2) with one scale for all classes, as a shift of the
     classes' shares moves logits by the logarithm of its ratio, and by nothing else.
     """
-    found = fit_temperature(logits, labels)
     values, truth = _checked(logits, labels)
+    known = np.asarray(offsets, np.float64)
+    if known.size:
+        values = values + known
+    found = fit_temperature(values, truth)
+    counts = np.bincount(truth, minlength=values.shape[1])
+    enough = len(truth) >= FEWEST and counts.min() >= FEWEST_OF_CLASS
+    if known.size and not enough:
+        return with_offsets(found, offsets)
     if not weighted or len(truth) < FEWEST:
         return found
-    counts = np.bincount(truth, minlength=values.shape[1])
-    if counts.min() < FEWEST_OF_CLASS:
+    if not enough:
         few = f"one class has {counts.min()} validation pictures ({FEWEST_OF_CLASS} at least)"
         return replace(found, note=f"{found.note} No bias for each class: {few}.".strip())
-    return _best_scaling(values, truth)
+    return _best_scaling(np.asarray(logits, np.float64), truth)
+
+
+def with_offsets(found: Calibration, offsets: ArrayLike) -> Calibration:
+    """Return a temperature of logits plus offsets as one with biases, (K,); itself without any."""
+    known = np.asarray(offsets, np.float64)
+    if not known.size:
+        return found
+    biases = (known - known.mean()) / found.temperature
+    return replace(found, biases=tuple(biases.tolist()))
 
 
 def reliability_of(

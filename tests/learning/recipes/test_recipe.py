@@ -236,6 +236,7 @@ def test_a_setting_that_sets_nothing_is_refused(tmp_path: Path, pair: str) -> No
     [
         ("[train]\nmomentum = 0.37", 'train.momentum: with optimizer = "adamw"'),
         ("[train]\nfocal_gamma = 1.3", 'train.focal_gamma: with loss = "cross-entropy"'),
+        ("[train]\nbalance_strength = 0.37", 'train.balance_strength: with balance = "none"'),
         ("[train]\nmin_epochs = 3", "train.min_epochs: with patience = 0"),
         (
             '[augment]\nhflip = 0.5\nfill = "reflect"',

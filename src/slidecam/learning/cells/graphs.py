@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from slidecam.errors import DataSetError, UsageError
-from slidecam.learning.training.optimisation import class_weights
+from slidecam.learning.training.losses import class_weights
 from slidecam.models.cell_graph import nearest_by_cosine, packed_names
 from slidecam.steps import Step
 

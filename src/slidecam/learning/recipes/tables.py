@@ -42,13 +42,11 @@ class ModelSpec:
     name
         What to call the classifier; empty for the recipe's name.
     weights
-        ``none`` for random ones, ``file`` for those passed with ``--weights``, ``hub`` for timm's,
-        which are fetched.
+        ``none`` for random ones, ``file`` for ``--weights``, ``hub`` for timm's, which are fetched.
     weights_format
         Whose names the tensors of the file have; see `named_as_timm`.
     head_start
-        Where weights are given, the last layer begins at ``zero``, so that the first steps do not
-        shake what is below it, or at ``random``.
+        Beside given weights the last layer is ``zero``, which shakes nothing, or ``random``.
     licence
         Under which the weights may be used.
     """
@@ -86,8 +84,8 @@ class DataSpec:
     spacing, tile_px
         µm per pixel and edge of tiles of a slide; both left out where a picture is the whole.
     image, plane, time, channels
-        Which picture of files that hold several, which plane and channels of stacks; see
-        `PictureView`. They are ``--image`` … of ``slidecam train``, and evaluating reads so too.
+        Which picture, plane and channels of files with several, as ``--image`` … of ``slidecam
+        train``; see `PictureView`. Evaluating reads so too.
     window
         The samples that are black and white in grey of more than 8 bits: ``--window``.
     color_profile
@@ -97,12 +95,12 @@ class DataSpec:
     mean, std
         Normalisation on 0 to 1, of colours or of grey; left out for timm's own, else ImageNet's.
     repeat
-        How many times each training picture is seen in an epoch, by regular expressions for its
-        path below the data's folder; the first that matches counts.
+        How often a training picture is seen in an epoch, by the first regular expression that
+        matches its path below the data's folder.
     limit
         At most so many pictures of a class in each part, for a try; 0 takes all.
     memory_mb
-        Up to so much decoded pictures are kept in memory.
+        So much of decoded pictures is kept in memory.
     """
 
     classes: tuple[str, ...] = ()
@@ -256,9 +254,8 @@ class TrainSpec:
     head_factor
         The classifier's last layer learns so many times faster.
     schedule, schedule_every, schedule_factor
-        ``step`` multiplies the rate by the factor every so many epochs; ``cosine`` lets it fall to
-        the factor's share; ``plateau`` multiplies it whenever the validation loss has not been
-        lower for so many epochs.
+        ``step`` multiplies the rate by the factor every so many epochs, ``plateau`` after so many
+        without a lower validation loss; ``cosine`` lets it fall to the factor's share.
     warmup
         Epochs in which the rate rises from nothing.
     precision
@@ -268,8 +265,9 @@ class TrainSpec:
     loss, focal_gamma, label_smoothing
         Cross-entropy or focal loss (Lin et al., ICCV 2017, eq. 4), with smoothed labels (Szegedy et
         al., CVPR 2016).
-    balance
-        Rare classes: ``weights`` in the loss, ``oversample`` them, or ``none``.
+    balance, balance_strength
+        Rare classes: ``weights`` in the loss, ``oversample`` them, ``none``, or ``prior``: the loss
+        sees the logits plus so many log shares of the classes (Menon et al., ICLR 2021, eq. 10).
     mixup
         Beta distribution's parameter for mixing pairs (Zhang et al., ICLR 2018); 0 mixes nothing.
     ema
@@ -303,7 +301,8 @@ class TrainSpec:
     loss: Literal["cross-entropy", "focal"] = "cross-entropy"
     focal_gamma: Annotated[float, Ge(0)] = 2.0
     label_smoothing: Annotated[float, Ge(0), Le(0.9)] = 0.0
-    balance: Literal["none", "weights", "oversample"] = "none"
+    balance: Literal["none", "weights", "oversample", "prior"] = "none"
+    balance_strength: Positive = 1.0
     mixup: Annotated[float, Ge(0)] = 0.0
     ema: Annotated[float, Ge(0), Le(0.99999)] = 0.0
     monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "last"] = (
@@ -378,6 +377,7 @@ _IDLE: Mapping[str, tuple[str, tuple[object, ...]]] = MappingProxyType(
         "fill_value": ("fill", ("nearest", "reflect")),
         "momentum": ("optimizer", ("adam", "adamw", "adamax")),
         "focal_gamma": ("loss", ("cross-entropy",)),
+        "balance_strength": ("balance", ("none", "weights", "oversample")),
         "schedule_every": ("schedule", ("none", "cosine")),
         "schedule_factor": ("schedule", ("none",)),
         "min_epochs": ("patience", (0,)),

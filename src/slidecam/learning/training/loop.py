@@ -12,19 +12,21 @@ import torch
 from slidecam.errors import RecipeError
 from slidecam.learning.data.augmentation import generator_of
 from slidecam.learning.data.pixels import Inputs, in_order
-from slidecam.learning.training.optimisation import (
+from slidecam.learning.training.losses import (
     Loss,
-    WeightAverage,
     loss_for,
     mix_up,
-    optimizer_for,
     oversampled,
+    shuffled,
+    soft_targets,
+)
+from slidecam.learning.training.optimisation import (
+    WeightAverage,
+    optimizer_for,
     plateau_share,
     rate_at,
     set_modes,
     set_rate,
-    shuffled,
-    soft_targets,
     swap_weights,
 )
 from slidecam.steps import Step

@@ -22,11 +22,8 @@ from slidecam.learning.training.loop import (
     learner_for,
     train_step,
 )
-from slidecam.learning.training.optimisation import (
-    set_modes,
-    set_rate,
-    soft_targets,
-)
+from slidecam.learning.training.losses import soft_targets
+from slidecam.learning.training.optimisation import set_modes, set_rate
 from slidecam.learning.training.setup import (
     TrainingCall,
     card_for,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.errors import RecipeError, UsageError
-from slidecam.learning.calibration import Calibration, fit_calibration
+from slidecam.learning.calibration import Calibration, fit_calibration, with_offsets
 from slidecam.learning.cells.training import train_graph_bundle
 from slidecam.learning.data.dataset import (
     Dataset,
@@ -30,6 +30,7 @@ from slidecam.learning.training.folder import (
     write_plan,
 )
 from slidecam.learning.training.loop import Progress, Samples, logits_of
+from slidecam.learning.training.losses import loss_for
 from slidecam.learning.training.setup import (
     PixelInputs,
     TrainingCall,
@@ -47,7 +48,7 @@ from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -291,6 +292,15 @@ def _on_features(
     return cut.end, features
 
 
+def _offsets(trainer: Trainer) -> Sequence[float]:
+    """Return what the last phase's loss added to the logits; nothing where it added nothing."""
+    samples = trainer.samples
+    added = loss_for(trainer.phases[-1], samples.targets(samples.train), samples.classes).offsets
+    if added is None:
+        return ()
+    return tuple(map(float, added))
+
+
 def _conclude(
     trainer: Trainer,
     card: Card,
@@ -298,11 +308,15 @@ def _conclude(
     pictures: PictureSet,
 ) -> Bundle:
     samples, progress = trainer.samples, trainer.progress
-    found = Calibration(1.0, "Not calibrated: there is no validation picture.")
+    offsets = _offsets(trainer)
+    found = with_offsets(
+        Calibration(1.0, "Not calibrated: there is no validation picture."), offsets
+    )
     if len(samples.val):
         logits = logits_of(trainer.running, samples.inputs, samples.val)
         weighted = recipe.phases[-1].balance != "none"
-        found = fit_calibration(logits, samples.labels[samples.val], weighted=weighted)
+        labels = samples.labels[samples.val]
+        found = fit_calibration(logits, labels, weighted=weighted, offsets=offsets)
     outcome = TrainingOutcome(
         content=trainer.facts["pictures"],
         first_weights=trainer.facts["first_weights"],
