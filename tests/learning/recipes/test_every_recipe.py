@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,7 +29,7 @@ TRAINING = Path(__file__).parents[3] / "training"
 RECIPES = sorted(TRAINING.rglob("*.toml"))
 NAMES = [path.stem for path in RECIPES]
 
-COUNT = 15
+COUNT = 16
 
 HEAVY = ("busi-resnet101", "breast-dala-resnet50", "mri-efficientnet-b4", "lymphoma-resnet50")
 """Recipes whose two steps take 6 to 14 seconds of a processor, the others 1 to 4."""
@@ -143,6 +144,17 @@ def test_the_ultrasound_study_changes_rare_classes_alone_and_begins_at_random() 
     recipe = read_recipe(TRAINING / "busi-mobilenet.toml")
     assert recipe.augment.classes == ("malignant", "normal")
     assert (recipe.model.architecture, recipe.model.weights) == ("mobilenetv1_100", "none")
+
+
+def test_the_cell_study_parts_four_to_one_and_not_by_patient() -> None:
+    study = read_recipe(TRAINING / "cells-resnet18-gcn-study.toml")
+    ours = read_recipe(TRAINING / "cells-resnet18-gcn.toml")
+    assert (study.data.train, study.data.val, study.data.test) == (0.8, 0, 0.2)
+    assert study.data.reading.group_pattern == ""
+    assert study.graph is not None
+    assert ours.graph is not None
+    assert study.graph.transductive
+    assert (study.model, study.graph) == (ours.model, replace(ours.graph, keep="last"))
 
 
 def test_the_brain_study_trains_the_last_thirty_layers_that_keras_counts() -> None:
