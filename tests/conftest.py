@@ -263,6 +263,19 @@ def _untrained(folder: Path, card: Card, seed: int) -> Path:
 
 
 @pytest.fixture(scope="session")
+def pair_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
+    """Return the ensemble of `tiny_bundle` and another one with its card."""
+    from slidecam.models import open_bundle, save_bundle
+    from slidecam.models.ensemble_bundle import ensemble_of
+
+    folder = tmp_path_factory.mktemp("pair")
+    one = open_bundle(tiny_bundle)
+    other = open_bundle(_untrained(folder / "other", one.card, seed=17))
+    card, weights = ensemble_of([one, other], "pair")
+    return save_bundle(folder / "pair", card, dict(weights)).path
+
+
+@pytest.fixture(scope="session")
 def wsinfer_torchscript(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder as in the WSInfer zoo, with one class in TorchScript."""
     import torch

@@ -373,3 +373,20 @@ def test_what_was_assumed_of_a_volume_is_told_once_while_it_is_explained_and_mea
 def _two_of(bundle: Path, folder: Path) -> list[Path]:
     shutil.copytree(bundle, folder / "other")
     return [bundle, folder / "other"]
+
+
+def test_a_close_up_of_an_ensemble_says_how_far_its_members_disagree(
+    sample_data: Path, pair_bundle: Path, tmp_path: Path
+) -> None:
+    spec = CloseUpSpec(methods=("gradcam++",), tiles=TileChoice(at=((3000, 2000), (1500, 1500))))
+    found = result_of(explain_tiles(sample_data / "slide.tif", pair_bundle, tmp_path / "out", spec))
+    classifier = open_bundle(pair_bundle).classifier()
+    apart = classifier.disagreement(
+        classifier.run(torch.from_numpy(found.tiles.pixels), gradients=False)
+    )
+    assert apart is not None
+    assert found.disagreement is not None
+    np.testing.assert_allclose(found.disagreement, apart.numpy(), atol=1e-6)
+    record = json.loads((tmp_path / "out/explanation.json").read_text())
+    written = [tile["disagreement"] for tile in record["tiles"]]
+    assert written == pytest.approx(apart.tolist(), abs=1e-6)

@@ -183,6 +183,23 @@ def test_an_explanation_that_takes_too_long_is_stopped_and_leaves_no_trace(
     assert [len(module._forward_hooks) for module in classifier.network.modules()] == before
 
 
+def test_an_ensemble_says_how_far_its_members_disagree_and_a_network_says_nothing(
+    pair_bundle: Path, tiny_bundle: Path
+) -> None:
+    answers = [
+        explain_picture(
+            picture(),
+            open_bundle(folder).classifier(),
+            PictureRequest(("gradcam",), ()),
+            Limits(),
+            FairLock(),
+        )
+        for folder in (pair_bundle, tiny_bundle)
+    ]
+    assert 0 < answers[0]["disagreement"] < 1
+    assert answers[1]["disagreement"] is None
+
+
 def test_a_graph_classifier_tells_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     places = cells(tmp_path / "cells"), tmp_path / "root", tmp_path / "home"

@@ -34,6 +34,7 @@ from slidecam.models.classifier import Classifier, normalised
 from slidecam.models.stain import sight_notes
 from slidecam.reports.panel import write_panel
 from slidecam.reports.panel_rows import PanelCurves, PanelMap, PanelRow
+from slidecam.runs.tiles import DISAGREEMENT, words_on_disagreement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -74,6 +75,8 @@ class CloseUp:
         empty.
     failed
         By method: what it raised that nobody foresaw, for which it has no maps.
+    disagreement
+        How far an ensemble's members disagree of each tile, float32, (N,), 0 to 1; None of others.
     """
 
     tiles: ChosenTiles
@@ -84,6 +87,7 @@ class CloseUp:
     facts: Mapping[str, Sequence[Mapping[str, Any]]]
     neighbours: tuple[tuple[NeighbourAccount, ...], ...] = ()
     failed: Mapping[str, EntryFailedError] = field(default_factory=dict)
+    disagreement: NDArray[np.float32] | None = None
 
     def notes(self, method: str, number: int, place: int) -> tuple[str, ...]:
         """Return what limits a method's map of one tile and one of its classes."""
@@ -104,8 +108,15 @@ def explained(
 ) -> Generator[Step, None, CloseUp]:
     """Explain tiles; ``choose`` says by logits (N, K) which classes of each tile."""
     pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
-    batches = torch.split(pixels, BATCH)
-    logits = torch.cat([classifier.run(some, gradients=False).logits for some in batches])
+    of_batches: list[torch.Tensor] = []
+    apart: list[torch.Tensor] = []
+    for batch in torch.split(pixels, BATCH):
+        passed = classifier.run(batch, gradients=False)
+        of_batches.append(passed.logits)
+        disagreement = classifier.disagreement(passed)
+        if disagreement is not None:
+            apart.append(disagreement)
+    logits = torch.cat(of_batches)
     wanted = choose(logits)
     each_tile = torch.split(pixels, 1)
     maps: dict[str, list[Map]] = {}
@@ -139,6 +150,7 @@ def explained(
         facts,
         tuple(neighbours),
         failed,
+        torch.cat(apart).float().cpu().numpy() if apart else None,
     )
 
 
@@ -194,6 +206,8 @@ def _caption(known: ClassSet, found: CloseUp, number: int, place: int) -> str:
     parts = [known.share(values[found.classes[number][place]]), f"predicted: {called}"]
     if label is not None:
         parts.append(f"labelled: {label}")
+    if found.disagreement is not None:
+        parts.append(words_on_disagreement(float(found.disagreement[number])))
     if found.neighbours:
         parts.append(found.neighbours[number][place].summary())
     return "; ".join(parts)
@@ -303,6 +317,8 @@ def _tile_record(card: Card, found: CloseUp, number: int) -> dict[str, Any]:
         "called_classes": list(card.classes.called_names(probabilities)),
         "explained": [card.class_names[index] for index in found.classes[number]],
     }
+    if found.disagreement is not None:
+        record[DISAGREEMENT] = round(float(found.disagreement[number]), 6)
     if found.neighbours:
         accounts = found.neighbours[number]
         record["neighbours"] = [account.record(card.class_names) for account in accounts]

@@ -14,7 +14,7 @@ import numpy as np
 from slidecam.drawing.style import as_hex
 from slidecam.models.channels import IN_WORDS
 from slidecam.runs import legend, uncertainty
-from slidecam.runs.tiles import UNDECIDED
+from slidecam.runs.tiles import UNDECIDED, words_on_disagreement
 from slidecam.store import Status
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _trust(run: ShownRun, row: int) -> str:
     word = next(word for limit, word in LEVELS if unsure < limit)
     words = f"uncertainty {unsure:.2f} ({word})"
     if run.table.disagreement is not None:
-        words += f" · members' disagreement {run.table.disagreement[row]:.2f} (0 to 1)"
+        words += f" · {words_on_disagreement(float(run.table.disagreement[row]))}"
     return f"{words} · {escape(run.stored.calibration)}"
 
 

@@ -39,6 +39,11 @@ DISAGREEMENT = "disagreement"
 DISAGREEMENT_MEANS = "0: all say the same, 1: certain of as different classes as can be"
 
 
+def words_on_disagreement(share: float) -> str:
+    """Return how far members disagree of one tile, in words; of a ``share`` from 0 to 1."""
+    return f"members' disagreement {share:.2f} (0 to 1)"
+
+
 @dataclass(frozen=True, eq=False)
 class TileTable:
     """Every tile of a slide with what became of it, in grid order.

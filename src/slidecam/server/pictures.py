@@ -22,6 +22,7 @@ from slidecam.icc import colours_of, in_colours
 from slidecam.inference import MANY_CLASSES
 from slidecam.learning.data.pixels import StoredPicture, stored_picture
 from slidecam.pixels import RESAMPLING
+from slidecam.runs.tiles import DISAGREEMENT
 from slidecam.server.guard import RequestError
 
 if TYPE_CHECKING:
@@ -203,7 +204,8 @@ def _explained(
 ) -> dict[str, Any]:
     card = classifier.card
     try:
-        logits = classifier.run(pixels, gradients=False).logits
+        passed = classifier.run(pixels, gradients=False)
+        logits, apart = passed.logits, classifier.disagreement(passed)
         probabilities = classifier.probabilities(logits)[0].tolist()
         called = card.classes.called_names(probabilities)
         classes = indices or _usual_classes(card, probabilities)
@@ -230,9 +232,17 @@ def _explained(
         "foremost": card.class_names[card.classes.foremost(probabilities)],
         "caption": card.classes.caption(probabilities),
         "probabilities": card.classes.calibration,
+        DISAGREEMENT: _shares(apart),
         "maps": maps,
         "neighbours": neighbours,
     }
+
+
+def _shares(apart: torch.Tensor | None) -> float | None:
+    """Return a picture's disagreement of (1,), None of a single network."""
+    if apart is None:
+        return None
+    return round(float(apart[0]), 6)
 
 
 def _usual_classes(card: Card, probabilities: list[float]) -> tuple[int, ...]:

@@ -86,7 +86,9 @@ function show(name, answer, bitmap, waiting) {
   at("drop").classList.remove("empty");
   at("picture-name").textContent = name;
   at("predicted").textContent = answer.caption;
-  at("calibration").textContent = scores ? `Values are scores, ${answer.probabilities}.` : `Probabilities: ${answer.probabilities}.`;
+  const members = answer.disagreement ?? null;
+  const apart = members === null ? "" : ` Members' disagreement: ${members.toFixed(2)} (0 to 1).`;
+  at("calibration").textContent = scores ? `Values are scores, ${answer.probabilities}.` : `Probabilities: ${answer.probabilities}.${apart}`;
   at("picture-notes").replaceChildren(...answer.notes.map((note) => make("li", {}, note)));
   const order = [...answer.classes].sort((a, b) => b.probability - a.probability).slice(0, 24);
   at("bars").replaceChildren(...order.map((one) => bar(one, share(one), scores)));
