@@ -23,6 +23,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from slidecam.errors import DataSetError, listed_problems, remedies_of
+from slidecam.learning.data.coordinates import overlapping_by_names
 from slidecam.learning.data.overlaps import same_places, spots_of
 from slidecam.learning.data.picture_files import some
 from slidecam.learning.data.pixels import (
@@ -83,8 +84,8 @@ class Duplicates:
     even
         Rows of pictures that are too even for a near duplicate to be found.
     overlaps
-        Rows of every two pictures that show the same place in part: they overlap, or are
-        neighbouring slices.
+        Rows of every two pictures that show the same place in part: they overlap, also by the
+        coordinates in their names alone, or are neighbouring slices.
     prints
         What each picture is known by; empty where nobody kept it.
     """
@@ -193,8 +194,10 @@ def find_duplicates(
     near = near_pairs(hashes, bits, informed)
     spots = [each.spots for each in prints]
     pairs, whole = np.zeros((0, 2), np.int64), np.zeros(0, np.bool_)
+    by_names: list[tuple[int, int]] = []
     if bits >= 0:
         pairs, whole = same_places(list(filter(None, spots)))
+        by_names = overlapping_by_names(pictures, [each.size for each in prints], spots)
     copies = np.concatenate([same, near, pairs[whole]])
     is_even = [each is not None and each.is_even for each in spots]
     return Duplicates(
@@ -202,7 +205,7 @@ def find_duplicates(
         clusters=_clusters(copies, len(prints)),
         exact=_clusters(same, len(prints)),
         even=tuple(np.flatnonzero(~informed & is_even).tolist()),
-        overlaps=tuple(map(tuple, pairs[~whole].tolist())),
+        overlaps=tuple(sorted({*map(tuple, pairs[~whole].tolist()), *by_names})),
         prints=tuple(prints),
     )
 
@@ -211,14 +214,16 @@ def find_duplicates(
 class PicturePrint:
     """What a picture is known by.
 
-    The digest of its file, its difference hash, how much the hash says; and the spots that it is
-    recognised by where only a part of it is there once more, None where nobody looked.
+    The digest of its file, its difference hash, how much the hash says; the spots that it is
+    recognised by where only a part of it is there once more, None where nobody looked; and its
+    width and height.
     """
 
     digest: bytes
     hash: NDArray[np.uint64]
     informed: int
     spots: Spots | None = None
+    size: tuple[int, int] = (0, 0)
 
 
 def prints_of(
@@ -274,7 +279,7 @@ def _print_of(
             spots = None
             if spotted:
                 spots = spots_of(picture)
-            return PicturePrint(digest, *difference_hash(picture), spots), None
+            return PicturePrint(digest, *difference_hash(picture), spots, picture.size), None
     except DataSetError as error:
         return PicturePrint(digest, np.zeros(BITS // 64, np.uint64), 0), error
 

@@ -176,6 +176,11 @@ def same_places(pictures: Sequence[Spots]) -> tuple[NDArray[np.int64], NDArray[n
     return np.array(pairs, np.int64).reshape(-1, 2), np.array(whole, np.bool_)
 
 
+def show_the_same(one: Spots, other: Spots, move: tuple[int, int]) -> bool:
+    """Whether two pictures show the same where ``move``, rows and columns, lays them together."""
+    return _common_part(one.relief, other.relief, move)[0] > 0
+
+
 def shown_before(known: Sequence[Spots], pictures: Sequence[Spots]) -> NDArray[np.bool_]:
     """Return which pictures show a place of known ones, by their spots alone, bool (pictures,)."""
     found = np.zeros(len(pictures), np.bool_)
