@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ _PLACED = re.compile(
 )
 _SIDE = r"(?<![a-z0-9]){}[=_]?(?P<side>\d+)"
 
-_ASKED = 64
+_COMPARED = 64
 """Pairs of a slide's tiles that are looked at, drawn evenly."""
 
 _AGREEING = 0.5
@@ -146,7 +146,7 @@ def _believed(
 ) -> bool:
     """Whether a slide's names are believed: they state sides, or pictures agree with them."""
     agreeing = compared = 0
-    for one, other in pairs[:: max(1, len(pairs) // _ASKED)]:
+    for one, other in pairs[:: max(1, len(pairs) // _COMPARED)]:
         first, second = spots[one], spots[other]
         if first is None or second is None or first.is_even or second.is_even:
             continue
@@ -156,5 +156,5 @@ def _believed(
         compared += 1
         agreeing += show_the_same(first, second, (row, column))
     if not compared:
-        return all(tiles[row].is_stated for pair in pairs for row in pair)
+        return all(tiles[row].is_stated for row in chain.from_iterable(pairs))
     return agreeing >= _AGREEING * compared
