@@ -11,6 +11,7 @@ from slidecam.errors import RunExistsError, UsageError
 from slidecam.files import (
     check_folder,
     lock_folder,
+    refuse_inputs,
     refuse_url,
     replacing,
     replacing_folder,
@@ -152,3 +153,51 @@ def test_a_url_is_no_folder_of_this_machine(
 @pytest.mark.parametrize("given", ["out", "c:/out", "a:b/c", "ward 3:/x", "./s3"])
 def test_a_folder_with_a_colon_is_no_url(given: str) -> None:
     refuse_url(Path(given))
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Path:
+    folder = tmp_path / "Read" / "cells.zarr"
+    (folder / "0").mkdir(parents=True)
+    (folder / "0" / "zarr.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("below", ["", "new", "0", "0/new/deeper", "../cells.zarr/0"])
+def test_an_output_is_refused_in_what_is_read(read: Path, below: str) -> None:
+    with pytest.raises(UsageError, match="would lie in what is read"):
+        refuse_inputs([read / below], [read])
+
+
+def test_what_is_read_is_known_behind_a_link(read: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(read, target_is_directory=True)
+    with pytest.raises(UsageError, match="would lie in what is read"):
+        refuse_inputs([tmp_path / "link" / "new"], [read])
+    with pytest.raises(UsageError, match="would lie in what is read"):
+        refuse_inputs([read / "new"], [tmp_path / "link"])
+
+
+def test_what_is_read_is_known_by_another_name_of_it(
+    read: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a file system does that takes large letters for small ones."""
+    plain = Path.stat
+
+    def of_any_letters(path: Path, *, follow_symlinks: bool = True) -> object:
+        there = Path(str(path).replace("READ", "Read"))
+        return plain(there, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", of_any_letters)
+    with pytest.raises(UsageError, match="would lie in what is read"):
+        refuse_inputs([read.parents[1] / "READ" / "cells.zarr"], [read])
+
+
+def test_what_is_replaced_as_a_whole_may_hold_nothing_that_is_read(read: Path) -> None:
+    refuse_inputs([read.parent], [read])
+    with pytest.raises(UsageError, match=r"cells\.zarr is read"):
+        refuse_inputs([read.parent], [read], whole=True)
+
+
+def test_outputs_beside_what_is_read_are_as_good_as_any(read: Path) -> None:
+    beside = [read.parent / "out", read.parent / "cells.zarr2", read.with_suffix("")]
+    refuse_inputs(beside, [read, "s3://bucket/slide.tif", read / "gone"], whole=True)

@@ -19,18 +19,21 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
-from scipy.special import expit, softmax
 
 from slidecam.class_names import doubled_name, normal_name
 from slidecam.drawing.style import default_colors
 from slidecam.errors import UsageError
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+    from scipy import special
 
     from slidecam.pixels import RGB
+else:
+    special = deferred("scipy.special")
 
 Activation = Literal["softmax", "sigmoid", "none"]
 """What turns logits into probabilities; ``none``: outputs stay raw scores."""
@@ -362,8 +365,8 @@ def probabilities_of(
         return values
     cooled = values / temperature + np.array(biases or 0.0)
     if activation == "softmax":
-        return np.asarray(softmax(cooled, axis=1))
-    return np.asarray(expit(cooled))
+        return np.asarray(special.softmax(cooled, axis=1))
+    return np.asarray(special.expit(cooled))
 
 
 def _check_names(names: tuple[str, ...]) -> None:

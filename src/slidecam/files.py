@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -22,7 +23,6 @@ from slidecam.errors import RunExistsError, UsageError, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 LOCK_FILE = ".lock"
 """In a folder that one process at a time may work in."""
@@ -36,6 +36,9 @@ A drive of Windows has one letter.
 
 
 DELIMITERS = (",", ";", "\t")
+
+_Identity = tuple[int, int]
+"""A file system and a file in it."""
 
 
 def table_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -102,6 +105,55 @@ def refuse_url(path: Path) -> None:
         "Only slides are read from URLs: copy or mount what lies there, and copy results there"
         " when they are written.",
     )
+
+
+def refuse_missing(given: str | Path) -> None:
+    """Refuse a file or folder that is not there; UsageError. A URL is not looked at."""
+    if "://" not in str(given) and not Path(given).exists():
+        raise UsageError("There is no such file or folder.", "Check the path.", given)
+
+
+def refuse_inputs(
+    outputs: Iterable[Path], inputs: Iterable[str | Path], *, whole: bool = False
+) -> None:
+    """Refuse an output that is what is read, or lies in it; UsageError.
+
+    Files and folders are known by what they are and not by what they are called: links, and names
+    in other letters where a file system takes them for one, change nothing.
+
+    Parameters
+    ----------
+    outputs
+        Files and folders that are to be written; they need not be there.
+    inputs
+        Files and folders that are read; URLs are passed over.
+    whole
+        Whether outputs are replaced as a whole, so that they may hold nothing that is read either.
+    """
+    read: set[_Identity] = set()
+    held: dict[_Identity, str] = {}
+    for given in inputs:
+        if "://" in str(given) or not Path(given).exists():
+            continue
+        real = Path(given).resolve()
+        read.add(_identity(real))
+        if whole:
+            held.update(dict.fromkeys(map(_identity, real.parents), str(given)))
+    for output in outputs:
+        there = [each for each in (output.resolve(), *output.resolve().parents) if each.exists()]
+        if not read.isdisjoint(map(_identity, there)):
+            problem = f"The output would lie in what is read, or take its place: {output}."
+            raise UsageError(problem, "Pass another --out, beside what is read.")
+        if output.exists() and _identity(output) in held:
+            inside = held[_identity(output)]
+            problem = f"The output would take the place of {output}, in which {inside} is read."
+            raise UsageError(problem, "Pass another --out, beside what is read.")
+
+
+def _identity(path: Path) -> _Identity:
+    """Return what the file system knows a file or folder by, whatever it is called."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def check_folder(path: Path) -> None:

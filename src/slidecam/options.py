@@ -280,6 +280,14 @@ class PredictOptions:
     exclude: tuple[str, ...] = option(
         (), "Leave out this name or path, with * and ?.", metavar="PATTERN", without=BY_NAME
     )
+    table: Path | None = option(
+        None, "CSV of slides: path, and name, mpp, mask, group.", flag="--slides", without=BY_NAME
+    )
+    csv_dialect: Literal["comma", "semicolon"] = option(
+        "comma",
+        "How slides.csv and tiles.csv are written: semicolon has decimal commas.",
+        without=BY_NAME,
+    )
     shard: str | None = option(
         None,
         "Classify the K-th of N parts of the slides; a slide's name decides its part.",

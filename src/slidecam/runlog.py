@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import chain
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from slidecam.exchange.manifest import Manifest
+    from slidecam.exchange.tables import Cell
     from slidecam.models import Bundle
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources.names import FoundSlide
@@ -144,12 +146,22 @@ class RunLog:
             self.notes.append(Warned(slide, self._public(sentence)))
 
     def _note(self, report: SlideReport) -> None:
+        group = self._groups.get(report.slide)
+        if group:
+            report = replace(report, facts={**report.facts, "group": group})
         self.reports.append(report)
         if time.monotonic() > self._next and not self.spec.dry_run:
             begun = time.monotonic()
-            self._remember()
+            manifest = self._remember()
+            # What stands in the way is said when the run ends, and no reason to end it.
+            with suppress(OSError):
+                self._write_csv(manifest, self.out / TABLE)
             took = time.monotonic() - begun
             self._next = time.monotonic() + max(WRITE_EVERY, took / WRITING)
+
+    @cached_property
+    def _groups(self) -> dict[str, str]:
+        return {slide.name: slide.group for slide in self.slides}
 
     def _remember(self) -> Manifest:
         """Write what this call did into the folder's manifest, and return all that it holds."""
@@ -219,10 +231,14 @@ class RunLog:
             self._fail(REPORT, error, slide)
 
     def _write_tables(self, manifest: Manifest, path: Path) -> None:
-        rows = slide_rows(manifest.slides)
-        write_slides_csv(rows, path)
+        rows = self._write_csv(manifest, path)
         if find_spec("pyarrow") is not None:
             resolve(PARQUET_WRITER)(rows, self.out / TABLE_PARQUET)
+
+    def _write_csv(self, manifest: Manifest, path: Path) -> list[dict[str, Cell]]:
+        rows = slide_rows(manifest.slides)
+        write_slides_csv(rows, path, self.spec.csv_dialect)
+        return rows
 
     def _fail(self, output: str, error: Exception, slide: str = "") -> None:
         problem, remedy = error_words(error)

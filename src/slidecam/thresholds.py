@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
-from skimage.filters import threshold_otsu
 
 from slidecam.errors import UsageError
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from skimage import filters
+else:
+    filters = deferred("skimage.filters")
 
 Rule = Literal["otsu", "mean", "quantile", "fraction"]
 
@@ -117,7 +120,7 @@ def threshold_of(values: NDArray[Any], threshold: Threshold) -> float:
     if threshold.rule == "otsu":
         # scikit-image gives the middle of the histogram's last low bin; its upper edge leaves all
         # of that bin out.
-        return float(threshold_otsu(known, nbins=BINS) + np.ptp(known) / (2 * BINS))
+        return float(filters.threshold_otsu(known, nbins=BINS) + np.ptp(known) / (2 * BINS))
     if threshold.rule == MEAN:
         return float(known.mean() + threshold.value * known.std())
     if threshold.rule == "quantile":

@@ -258,7 +258,7 @@ def test_a_range_test_suggests_a_rate(tmp_path: Path, data: Path, recipe: Path) 
     [
         (["--set", "train.lr=-1"], 2, "train.lr is -1"),
         (["--set", "trian.lr=1"], 2, "Did you mean [train]"),
-        (["--data", "nowhere"], 1, "nowhere"),
+        (["--data", "nowhere"], 2, "nowhere"),
         (["--weights", "w.safetensors"], 2, "--weights"),
         (["--device", "cuda:77"], 2, "cuda:77"),
         (["--folds", "17"], 1, "too few for 17 folds"),
@@ -454,7 +454,8 @@ def test_an_option_that_a_training_would_pass_over_is_refused(
 ) -> None:
     recipe = tmp_path / "r.toml"
     recipe.write_text('[model]\narchitecture = "slidecam/pocket_resnet"\n')
-    words = ["train", recipe, "--data", tmp_path, "--out", tmp_path / "o", *option]
+    (tmp_path / "data").mkdir()
+    words = ["train", recipe, "--data", tmp_path / "data", "--out", tmp_path / "o", *option]
     done = CliRunner().invoke(app, list(map(str, words)))
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())

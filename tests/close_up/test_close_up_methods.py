@@ -9,9 +9,8 @@ import torch
 
 from slidecam.close_up.methods import choose_methods, listed_methods
 from slidecam.errors import ExplanationError, UsageError
-from slidecam.explain.attributions import GradientShapSpec, OcclusionSpec
 from slidecam.explain.catalogue import CATALOGUE
-from slidecam.explain.lime import LimeSpec
+from slidecam.explain.method_settings import GradientShapSpec, LimeSpec, OcclusionSpec
 from slidecam.models import open_bundle
 from slidecam.thresholds import Threshold
 

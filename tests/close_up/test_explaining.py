@@ -237,7 +237,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_read(
     spec = MeasureSpec(methods=("gradcam",), explained=explained, tiles=choice, randomisation=None)
     with pytest.raises(UsageError, match=word):
         next(
-            measure_tiles(tmp_path / "no slide.tif", sample_data / "bundle", tmp_path / "out", spec)
+            measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec)
         )
 
 
@@ -253,12 +253,12 @@ def test_a_chosen_measure_that_needs_masks_is_refused_without_them(
 
 
 def test_torchscript_is_told_of_the_randomisation_before_anything_is_read(
-    wsinfer_torchscript: Path, tmp_path: Path
+    wsinfer_torchscript: Path, sample_data: Path, tmp_path: Path
 ) -> None:
     """The check stood after the measuring, and threw minutes of it away."""
     spec = MeasureSpec(methods=("occlusion",), tiles=TileChoice(random=2), trust=True)
     with pytest.raises(ExplanationError, match="--no-randomisation"):
-        next(measure_tiles(tmp_path / "no slide.tif", wsinfer_torchscript, tmp_path / "out", spec))
+        next(measure_tiles(sample_data / "slide.tif", wsinfer_torchscript, tmp_path / "out", spec))
 
 
 def test_a_map_that_is_no_number_is_not_written(

@@ -12,9 +12,10 @@ from pytorch_grad_cam import AblationCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.ablation_cam import AblationCam, AblationCamSpec
+from slidecam.explain.ablation_cam import AblationCam
 from slidecam.explain.catalogue import method_for
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
+from slidecam.explain.method_settings import AblationCamSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

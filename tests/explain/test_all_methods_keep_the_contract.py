@@ -12,7 +12,7 @@ import torch
 
 from slidecam.explain.catalogue import METHODS, method_for
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
-from slidecam.explain.map_methods import DtGradCamSpec, FinerCamSpec
+from slidecam.explain.method_settings import DtGradCamSpec, FinerCamSpec
 from slidecam.models import Card, classifier_for
 from slidecam.models.architectures import build_network
 from slidecam.thresholds import Threshold

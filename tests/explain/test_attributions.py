@@ -17,16 +17,18 @@ from torch import nn
 from slidecam.errors import ExplanationError, UsageError
 from slidecam.explain.attributions import (
     GradientShap,
-    GradientShapSpec,
     IntegratedGradientsExplainer,
-    IntegratedGradientsSpec,
     OcclusionExplainer,
-    OcclusionSpec,
     SmoothGradExplainer,
-    SmoothGradSpec,
 )
 from slidecam.explain.baselines import BASELINES
 from slidecam.explain.catalogue import method_for
+from slidecam.explain.method_settings import (
+    GradientShapSpec,
+    IntegratedGradientsSpec,
+    OcclusionSpec,
+    SmoothGradSpec,
+)
 from slidecam.models import Card, Classifier, classifier_for
 from slidecam.models.classifier import normalised
 

@@ -11,7 +11,8 @@ import torch
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.catalogue import method_for
-from slidecam.explain.map_methods import DtGradCam, DtGradCamSpec
+from slidecam.explain.map_methods import DtGradCam
+from slidecam.explain.method_settings import DtGradCamSpec
 from slidecam.models import Card, classifier_for
 from slidecam.models.architectures import build_network
 from slidecam.thresholds import Threshold, threshold_of

@@ -16,8 +16,8 @@ from torch import nn
 
 from slidecam.explain.catalogue import method_for
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
-from slidecam.explain.explainer import NoSettings
 from slidecam.explain.full_grad import FullGrad
+from slidecam.explain.method_settings import NoSettings
 from slidecam.models import classifier_for
 
 if TYPE_CHECKING:

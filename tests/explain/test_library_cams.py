@@ -20,7 +20,7 @@ import slidecam
 from slidecam.errors import ExplanationError
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
-from slidecam.explain.library_cams import FemSpec, KernelPcaSpec
+from slidecam.explain.method_settings import FemSpec, KernelPcaSpec
 from slidecam.models import classifier_for
 
 if TYPE_CHECKING:

@@ -16,14 +16,8 @@ from sklearn.metrics import pairwise_distances
 from torch import nn
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.lime import (
-    Lime,
-    LimeSpec,
-    LinearFit,
-    between_seeds,
-    coverage_weights,
-    fit_linear,
-)
+from slidecam.explain.lime import Lime, LinearFit, between_seeds, coverage_weights, fit_linear
+from slidecam.explain.method_settings import LimeSpec
 from slidecam.models import Card, Classifier, classifier_for
 
 if TYPE_CHECKING:

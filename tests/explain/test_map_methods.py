@@ -11,7 +11,8 @@ import torch
 from slidecam.errors import ExplanationError
 from slidecam.explain.activation_maps import cheap_maps, plan_maps
 from slidecam.explain.catalogue import CATALOGUE, method_for
-from slidecam.explain.map_methods import BATCH, FinerCamSpec, GradCamPlusPlusSpec
+from slidecam.explain.map_methods import BATCH
+from slidecam.explain.method_settings import FinerCamSpec, GradCamPlusPlusSpec
 from slidecam.models import Card, classifier_for
 from slidecam.models.architectures import build_network
 

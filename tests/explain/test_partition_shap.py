@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.partition_shap import PartitionShap, PartitionShapSpec, Rectangle
+from slidecam.explain.method_settings import PartitionShapSpec
+from slidecam.explain.partition_shap import PartitionShap, Rectangle
 from slidecam.models import Card, Classifier, classifier_for
 from slidecam.models.classifier import normalised
 

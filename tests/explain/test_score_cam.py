@@ -15,12 +15,10 @@ from torch import nn
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.catalogue import method_for
+from slidecam.explain.method_settings import ClusteredScoreCamSpec, ScoreCamSpec, Weights
 from slidecam.explain.score_cam import (
     ClusteredScoreCam,
-    ClusteredScoreCamSpec,
     ScoreCam,
-    ScoreCamSpec,
-    Weights,
     blended,
     correlation,
     representatives,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from slidecam import runlog
 from slidecam.errors import StoreError, UsageError
-from slidecam.events import Finished, Planned, SlideFailed, SlideFinished, Warned
+from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.exchange.manifest import read_manifest
 from slidecam.prediction import outputs as output_module
 from slidecam.prediction import work as work_module
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from slidecam.exchange.manifest import SlideReport
@@ -162,6 +164,122 @@ def test_a_slide_that_is_a_folder_is_no_output_folder(
 ) -> None:
     series = write_volume.dicom(tmp_path / "cohort" / "head07", head)
     before = sorted(path.name for path in series.iterdir())
-    with pytest.raises(UsageError, match="would go among files"):
+    with pytest.raises(UsageError, match="would lie in what is read"):
         list(predict(tmp_path / "cohort", tiny_bundle, tmp_path / "cohort", QUICK))
     assert sorted(path.name for path in series.iterdir()) == before
+
+
+@pytest.mark.parametrize("below", ["head07", "head07/results"])
+def test_no_output_goes_into_a_slide_that_is_a_folder(
+    tmp_path: Path, tiny_bundle: Path, write_volume: Any, head: NDArray[np.int16], below: str
+) -> None:
+    write_volume.dicom(tmp_path / "head07", head)
+    with pytest.raises(UsageError, match="would lie in what is read"):
+        list(predict(tmp_path / "head07", tiny_bundle, tmp_path / below, QUICK))
+
+
+def test_no_output_goes_into_the_folder_of_a_slides_pixels(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    (tmp_path / "S1").mkdir()
+    (tmp_path / "S1" / "Slidedat.ini").write_text("[GENERAL]\n")
+    (tmp_path / "S1.mrxs").write_bytes(b"\xff\xd8")
+    for out in (tmp_path / "S1", tmp_path / "S1" / "results"):
+        with pytest.raises(UsageError, match="would lie in what is read"):
+            list(predict(tmp_path / "S1.mrxs", tiny_bundle, out, QUICK))
+
+
+def test_no_output_goes_among_masks(tmp_path: Path, tiny_bundle: Path, folder: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for out in (masks, masks / "results"):
+        with pytest.raises(UsageError, match="would lie in what is read"):
+            list(predict(folder, tiny_bundle, out, replace(QUICK, mask=masks)))
+
+
+def test_outputs_beside_the_slides_of_a_folder_are_a_habit_that_works(
+    tiny_bundle: Path, folder: Path
+) -> None:
+    events = list(predict(folder, tiny_bundle, folder / "out", replace(QUICK, dry_run=True)))
+    assert not any(isinstance(event, SlideFailed) for event in events)
+
+
+@pytest.fixture
+def listed(folder: Path) -> Path:
+    """A table of three slides as a spreadsheet with decimal commas leaves it."""
+    masks = folder.parent / "masks"
+    masks.mkdir()
+    half = np.zeros((128, 128), np.uint8)
+    half[:, :64] = 255
+    Image.fromarray(half).save(masks / "left.png")
+    table = folder.parent / "list.csv"
+    rows = [
+        "Path;Name;MPP;Mask;Group",
+        "slides/s0.png;first;0,37;;p7",
+        "slides/s1.png;;;masks/left.png;p7",
+        ";;;;",
+        "slides/s2.png;third;;;",
+    ]
+    table.write_text("\r\n".join(rows), encoding="utf-8-sig")
+    return table
+
+
+def test_a_table_names_slides_with_what_it_knows_of_each(
+    tmp_path: Path, tiny_bundle: Path, listed: Path
+) -> None:
+    spec = replace(QUICK, table=listed, mpp=0.5)
+    events = list(predict([], tiny_bundle, tmp_path / "out", spec))
+    planned = {event.slide: event for event in events if isinstance(event, Planned)}
+    assert {name: event.spacing for name, event in planned.items()} == {
+        "first": 0.37,
+        "s1": 0.5,
+        "third": 0.5,
+    }
+    boxes = [each.boxes for each in events if isinstance(each, BatchDone) and each.slide == "s1"]
+    assert np.concatenate(boxes)[:, 0].tolist() == [0, 0]
+    with (tmp_path / "out" / "slides.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["slide"]: row for row in csv.DictReader(file)}
+    assert {name: row["group"] for name, row in rows.items()} == {
+        "first": "p7",
+        "s1": "p7",
+        "third": "",
+    }
+
+
+def test_a_row_of_several_slides_says_nothing_of_each(
+    tmp_path: Path, tiny_bundle: Path, folder: Path
+) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text(f"path,mpp\n{folder},0.5\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="Line 2 of the table of slides is of no single slide"):
+        list(predict([], tiny_bundle, tmp_path / "out", replace(QUICK, table=table)))
+
+
+def test_tables_are_written_as_a_spreadsheet_of_europe_reads_them(
+    tmp_path: Path, tiny_bundle: Path, folder: Path
+) -> None:
+    slide, spec = folder / "s0.png", replace(QUICK, mpp=0.37)
+    list(predict(slide, tiny_bundle, tmp_path / "a", spec))
+    list(predict(slide, tiny_bundle, tmp_path / "b", replace(spec, csv_dialect="semicolon")))
+    for name in ("slides.csv", "s0/tiles.csv"):
+        plain = list(csv.reader((tmp_path / "a" / name).read_text("utf-8").splitlines()))
+        written = (tmp_path / "b" / name).read_text("utf-8")
+        assert written.startswith("\ufeff")
+        read = list(csv.reader(written.removeprefix("\ufeff").splitlines(), delimiter=";"))
+        assert read[0] == plain[0]
+        assert len(read) == len(plain)
+    assert any("," in cell and "." not in cell for cell in read[1])
+    assert [cell.replace(",", ".") for cell in read[1]] == plain[1]
+
+
+def test_the_table_of_slides_is_there_while_a_call_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bundle: Path, folder: Path
+) -> None:
+    monkeypatch.setattr(runlog, "WRITE_EVERY", 0.0)
+    monkeypatch.setattr(runlog, "WRITING", 1e9)
+    seen = []
+    for event in predict(folder, tiny_bundle, tmp_path / "out", replace(QUICK, mpp=0.5)):
+        if isinstance(event, SlideFinished):
+            with (tmp_path / "out" / "slides.csv").open(encoding="utf-8", newline="") as file:
+                seen.append([row["status"] for row in csv.DictReader(file)].count("done"))
+    assert seen == list(range(1, SLIDES + 1))

@@ -9,18 +9,26 @@ from __future__ import annotations
 import io
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
+from slidecam.cli.terminal import Terminal
 from slidecam.errors import UsageError
-from slidecam.files import refuse_url
+from slidecam.files import refuse_inputs, refuse_missing, refuse_url
 from slidecam.options import option_of
 
 Function = TypeVar("Function", bound=Callable[..., object])
+
+
+APART = ("source", "annotations", "masks", "mask", "region")
+"""Parameters of commands that name what is read, among which nothing is written."""
+
+NEEDED = ("source", "checkpoint", "recipe")
+"""Parameters of commands that name what must be there."""
 
 
 class _LocalPaths(typer.Typer):
@@ -48,12 +56,33 @@ def _of_this_machine(function: Function) -> Function:
     @wraps(function)
     def checked(**given: object) -> object:
         for value in given.values():
-            paths = value if isinstance(value, list) else [value]
-            for path in paths:
+            for path in _several(value):
                 _refuse(path)
+        with Terminal(json=bool(given.get("json"))).errors():
+            _refuse_unclear(given)
         return function(**given)
 
     return cast("Function", checked)
+
+
+def _several(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _refuse_unclear(given: Mapping[str, object]) -> None:
+    """Refuse what is not there, and an output among what is read, before a network is loaded."""
+    apart: list[str | Path] = []
+    for name in dict.fromkeys((*NEEDED, *APART)):
+        path = given.get(name)
+        if not isinstance(path, str | Path):
+            continue
+        if name in NEEDED:
+            refuse_missing(path)
+        if name in APART:
+            apart.append(path)
+    out = given.get("out")
+    if isinstance(out, Path):
+        refuse_inputs([out], apart)
 
 
 def _refuse(given: object) -> None:

@@ -150,22 +150,9 @@ def evaluate(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.output import (
-            evaluation_facts,
-            pairs_of,
-            slide_evaluation_facts,
-        )
-        from slidecam.evaluation.slides import SlideEvaluation, SlideEvaluationSpec
+        from slidecam.cli.output import pairs_of
         from slidecam.files import check_folder
-        from slidecam.foreground import LabelRule
-        from slidecam.learning.evaluation.bundle import (
-            BundleEvaluationSpec,
-            evaluate_bundle,
-        )
-        from slidecam.learning.evaluation.comparing import compare_bundles
-        from slidecam.models import open_bundle
-        from slidecam.models.backends import choose_device
-        from slidecam.runs.spec import PredictSpec
+        from slidecam.models.bundle import open_bundle
 
         view = seen()
         bundle = bundles[0]
@@ -194,16 +181,26 @@ def evaluate(
             _evaluate_volume(terminal, bundle, mask, out, (tuple(classes or ()), threshold, json))
             return
         _check_inputs(data, slides, runs, annotations)
+        _check_data(data, out)
         renamed = pairs_of("--map", rename or [])
+        opened_all = [open_bundle(each, trust=trust) for each in bundles]
+
+        from slidecam.cli.output import evaluation_facts, slide_evaluation_facts
+        from slidecam.evaluation.slides import SlideEvaluation, SlideEvaluationSpec
+        from slidecam.foreground import LabelRule
+        from slidecam.learning.evaluation.bundle import BundleEvaluationSpec, evaluate_bundle
+        from slidecam.learning.evaluation.comparing import compare_bundles
+        from slidecam.models.backends import choose_device
+        from slidecam.runs.spec import PredictSpec
+
         if data is not None:
             of_data = BundleEvaluationSpec(part, group_pattern, only_pattern, renamed, batch, view)
             if len(bundles) > 1:
-                opened_all = [open_bundle(each, trust=trust) for each in bundles]
                 comparing = compare_bundles(opened_all, data, choose_device(device), of_data, out)
                 _show_comparison(terminal, terminal.walk(comparing, silent=True), out, json=json)
                 return
-            opened = open_bundle(bundle, trust=trust)
-            work: Measuring = evaluate_bundle(opened, data, choose_device(device), of_data, out)
+            used = choose_device(device)
+            work: Measuring = evaluate_bundle(opened_all[0], data, used, of_data, out)
         else:
             predict = PredictSpec(mpp=mpp, batch=batch, device=device, trust=trust, **view.chosen)
             spec = SlideEvaluationSpec(LabelRule(min_share, most_other), renamed, predict)
@@ -244,6 +241,14 @@ def _check_inputs(
             "--annotations says nothing of --data.",
             "Pass --slides or --runs with it, or leave it out.",
         )
+
+
+def _check_data(data: Path | None, out: Path | None) -> None:
+    from slidecam.files import refuse_inputs, refuse_missing
+
+    if data is not None:
+        refuse_missing(data)
+        refuse_inputs(filter(None, [out]), [data])
 
 
 def _check_comparable(bundles: Sequence[Path], data: Path | None) -> None:

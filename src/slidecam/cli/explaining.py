@@ -108,7 +108,15 @@ def explain(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.output import places, spreads_in_words
+        from slidecam.cli.output import places
+        from slidecam.close_up.checks import EXPLANATION, CloseUpCall
+
+        chosen = (_names(methods), _settings(settings, against, methods))
+        call = CloseUpCall(source, tuple(model), *chosen, (region,), trust)
+        call.refuse_unclear(out, EXPLANATION, overwrite=overwrite)
+        named, view = places(at or []), seen()
+
+        from slidecam.cli.output import spreads_in_words
         from slidecam.close_up import (
             CloseUpSpec,
             TileChoice,
@@ -118,7 +126,7 @@ def explain(
         from slidecam.faithfulness.removal import CurveSpec
 
         choice = TileChoice(
-            at=places(at or []),
+            at=named,
             region=region,
             top=top,
             random=random,
@@ -126,13 +134,13 @@ def explain(
             of=class_[0] if class_ else None,
             mpp=mpp,
             reader=reader,
-            seen=seen(),
+            seen=view,
             slices=tuple(slices or ()),
             **of_volume,
         )
         spec = CloseUpSpec(
-            methods=_names(methods),
-            settings=_settings(settings, against, methods),
+            methods=call.methods,
+            settings=call.settings,
             classes=tuple(class_ or ()),
             tiles=choice,
             curves=CurveSpec() if curves else None,
@@ -212,6 +220,13 @@ def faithfulness(
     terminal = Terminal(json=json)
     with terminal.errors():
         from slidecam.cli.output import places
+        from slidecam.close_up.checks import FAITHFULNESS, CloseUpCall
+
+        chosen = (_names(methods), _settings(settings, against, methods))
+        call = CloseUpCall(source, (model,), *chosen, (region, masks), trust)
+        call.refuse_unclear(out, FAITHFULNESS, overwrite=overwrite)
+        round_places, view = places(at or []), seen()
+
         from slidecam.close_up import MeasureSpec, TileChoice, measure_tiles
         from slidecam.faithfulness import (
             MEASURES,
@@ -222,7 +237,7 @@ def faithfulness(
 
         named = at or region or top or random or slices
         choice = TileChoice(
-            at=places(at or []),
+            at=round_places,
             region=region,
             top=top,
             random=random if named else 40,
@@ -230,14 +245,14 @@ def faithfulness(
             of=None if class_ in {"predicted", "labelled"} else class_,
             mpp=mpp,
             reader=reader,
-            seen=seen(),
+            seen=view,
             masks=masks,
             slices=tuple(slices or ()),
             **of_volume,
         )
         spec = MeasureSpec(
-            methods=_names(methods),
-            settings=_settings(settings, against, methods),
+            methods=call.methods,
+            settings=call.settings,
             explained=class_,
             tiles=choice,
             faithfulness=FaithfulnessSpec(

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from nibabel.orientations import aff2axcodes
 
 from slidecam import models
 from slidecam.errors import (
@@ -286,7 +285,7 @@ def _volume_facts(facts: SourceFacts) -> dict[str, Any]:
     stack = facts.stack
     if stack is None:
         return {}
-    orientation = "".join(aff2axcodes(stack.grid.affine))
+    orientation = "".join(load("nibabel.orientations:aff2axcodes")(stack.grid.affine))
     if stack.grid.is_oblique:
         orientation += ", oblique"
     if stack.grid.leans:

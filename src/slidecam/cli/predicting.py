@@ -38,7 +38,7 @@ TYPED: Mapping[str, Any] = {
 """What a shell passes for the fields that no single word can say."""
 
 Slides = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(help="Slides, URLs, folders of slides, or QuPath projects.", show_default=False),
 ]
 Model = Annotated[
@@ -64,10 +64,10 @@ Cluster = Annotated[
 
 
 def predict(
-    slides: list[str],
     model: str,
     out: Path,
     *,
+    slides: list[str] | None = None,
     cluster: str | None = None,
     json: bool = False,
     **options: object,
@@ -82,7 +82,7 @@ def predict(
         from slidecam.runs.spec import PredictSpec
 
         spec = PredictSpec(**_settings(options))
-        run = events(slides, model, out, spec, cluster=cluster)
+        run = events(slides or [], model, out, spec, cluster=cluster)
         raise typer.Exit(terminal.follow(run, out))
 
 
@@ -152,7 +152,7 @@ VOLUME_OPTIONS = ("volume", "axis", "keep_identifiers")
 
 
 def _parameters() -> Iterator[inspect.Parameter]:
-    yield _parameter("slides", Slides)
+    yield _parameter("slides", Slides, None)
     yield _parameter("model", Model)
     yield _parameter("out", Out)
     for each in options_of("cli"):

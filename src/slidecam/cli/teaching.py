@@ -77,8 +77,11 @@ def fine_tune(
         ("Nothing was written but features beside the run.", "Repeat the command.")
     ):
         from slidecam.cli.output import fine_tuning_facts, pairs_of
-        from slidecam.foreground import LabelRule
         from slidecam.runs import Run
+
+        read = Run.open(run, bundle, slide)
+
+        from slidecam.foreground import LabelRule
         from slidecam.teaching import FineTuneSpec
         from slidecam.teaching import fine_tune as work
         from slidecam.teaching.head_tuning import TuningSpec
@@ -95,9 +98,7 @@ def fine_tune(
             device=device,
             trust=trust,
         )
-        tuned = terminal.walk(
-            work(Run.open(run, bundle, slide), out, annotations, corrections, spec)
-        )
+        tuned = terminal.walk(work(read, out, annotations, corrections, spec))
         if json:
             terminal.line({"event": "FineTuned", **tuned.record()})
         else:

@@ -110,6 +110,11 @@ def train(
     """
     terminal = Terminal(json=json)
     with terminal.errors(lambda: _stopped(out)):
+        from slidecam.files import refuse_inputs, refuse_missing
+
+        refuse_missing(data)
+        refuse_inputs([out], [data])
+
         from slidecam.cli.output import fold_facts, training_facts, training_record
         from slidecam.learning.training.folds import (
             FoldSpec,

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slidecam.close_up.checks import EXPLANATION, CloseUpCall
 from slidecam.close_up.findings import CloseUp, explained, panel_rows, write_close_up
 from slidecam.close_up.methods import (
     DEFAULT,
@@ -18,7 +19,6 @@ from slidecam.close_up.methods import (
 from slidecam.close_up.tiles import ChosenTiles, TileChoice, choose_tiles
 from slidecam.errors import UsageError
 from slidecam.faithfulness.removal import CurveSpec
-from slidecam.files import check_folder
 from slidecam.learning.training.folder import BUNDLE_FOLDER
 from slidecam.models import Card, Classifier, open_bundle
 from slidecam.models.backends import choose_device
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.reports.panel_rows import PanelRow
-
-OUTPUTS = ("panel.html", "panel.png", "explanation.json", "maps.npz")
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,10 @@ def _explain(
     named: bool,
 ) -> Generator[Step, None, dict[str, CloseUp]]:
     """Explain tiles by some models; where they are not ``named``, one by one of no name."""
-    refuse_existing(folder, OUTPUTS, overwrite=spec.overwrite)
+    call = CloseUpCall(
+        source, tuple(models), spec.methods, spec.settings, spec.tiles.marks, spec.trust
+    )
+    call.refuse_unclear(folder, EXPLANATION, overwrite=spec.overwrite)
     classifiers = [
         open_bundle(model, trust=spec.trust).classifier(choose_device(spec.device))
         for model in models
@@ -171,15 +172,6 @@ def _explain(
     rows = yield from _rows(all_found, methods, spec.curves)
     write_close_up(folder, {one.name: (one.classifier.card, one.found) for one in all_found}, rows)
     return {one.name: one.found for one in all_found}
-
-
-def refuse_existing(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse to replace an earlier result unless that is wanted; UsageError."""
-    check_folder(folder)
-    for name in names:
-        if (folder / name).exists() and not overwrite:
-            problem = f"the result exists already: {folder / name}."
-            raise UsageError(problem, "Pass --overwrite to replace it, or another --out.")
 
 
 def model_names(models: Sequence[str | Path], cards: Sequence[Card]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from slidecam.close_up.explaining import refuse_existing
+from slidecam.close_up.checks import FAITHFULNESS, CloseUpCall
 from slidecam.close_up.methods import (
     DEFAULT,
     choose_methods,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from slidecam.steps import Step
 
-OUTPUTS = ("faithfulness.html", "faithfulness.json", "faithfulness.csv")
 LABELLED = "labelled"
 NO_LABELS, NAME_A_CLASS = (
     "the tiles of a slide have no labels.",
@@ -113,7 +112,8 @@ def measure_tiles(
         then.
     """
     spec, folder = spec or MeasureSpec(), Path(out)
-    refuse_existing(folder, OUTPUTS, overwrite=spec.overwrite)
+    call = CloseUpCall(source, (model,), spec.methods, spec.settings, spec.tiles.marks, spec.trust)
+    call.refuse_unclear(folder, FAITHFULNESS, overwrite=spec.overwrite)
     _refuse_unmeasurable(Path(source), spec)
     bundle = open_bundle(model, trust=spec.trust)
     if spec.onto_card:

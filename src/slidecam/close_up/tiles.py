@@ -104,6 +104,11 @@ class TileChoice:
             if value is not None and value < 1:
                 raise UsageError(f"--{name} {value} chooses nothing.", "Pass 1 or more.")
 
+    @property
+    def marks(self) -> tuple[Path | None, ...]:
+        """What is read beside the slide or pictures."""
+        return self.region, self.masks
+
 
 @dataclass(frozen=True, eq=False)
 class ChosenTiles:

@@ -12,21 +12,25 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-import zarr
-from zarr.codecs import BloscCodec
 
 from slidecam.drawing.style import as_hex, lowest_share
 from slidecam.errors import StoreError, UsageError
 from slidecam.files import replacing_folder
 from slidecam.geometry import RasterPlace, Size, Spacing
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import zarr
     from numpy.typing import NDArray
+    from zarr import codecs
 
     from slidecam.pixels import RGB
+else:
+    zarr = deferred("zarr")
+    codecs = deferred("zarr.codecs")
 
 CHUNK = 512
 """Edge of a chunk in pixels: napari pans smoothly over it and a file of it stays small."""
@@ -216,7 +220,7 @@ def empty_array(
         shape=shape,
         chunks=chunks,
         dtype="float32",
-        compressors=BloscCodec(typesize=4, cname="zstd", clevel=5, shuffle="shuffle"),
+        compressors=codecs.BloscCodec(typesize=4, cname="zstd", clevel=5, shuffle="shuffle"),
         dimension_names=("c", *"zyx"[1 - len(shape) :]),
         fill_value=0,
     )

@@ -10,6 +10,7 @@ import csv
 import io
 from dataclasses import dataclass
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -37,21 +38,25 @@ VALUES_AT_ONCE = 1 << 18
 """Values that are text in memory at any time."""
 
 
-def write_tiles_csv(table: TileTable, path: Path) -> None:
+def write_tiles_csv(table: TileTable, path: Path, dialect: Dialect = "comma") -> None:
     """Write the finished tiles of ``table``, in grid order.
 
     The header is ``minx,miny,width,height,prob_<class>…``, of an ensemble ``disagreement`` at the
     end; boxes are whole level-0 pixels, and probabilities have as many digits as give back the same
     float32.
     """
-    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
-        file.write(_header(table))
+    delimiter, encoding = DIALECTS[dialect]
+    with replacing(path) as fresh, fresh.open("w", encoding=encoding, newline="") as file:
+        file.write(_header(table, delimiter))
         values = [*table.values.values()]
         for rows in pieces(table):
             columns = as_text(table.boxes[rows])
             for column in values:
                 columns += as_text(column[rows, None])
-            file.writelines(lines(columns))
+            written = lines(columns, delimiter)
+            if dialect == "semicolon":
+                written = (line.replace(".", ",") for line in written)
+            file.writelines(written)
 
 
 def pieces(table: TileTable) -> Iterator[NDArray[np.int64]]:
@@ -62,17 +67,17 @@ def pieces(table: TileTable) -> Iterator[NDArray[np.int64]]:
         yield rows[start : start + step]
 
 
-def _header(table: TileTable) -> str:
+def _header(table: TileTable, delimiter: str) -> str:
     line = io.StringIO()
     columns = [*BOX_COLUMNS, *table.values]
-    csv.writer(line, lineterminator="\n").writerow(columns)
+    csv.writer(line, delimiter=delimiter, lineterminator="\n").writerow(columns)
     return line.getvalue()
 
 
-def lines(columns: Iterable[Iterable[str]]) -> Iterator[str]:
+def lines(columns: Iterable[Iterable[str]], delimiter: str = ",") -> Iterator[str]:
     """Yield the lines of a table from the cells of its columns."""
     for row in zip(*columns, strict=True):
-        yield ",".join(row) + "\n"
+        yield delimiter.join(row) + "\n"
 
 
 def as_text(values: NDArray[np.generic]) -> list[list[str]]:
@@ -93,6 +98,11 @@ DIGITS = 6
 Dialect = Literal["comma", "semicolon"]
 """How a table is written: with commas and decimal points, or as spreadsheets of most of Europe
 read it, with semicolons and decimal commas."""
+
+DIALECTS: Mapping[Dialect, tuple[str, str]] = MappingProxyType(
+    {"comma": (",", "utf-8"), "semicolon": (";", "utf-8-sig")}
+)
+"""What lies between cells, and how letters are written, by the dialect."""
 
 
 def slide_rows(reports: Sequence[SlideReport]) -> list[dict[str, Cell]]:
@@ -121,6 +131,7 @@ def _slide_row(report: SlideReport, names: Sequence[str]) -> dict[str, Cell]:
         "slide": report.slide,
         "status": report.status,
         "path": report.path,
+        "group": report.facts.get("group", ""),
         "um_px_x": across,
         "um_px_y": down,
         "spacing_from": spacing.get("from", ""),
@@ -195,7 +206,7 @@ def write_slides_csv(
 
     For spreadsheets with a byte order mark, without which Excel takes it for another encoding.
     """
-    delimiter, encoding = {"comma": (",", "utf-8"), "semicolon": (";", "utf-8-sig")}[dialect]
+    delimiter, encoding = DIALECTS[dialect]
     with (
         replacing(path) as fresh,
         fresh.open("w", encoding=encoding, errors="backslashreplace", newline="") as file,

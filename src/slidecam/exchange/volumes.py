@@ -15,9 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
-from nibabel.nifti1 import Nifti1Header
-from nibabel.nifti2 import Nifti2Header
 
 from slidecam.errors import StoreError
 from slidecam.exchange.ome_zarr import (
@@ -32,6 +29,7 @@ from slidecam.exchange.ome_zarr import (
     without,
 )
 from slidecam.files import replacing, replacing_folder
+from slidecam.registry import deferred
 from slidecam.sources.placement import farthest
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
@@ -39,10 +37,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    import zarr
+    from nibabel import nifti1, nifti2
     from numpy.typing import NDArray
 
     from slidecam.exchange.ome_zarr import Ngff
     from slidecam.pixels import RGB
+else:
+    zarr = deferred("zarr")
+    nifti1 = deferred("nibabel.nifti1")
+    nifti2 = deferred("nibabel.nifti2")
 
 
 NIFTI_1_LONGEST = 32_767
@@ -101,10 +105,10 @@ def write_nifti(
             packed.write(np.ascontiguousarray(np.nan_to_num(block).T, kind).tobytes())
 
 
-def _header(grid: VolumeGrid, kind: str, description: str) -> Nifti1Header:
-    header = Nifti1Header()
+def _header(grid: VolumeGrid, kind: str, description: str) -> nifti1.Nifti1Header:
+    header = nifti1.Nifti1Header()
     if max(grid.shape) > NIFTI_1_LONGEST:
-        header = Nifti2Header()
+        header = nifti2.Nifti2Header()
     header.set_data_shape(grid.shape)
     header.set_data_dtype(np.dtype(kind))
     header["descrip"] = description[:DESCRIPTION_LETTERS].encode("ascii", "replace")
@@ -117,7 +121,7 @@ def _header(grid: VolumeGrid, kind: str, description: str) -> Nifti1Header:
     return header
 
 
-def _place(header: Nifti1Header, grid: VolumeGrid) -> None:
+def _place(header: nifti1.Nifti1Header, grid: VolumeGrid) -> None:
     """Store the affine as sform, and as qform too where no shear is lost in it."""
     header.set_xyzt_units("mm")
     header.set_sform(grid.affine, code=SCANNER)
@@ -138,7 +142,7 @@ def words_on_itk(grid: VolumeGrid) -> Iterator[str]:
     )
 
 
-def _place_as_stored(header: Nifti1Header, grid: VolumeGrid) -> None:
+def _place_as_stored(header: nifti1.Nifti1Header, grid: VolumeGrid) -> None:
     """Store what the volume's own NIfTI header says of its place, and the unit it says it in."""
     for name, value in grid.nifti.items():
         if name == "pixdim":

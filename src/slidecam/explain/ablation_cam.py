@@ -25,22 +25,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from slidecam.explain.method_settings import AblationCamSpec
     from slidecam.models import Classifier
 
 NAME, TITLE = "ablation-cam", "Ablation-CAM"
-
-
-@dataclass(frozen=True)
-class AblationCamSpec:
-    """How Ablation-CAM is computed.
-
-    Attributes
-    ----------
-    batch
-        Ablated copies of a tile's activation in one pass.
-    """
-
-    batch: int = 32
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from slidecam.explain.explainer import (
     class_gradients,
     no_gradients,
 )
+from slidecam.explain.method_settings import EPSILON, GAMMA
 from slidecam.models.splits import arithmetic
 from slidecam.registry import resolve
 
@@ -33,15 +34,6 @@ if TYPE_CHECKING:
 
     from slidecam.models import Classifier, ClassifierPass
     from slidecam.models.linear_head import LinearHead
-
-EPSILON = 1e-6
-"""pytorch-grad-cam's, absolute.
-
-Squared gradients are of its size, so another value is another method.
-"""
-
-GAMMA = 1.0
-"""Finer-CAM's comparison strength; at 1 the map is of the difference between both logits."""
 
 
 def evidence(given: Gradients) -> Tensor:

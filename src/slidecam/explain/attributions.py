@@ -8,7 +8,7 @@ random numbers: an explanation does not depend on what else was in the batch.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import torch
@@ -17,6 +17,12 @@ from captum.attr import IntegratedGradients, NoiseTunnel, Occlusion, Saliency
 from slidecam.errors import ExplanationError
 from slidecam.explain.baselines import BASELINES, check_baselines
 from slidecam.explain.explainer import Explainer, Explanation, check_classes, check_least
+from slidecam.explain.method_settings import (
+    GradientShapSpec,
+    IntegratedGradientsSpec,
+    OcclusionSpec,
+    SmoothGradSpec,
+)
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
@@ -26,95 +32,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.models import Classifier
-
-
-@dataclass(frozen=True)
-class OcclusionSpec:
-    """Settings of occlusion.
-
-    Attributes
-    ----------
-    window, stride
-        Edge of the window and its step, as shares of the tile's edge.
-    baseline
-        What the window shows instead; see `baselines`.
-    batch
-        Covered tiles in one pass.
-    """
-
-    window: float = 1 / 7
-    stride: float = 1 / 14
-    baseline: str = "zero"
-    batch: int = 16
-
-
-@dataclass(frozen=True)
-class IntegratedGradientsSpec:
-    """Settings of integrated gradients.
-
-    Attributes
-    ----------
-    samples
-        Points on the way from the baseline to the tile (Gauss-Legendre).
-    baseline
-        Where the way begins; see `baselines`.
-    batch
-        Points in one pass.
-    """
-
-    samples: int = 50
-    baseline: str = "zero"
-    batch: int = 16
-
-
-@dataclass(frozen=True)
-class SmoothGradSpec:
-    """Settings of SmoothGrad.
-
-    Attributes
-    ----------
-    samples
-        Noisy copies of the tile.
-    noise
-        Standard deviation of the noise, as a share of the tile's range of values; the paper uses
-        0.1 to 0.2.
-    seed
-        Of the noise.
-    batch
-        Copies in one pass.
-    """
-
-    samples: int = 25
-    noise: float = 0.15
-    seed: int = 0
-    batch: int = 16
-
-
-@dataclass(frozen=True)
-class GradientShapSpec:
-    """Settings of gradient SHAP.
-
-    Attributes
-    ----------
-    samples
-        Random points, spread evenly over the baselines.
-    baselines
-        What the tile is compared with; see `baselines`. A real background set is seldom at hand
-        where a bundle is.
-    noise
-        Standard deviation of noise on the tile, as a share of its range; 0 leaves the attributions
-        complete but for the sampling.
-    seed
-        Of the random numbers.
-    batch
-        Points in one pass.
-    """
-
-    samples: int = 64
-    baselines: tuple[str, ...] = ("zero", "blur")
-    noise: float = 0.0
-    seed: int = 0
-    batch: int = 16
 
 
 Spec = TypeVar(

@@ -97,7 +97,8 @@ class Method(Entry):
 
 
 _HERE = "slidecam.explain"
-_PLAIN = f"{_HERE}.explainer:NoSettings"
+_SETTINGS = f"{_HERE}.method_settings"
+_PLAIN = f"{_SETTINGS}:NoSettings"
 _FORMULAS = f"{_HERE}.activation_maps"
 _MAPS = f"{_HERE}.map_methods"
 _LIBRARY = f"{_HERE}.library_cams"
@@ -129,7 +130,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "gradcam++",
         "Grad-CAM++",
-        f"{_MAPS}:GradCamPlusPlusSpec",
+        f"{_SETTINGS}:GradCamPlusPlusSpec",
         f"{_MAPS}:gradcam_plus_plus",
         costly=False,
         slide_map=f"{_FORMULAS}:grad_cam_plus_plus",
@@ -168,7 +169,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "finer-cam",
         "Finer-CAM",
-        f"{_MAPS}:FinerCamSpec",
+        f"{_SETTINGS}:FinerCamSpec",
         f"{_MAPS}:FinerCam",
         costly=False,
         slide_map=f"{_FORMULAS}:finer_cam",
@@ -179,7 +180,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "dt-gradcam",
         "DT Grad-CAM",
-        f"{_MAPS}:DtGradCamSpec",
+        f"{_SETTINGS}:DtGradCamSpec",
         f"{_MAPS}:DtGradCam",
         costly=False,
         thresholds="gradcam",
@@ -234,7 +235,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "kpca-cam",
         "KPCA-CAM",
-        f"{_LIBRARY}:KernelPcaSpec",
+        f"{_SETTINGS}:KernelPcaSpec",
         f"{_LIBRARY}:kpca_cam",
         packages=("grad-cam", "scikit-learn"),
         help="first kernel principal component, of no class",
@@ -242,7 +243,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "fem",
         "FEM",
-        f"{_LIBRARY}:FemSpec",
+        f"{_SETTINGS}:FemSpec",
         f"{_LIBRARY}:fem",
         costly=False,
         packages=("grad-cam",),
@@ -251,7 +252,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "ablation-cam",
         "Ablation-CAM",
-        f"{_HERE}.ablation_cam:AblationCamSpec",
+        f"{_SETTINGS}:AblationCamSpec",
         f"{_HERE}.ablation_cam:AblationCam",
         help="channels weighted by what the logit loses without them",
     ),
@@ -266,21 +267,21 @@ METHODS: tuple[Method, ...] = (
     Method(
         "score-cam-clustered",
         "Score-CAM, clustered",
-        f"{_HERE}.score_cam:ClusteredScoreCamSpec",
+        f"{_SETTINGS}:ClusteredScoreCamSpec",
         f"{_HERE}.score_cam:ClusteredScoreCam",
         help="Score-CAM of groups of channels",
     ),
     Method(
         "score-cam",
         "Score-CAM",
-        f"{_HERE}.score_cam:ScoreCamSpec",
+        f"{_SETTINGS}:ScoreCamSpec",
         f"{_HERE}.score_cam:ScoreCam",
         help="channels weighted by the score of the tile behind them",
     ),
     Method(
         "occlusion",
         "Occlusion",
-        f"{_PIXELS}:OcclusionSpec",
+        f"{_SETTINGS}:OcclusionSpec",
         f"{_PIXELS}:OcclusionExplainer",
         signed=True,
         needs_map=False,
@@ -291,7 +292,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "integrated-gradients",
         "Integrated gradients",
-        f"{_PIXELS}:IntegratedGradientsSpec",
+        f"{_SETTINGS}:IntegratedGradientsSpec",
         f"{_PIXELS}:IntegratedGradientsExplainer",
         signed=True,
         needs_map=False,
@@ -302,7 +303,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "smoothgrad",
         "SmoothGrad",
-        f"{_PIXELS}:SmoothGradSpec",
+        f"{_SETTINGS}:SmoothGradSpec",
         f"{_PIXELS}:SmoothGradExplainer",
         signed=True,
         needs_map=False,
@@ -312,7 +313,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "gradient-shap",
         "Gradient SHAP",
-        f"{_PIXELS}:GradientShapSpec",
+        f"{_SETTINGS}:GradientShapSpec",
         f"{_PIXELS}:GradientShap",
         signed=True,
         needs_map=False,
@@ -322,7 +323,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "lime",
         "LIME",
-        f"{_HERE}.lime:LimeSpec",
+        f"{_SETTINGS}:LimeSpec",
         f"{_HERE}.lime:Lime",
         signed=True,
         needs_map=False,
@@ -333,7 +334,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "partition-shap",
         "Partition SHAP",
-        f"{_HERE}.partition_shap:PartitionShapSpec",
+        f"{_SETTINGS}:PartitionShapSpec",
         f"{_HERE}.partition_shap:PartitionShap",
         signed=True,
         needs_map=False,

@@ -31,11 +31,6 @@ CLASSLESS: Mapping[str, Any] = MappingProxyType({"class": "none: the same map fo
 
 
 @dataclass(frozen=True)
-class NoSettings:
-    """The settings of a method that has none."""
-
-
-@dataclass(frozen=True)
 class Explanation:
     """Raw maps of a batch of tiles, and what a reader must know of them.
 

@@ -12,7 +12,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from slidecam.explain.explainer import Explainer, Explanation, NoSettings, check_classes
+from slidecam.explain.explainer import Explainer, Explanation, check_classes
 from slidecam.models.classifier import normalised
 from slidecam.models.splits import arithmetic
 from slidecam.steps import Step
@@ -20,6 +20,7 @@ from slidecam.steps import Step
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
+    from slidecam.explain.method_settings import NoSettings
     from slidecam.models import Classifier
 
 NAME, TITLE = "fullgrad", "FullGrad"

@@ -50,6 +50,7 @@ from slidecam.explain.explainer import (
     check_least,
     check_map,
 )
+from slidecam.explain.method_settings import FemSpec, KernelPcaSpec
 from slidecam.models.splits import arithmetic
 from slidecam.steps import Step
 
@@ -57,32 +58,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from slidecam.models import Classifier, ClassifierPass
-
-
-@dataclass(frozen=True)
-class KernelPcaSpec:
-    """How KPCA-CAM projects activations.
-
-    Attributes
-    ----------
-    kernel
-        scikit-learn's name of it.
-    gamma
-        Its width; None for one over the number of channels.
-    """
-
-    kernel: Literal["linear", "poly", "rbf", "sigmoid", "cosine"] = "sigmoid"
-    gamma: float | None = None
-
-
-@dataclass(frozen=True)
-class FemSpec:
-    """Which places FEM counts.
-
-    Those more than ``k`` standard deviations above their channel's mean.
-    """
-
-    k: float = 2.0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from sklearn.linear_model import Ridge
 from slidecam.errors import ExplanationError
 from slidecam.explain.baselines import BASELINES, Parts, check_baselines, logits_of_parts
 from slidecam.explain.explainer import Explainer, Explanation, check_classes, check_least
+from slidecam.explain.method_settings import AVERAGE, LimeSpec, Target
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
@@ -24,53 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.models import Classifier
-
-Target = Literal["probability", "logit"]
-AVERAGE = "average"
-"""The baseline of lime's own image explainer: every superpixel's mean colour."""
-
-
-@dataclass(frozen=True)
-class LimeSpec:
-    """Settings of LIME.
-
-    Attributes
-    ----------
-    segments, compactness, sigma
-        Of SLIC: about how many superpixels, how round, and how blurred the tile is before it is cut
-        up.
-    samples
-        Random coverings for each seed.
-    baseline
-        What covered superpixels show: ``average``, their own mean colour, or one of `baselines`.
-    kernel
-        Width of the kernel that weighs a covering by how much of the tile it leaves, in cosine
-        distance.
-    ridge
-        Penalty of the linear model.
-    target
-        What is modelled: the class's ``logit``, or its ``probability`` as in the paper, which
-        hardly moves where it is near 0 or 1.
-    seeds
-        LIME is known for maps that change from seed to seed. So many are computed; the map is the
-        first one's, and the correlation between them is said.
-    seed
-        The first of the seeds.
-    batch
-        Covered tiles in one pass.
-    """
-
-    segments: int = 50
-    compactness: float = 10.0
-    sigma: float = 1.0
-    samples: int = 500
-    baseline: str = AVERAGE
-    kernel: float = 0.25
-    ridge: float = 1.0
-    target: Target = "logit"
-    seeds: int = 2
-    seed: int = 0
-    batch: int = 16
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,17 +5,15 @@ DT Grad-CAM is Grad-CAM kept only at or above a threshold, which is found from t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.activation_maps import (
-    EPSILON,
-    GAMMA,
     CheapMap,
     cheap_map,
     check_rival,
@@ -27,11 +25,17 @@ from slidecam.explain.explainer import (
     CLASSLESS,
     Explainer,
     Explanation,
-    NoSettings,
     check_least,
 )
+from slidecam.explain.method_settings import (
+    DtGradCamSpec,
+    FinerCamSpec,
+    GradCamPlusPlusSpec,
+    NoSettings,
+    Scope,
+)
 from slidecam.steps import Step
-from slidecam.thresholds import Threshold, threshold_of
+from slidecam.thresholds import threshold_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -42,38 +46,6 @@ if TYPE_CHECKING:
 
 BATCH = 16
 """Tiles in one pass: the best on a CPU, and little for a GPU."""
-
-
-@dataclass(frozen=True)
-class GradCamPlusPlusSpec:
-    """Settings of Grad-CAM++.
-
-    Attributes
-    ----------
-    eps
-        Added to the denominator of alpha. It is absolute and as large as squared gradients are, so
-        that the map depends on it; the default is pytorch-grad-cam's.
-    """
-
-    eps: float = EPSILON
-
-
-@dataclass(frozen=True)
-class FinerCamSpec:
-    """Settings of Finer-CAM.
-
-    Attributes
-    ----------
-    against
-        Name of the class that the others are compared with, or its index; None for the other one of
-        two. Where it is the very class that is explained, each tile's is compared with the
-        likeliest other one.
-    gamma
-        How strongly: 0 is Grad-CAM, 1 the difference between both logits.
-    """
-
-    against: str | int | None = None
-    gamma: float = GAMMA
 
 
 class MapExplainer(Explainer):
@@ -208,26 +180,6 @@ def gradcam_plus_plus(classifier: Classifier, spec: GradCamPlusPlusSpec) -> MapE
     check_least("Grad-CAM++", spec, eps=0)
     bound = replace(cheap_map("gradcam++"), compute=partial(grad_cam_plus_plus, eps=spec.eps))
     return MapExplainer(classifier, "gradcam++", bound, asdict(spec))
-
-
-Scope = Literal["tile", "batch"]
-
-
-@dataclass(frozen=True)
-class DtGradCamSpec:
-    """Settings of DT Grad-CAM.
-
-    Attributes
-    ----------
-    threshold
-        The rule by which the threshold is found.
-    scope
-        Over what: every tile has a threshold of its own, or all tiles that are given together have
-        one for each class. A whole slide's is found when its heatmap is painted.
-    """
-
-    threshold: Threshold = field(default_factory=Threshold)
-    scope: Scope = "tile"
 
 
 class DtGradCam(Explainer):

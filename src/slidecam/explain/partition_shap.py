@@ -19,29 +19,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from slidecam.explain.method_settings import PartitionShapSpec
     from slidecam.models import Classifier
-
-
-@dataclass(frozen=True)
-class PartitionShapSpec:
-    """Settings of partition SHAP.
-
-    Attributes
-    ----------
-    cells
-        Cells along a tile's edge, beyond which rectangles are not halved.
-    evaluations
-        Covered tiles at most; what is not halved by then shares its value evenly among its cells.
-    baseline
-        What covered rectangles show; see `baselines`.
-    batch
-        Covered tiles in one pass.
-    """
-
-    cells: int = 28
-    evaluations: int = 500
-    baseline: str = "blur"
-    batch: int = 16
 
 
 class Rectangle(NamedTuple):

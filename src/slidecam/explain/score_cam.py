@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from slidecam.explain.explainer import (
     check_least,
     check_map,
 )
+from slidecam.explain.method_settings import ClusteredScoreCamSpec, ScoreCamSpec, Weights
 from slidecam.models.classifier import normalised
 from slidecam.models.splits import arithmetic
 from slidecam.steps import Step
@@ -33,37 +34,8 @@ if TYPE_CHECKING:
 
     MapsInSteps = Generator[Step, None, tuple[Tensor, int]]
 
-Weights = Literal["increase", "official", "pytorch-grad-cam"]
-
 _PGC_EPSILON = 1e-8
 """pytorch-grad-cam's, added to what a channel's map is divided by."""
-
-
-@dataclass(frozen=True)
-class ScoreCamSpec:
-    """How Score-CAM is computed.
-
-    Attributes
-    ----------
-    weights
-        What a channel weighs. The rule decides what the map shows. ``increase``: the probability of
-        the class for the tile masked by the channel, less that for a tile of nothing but the mean
-        colour, as the paper defines it. ``official``: without the second term, as in the authors'
-        code. ``pytorch-grad-cam``: the softmax, over channels, of the class's logit, as in the
-        paper's algorithm and that library.
-
-        A network that is shown next to nothing still spreads its probability over the classes, so
-        that under the last two rules every channel speaks for every class, and a tile without the
-        class glows like one with it. On 90 tiles of the sample slide the average precision of raw
-        maps, cell by cell against the true regions of the three classes, was 0.98, 0.75 and 0.92
-        under ``increase``, and 0.46, 0.47, 0.44 and 0.54, 0.46, 0.43 under the others. Where the
-        mean colour alone is taken for the class, ``increase`` shows nothing; the facts tell.
-    batch
-        Masked tiles in one pass. 16 is best on a CPU; a GPU likes more.
-    """
-
-    weights: Weights = "increase"
-    batch: int = 16
 
 
 @dataclass(frozen=True)
@@ -298,23 +270,6 @@ def blended(values: Tensor, points: Tensor, chosen: Tensor, neighbours: int = 3)
 
 _FAINT = 0.01
 """Maps whose peak is below this share of the brightest have no shape to compare."""
-
-
-@dataclass(frozen=True)
-class ClusteredScoreCamSpec(ScoreCamSpec):
-    """How clustered Score-CAM is computed; see `ScoreCamSpec` for the rest.
-
-    Attributes
-    ----------
-    clusters
-        Channels that are scored on each tile.
-    check
-        For how many tiles, from the first, the exact map is computed as well and the correlation
-        told. It costs one pass for each channel.
-    """
-
-    clusters: int = 32
-    check: int = 0
 
 
 class ClusteredScoreCam(ScoreCam):

@@ -16,13 +16,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from skimage.measure import label
-from skimage.morphology import isotropic_dilation
+
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from skimage import measure, morphology
 
     from slidecam.geometry import Spacing
+else:
+    measure = deferred("skimage.measure")
+    morphology = deferred("skimage.morphology")
 
 HALO_UM = 8.0
 """How far the soft edge of a stroke reaches beyond what is recognised as ink, µm."""
@@ -86,7 +90,7 @@ def with_halo(ink: NDArray[np.bool_], pixel: Spacing) -> NDArray[np.bool_]:
     """Return ``ink`` widened by its soft edge, by one pixel at least."""
     if not ink.any():
         return ink
-    grown: NDArray[np.bool_] = isotropic_dilation(
+    grown: NDArray[np.bool_] = morphology.isotropic_dilation(
         ink, max(HALO_UM, pixel.mean), spacing=(pixel.y, pixel.x)
     )
     return grown
@@ -117,7 +121,7 @@ def _red(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bo
 
 def _pieces(may: NDArray[np.bool_], must: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
     """Return the connected pieces of ``may`` of which at least ``least`` pixels are ``must``."""
-    labels = label(may, connectivity=2)
+    labels = measure.label(may, connectivity=2)
     seeds = np.bincount(labels[must & may], minlength=labels.max() + 1)
     chosen = seeds >= max(least, 1.0)
     chosen[0] = False

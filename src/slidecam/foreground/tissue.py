@@ -6,20 +6,24 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
-from skimage.filters import apply_hysteresis_threshold, threshold_otsu
-from skimage.measure import label
-from skimage.morphology import isotropic_closing
 
 from slidecam.errors import UsageError
 from slidecam.foreground.ink import find_ink, with_halo
 from slidecam.foreground.mask import Foreground
 from slidecam.geometry import Spacing
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy import ndimage
+    from skimage import filters, measure, morphology
 
     from slidecam.sources.source import Source
+else:
+    ndimage = deferred("scipy.ndimage")
+    filters = deferred("skimage.filters")
+    measure = deferred("skimage.measure")
+    morphology = deferred("skimage.morphology")
 
 
 PADDING = 12
@@ -221,10 +225,12 @@ def segment(
     otsu = surface.ceiling
     # Otsu needs two values; where there is one, no threshold lies between tissue and glass.
     if counted.size and counted.min() < counted.max():
-        otsu = float(threshold_otsu(counted))
+        otsu = float(filters.threshold_otsu(counted))
     sure = min(max(otsu, surface.floor), surface.ceiling)
     pale = max(sure / 2, surface.floor)
-    tissue = apply_hysteresis_threshold(np.where(surface.counts, surface.values, 0), pale, sure)
+    tissue = filters.apply_hysteresis_threshold(
+        np.where(surface.counts, surface.values, 0), pale, sure
+    )
     return _tidied(tissue, surface.ink, pixel, spec), surface.origin
 
 
@@ -258,7 +264,7 @@ def _dark_background(pixels: NDArray[np.uint8], padding: NDArray[np.bool_]) -> b
 
 def _smoothed(pixels: NDArray[np.uint8], pixel: Spacing, sigma_um: float) -> NDArray[np.float32]:
     sigma = (sigma_um / pixel.y, sigma_um / pixel.x, 0)
-    smooth: NDArray[np.float32] = gaussian_filter(pixels.astype(np.float32), sigma)
+    smooth: NDArray[np.float32] = ndimage.gaussian_filter(pixels.astype(np.float32), sigma)
     return smooth
 
 
@@ -297,7 +303,9 @@ def _tidied(
     area = pixel.x * pixel.y
     closed = tissue
     if tissue.any():
-        closed = isotropic_closing(tissue, spec.closing_um, spacing=(pixel.y, pixel.x)) & ~ink
+        closed = (
+            morphology.isotropic_closing(tissue, spec.closing_um, spacing=(pixel.y, pixel.x)) & ~ink
+        )
     glass = _without_small(~(closed | ink), spec.hole_um2 / area, keep_border=True)
     # A picture that is hardly larger than a speck, cut from the midst of tissue, is no speck.
     return _without_small(~glass & ~ink, min(spec.speck_um2 / area, tissue.size / 4))
@@ -313,7 +321,7 @@ def _without_small(
 
     With ``keep_border``, pieces at the border stay: they go on beyond it, and are no holes.
     """
-    labels = label(mask, connectivity=1)
+    labels = measure.label(mask, connectivity=1)
     large = np.bincount(labels.ravel()) >= least
     if keep_border:
         for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel.orientations import aff2axcodes
-from scipy.ndimage import affine_transform, binary_fill_holes, binary_opening, label
 
 from slidecam.errors import MaskError, SourceError
 from slidecam.foreground.mask import Foreground
 from slidecam.geometry import Size
+from slidecam.registry import deferred
 from slidecam.sources import open_source
 from slidecam.sources.placement import guesses_side
 from slidecam.viewing import VolumeView, air_below
@@ -23,10 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from nibabel import orientations
     from numpy.typing import NDArray
+    from scipy import ndimage
 
     from slidecam.sources.volume import VolumeSource
     from slidecam.sources.volume_grid import PlaneStack
+else:
+    orientations = deferred("nibabel.orientations")
+    ndimage = deferred("scipy.ndimage")
 
 LONGEST = 160
 """Rows and columns of the mask at most: far fewer tell a slice of air from one of head."""
@@ -121,10 +125,10 @@ def find_head(source: VolumeSource) -> VolumeForeground:
     known = np.isfinite(small)
     mask = known & (small > air_below(small[known]))
     if min(mask.shape) >= OPENING_FROM:
-        mask = binary_opening(mask)
+        mask = ndimage.binary_opening(mask)
     mask = _large_pieces(mask)
     for plane in mask:
-        plane[:] = binary_fill_holes(plane)
+        plane[:] = ndimage.binary_fill_holes(plane)
     return _foreground(mask, source, "brighter than air")
 
 
@@ -173,7 +177,7 @@ def _readings(path: Path, own: VolumeSource, stack: PlaneStack) -> Iterator[str]
     own.say_what_is_broken()
     said, grid = own.facts.readings, own.stack.grid
     yield from (f"The mask {path.name}: {reading}" for reading in said)
-    ours, theirs = ("".join(aff2axcodes(each.affine)) for each in (grid, stack.grid))
+    ours, theirs = ("".join(orientations.aff2axcodes(each.affine)) for each in (grid, stack.grid))
     if guesses_side(said) and ours != theirs:
         yield (
             f"The mask {path.name} is turned from its axes ({ours}, assumed) to the volume's"
@@ -187,7 +191,7 @@ def _readings(path: Path, own: VolumeSource, stack: PlaneStack) -> Iterator[str]
 def _moved(marked: NDArray[np.bool_], own: PlaneStack, stack: PlaneStack) -> NDArray[np.bool_]:
     voxels = np.asarray(own.from_pictures(marked), np.uint8)
     matrix = np.linalg.inv(own.grid.spl_affine) @ stack.grid.spl_affine
-    moved = affine_transform(
+    moved = ndimage.affine_transform(
         voxels, matrix, output_shape=stack.grid.spl_shape, order=0, prefilter=False
     )
     return np.asarray(stack.to_pictures(moved), np.bool_)
@@ -215,7 +219,7 @@ def _reduced(source: VolumeSource) -> NDArray[np.float32]:
 
 
 def _large_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    labels, _count = label(mask)
+    labels, _count = ndimage.label(mask)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     kept: NDArray[np.bool_] = (sizes >= max(1, LEAST_PIECE * sizes.max()))[labels]

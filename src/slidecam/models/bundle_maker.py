@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from slidecam.errors import CardError, WeightsError
+from slidecam.files import refuse_inputs
 from slidecam.models.architectures import TIMM, build_network, full_name
 from slidecam.models.bundle import Bundle, save_bundle
 from slidecam.models.card import CARD_FILE, Card, Interpolation, check_card
@@ -148,6 +149,7 @@ def make_bundle(spec: BundleSpec, directory: Path | str) -> Bundle:
     """
     folder = Path(directory)
     card_path, weights = folder / CARD_FILE, Path(spec.weights)
+    refuse_inputs([folder], [weights], whole=True)
     if is_wsinfer(weights) and not is_hugging_face(weights):
         problem = "This folder is a model of WSInfer's, which needs no bundle."
         raise WeightsError(weights, problem, "Pass it as --model (slidecam predict).")

@@ -16,7 +16,7 @@ from slidecam.errors import RunExistsError, SlidecamError, UsageError
 from slidecam.events import SlideFailed
 from slidecam.exchange.manifest import read_manifest
 from slidecam.explain.catalogue import slide_methods
-from slidecam.files import check_folder
+from slidecam.files import check_folder, refuse_inputs
 from slidecam.foreground import DRAWN_MASKS, VOLUME_MASKS, mask_called
 from slidecam.models.stain import sight_notes
 from slidecam.options import EVERY_METHOD, option_of
@@ -27,6 +27,7 @@ from slidecam.runs.record_parts import RecordedOutcome
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import find_slides
 from slidecam.sources.names import FindSpec, Shard, refuse_shared_names
+from slidecam.sources.slide_list import SlideList, read_slide_list
 from slidecam.sources.spacing import given_spacing
 from slidecam.store import RUN_FILE, has_run, lock_run
 
@@ -81,7 +82,14 @@ def found_and_settled(
     StoreError
         If the output folder's ``manifest.json`` is none of ours, or damaged.
     """
-    found = find_slides(places, FindSpec.of(spec), keep_identifiers=spec.keep_identifiers)
+    rows = SlideList()
+    if spec.table is not None:
+        rows = read_slide_list(spec.table)
+    places = [*places, *(row.path for row in rows.rows)]
+    where = FindSpec.of(spec, rows.names)
+    found = find_slides(places, where, keep_identifiers=spec.keep_identifiers)
+    found = rows.on(found)
+    spec = replace(spec, spacings={**spec.spacings, **rows.spacings(found)})
     refuse_unclear(found, out, spec)
     read_manifest(out / MANIFEST)
     return found, with_project(spec, found)
@@ -115,7 +123,7 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
         If outputs lie there already and neither resume nor overwrite was said.
     """
     check_folder(out)
-    _refuse_inputs(found, out)
+    _refuse_inputs(found, out, spec.mask)
     check_packages(spec.outputs)
     for slide in found.slides:
         given_spacing(slide.row_names, None, spec.spacings)
@@ -137,8 +145,15 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
         )
 
 
-def _refuse_inputs(found: Discovery, out: Path) -> None:
-    """Refuse an output folder that is (part of) a slide, or holds files of somebody else."""
+def _refuse_inputs(found: Discovery, out: Path, mask: Path | None) -> None:
+    """Refuse an output folder that is (part of) what is read, or holds files of somebody else."""
+    inputs: list[str | Path] = []
+    for slide in found.slides:
+        inputs += [*slide.own_places, *filter(None, (slide.mask,))]
+    if mask is not None:
+        inputs.append(mask)
+    refuse_inputs([out], inputs)
+    refuse_inputs([out / slide.name for slide in found.slides], inputs, whole=True)
     for slide in found.slides:
         folder = out / slide.name
         if folder.is_dir() and not _is_begun(folder) and _holds_files(folder):

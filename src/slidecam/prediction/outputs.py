@@ -120,7 +120,7 @@ def heatmap_records(results: Results) -> list[dict[str, Any]]:
 
 def tiles_csv(results: Results, path: Path) -> None:
     """Write ``tiles.csv``."""
-    write_tiles_csv(results.table, path)
+    write_tiles_csv(results.table, path, results.work.spec.csv_dialect)
 
 
 def tiles_geojson(results: Results, path: Path) -> None:

@@ -83,6 +83,7 @@ def prepare(
         if isinstance(slide, FoundSlide):
             source = open_source(slide.path, spec.reader, view)
             source.facts = slide.named(source.facts)
+            spec = replace(spec, mask=slide.mask or spec.mask)
         else:
             source = open_source(slide, spec.reader, view)
         try:

@@ -47,6 +47,8 @@ class PredictSpec(PredictOptions):
       them by the name ``*``. They say where its coordinates begin (see `shown_corner`), and a
       folder ``qupath`` is written for its scripts.
     - ``mask``: one file for the only slide, or a folder of ``<stem>.geojson`` / ``<stem>.png``.
+    - ``table``: CSV with a row for each slide: its path, and where known its name, µm per pixel,
+      mask and group.
     - ``outputs``: names of `slidecam.runs.outputs.OUTPUT_TABLE`; empty, or the name ``default``,
       for those that are written where none is named.
 

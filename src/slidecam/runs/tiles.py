@@ -12,11 +12,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from scipy.special import entr
 
 from slidecam.classes import NO_CLASS
 from slidecam.errors import UsageError
 from slidecam.files import replacing
+from slidecam.registry import load
 from slidecam.store import Status
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ def uncertainty(
 
 
 def _entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(entr(p).sum(axis=1) / np.log(p.shape[1]))
+    return np.asarray(load("scipy.special:entr")(p).sum(axis=1) / np.log(p.shape[1]))
 
 
 def _margin(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import openslide
 from PIL import Image
-from pydicom.errors import InvalidDicomError
 
 from slidecam.errors import RefusedSourceError, UnreadableSourceError
 from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, note_on_levels, pyramid
 from slidecam.pixels import GLASS, over_background
-from slidecam.registry import load
+from slidecam.registry import deferred, load
 from slidecam.sources import _dicom
 from slidecam.sources._companions import is_front
 from slidecam.sources._dicom_slide import instances_of, note_on_paths, refuse_odd
@@ -30,12 +29,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import pydicom
     from numpy.typing import NDArray
 
     from slidecam.pixels import RGB
     from slidecam.sources._dicom_slide import SlideInstance
     from slidecam.sources._openslide_handle import Slide
     from slidecam.sources._probe import Probe
+else:
+    pydicom = deferred("pydicom")
 
 _NATIVE_TILE = 256
 _EXCITATION = re.compile(r";Name=([^;]+);(?:.*;)?ExcitationName=\s*[^;\s]", re.DOTALL)
@@ -74,7 +76,7 @@ def open_slide(probe: Probe) -> Source:
     what = f"This is a slide of the kind {vendor}"
     instances: list[SlideInstance] = []
     if vendor == "dicom":
-        with opening(probe.given, what, _REMEDY, (InvalidDicomError,)):
+        with opening(probe.given, what, _REMEDY, (pydicom.errors.InvalidDicomError,)):
             instances = instances_of(_dicom.siblings(path))
         refuse_odd(probe.given, instances)
         what = f"{what}, {instances[0].encoding}"

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from fsspec.core import url_to_fs
-
 from slidecam.errors import UnreadableSourceError
 from slidecam.pixels import reason
-from slidecam.registry import load
+from slidecam.registry import deferred, load
 from slidecam.sources._dicom import begins_as_dicom, is_volume
 from slidecam.sources._library import DECODING_ERRORS, remote_errors
 from slidecam.viewing import DEFAULT_VIEW, VolumeView
@@ -25,7 +23,10 @@ from slidecam.viewing import DEFAULT_VIEW, VolumeView
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import fsspec
     from fsspec import AbstractFileSystem
+else:
+    fsspec = deferred("fsspec")
 
 
 HEAD_BYTES = 4096
@@ -172,7 +173,7 @@ class Probe:
             return BytesIO(self.content)
         if self.local is not None:
             return self.local.open("rb")
-        system, path = url_to_fs(self.given)
+        system, path = fsspec.core.url_to_fs(self.given)
         return cast("BinaryIO", system.open(path, "rb"))
 
 
@@ -249,7 +250,7 @@ def without_query(url: str) -> tuple[str, str]:
 
 
 def _probe_url(given: str) -> Probe:
-    system, path = url_to_fs(given)
+    system, path = fsspec.core.url_to_fs(given)
     folder, query = without_query(path)
     for mark in ZARR_MARKS:
         place = f"{folder.rstrip('/')}/{mark}"

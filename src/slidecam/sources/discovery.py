@@ -97,6 +97,7 @@ def find_slides(
     slides = _without_excluded(slides, where, ignored)
     if not keep_identifiers:
         slides = list(map(_unnamed, slides))
+    slides = [replace(each, name=where.names.get(each.path, each.name)) for each in slides]
     slides = set_apart(list(map(_well_named, once_each(slides, ignored))), ignored)
     refuse_shared_stems(slides)
     slides, shared = with_aliases(slides)

@@ -13,17 +13,21 @@ from itertools import product
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
-from scipy.ndimage import affine_transform
 
 from slidecam.icc import LEFT_AS_STORED, NO_PROFILE
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
+    import dask.array as da
     from numpy.typing import NDArray
+    from scipy import ndimage
 
     from slidecam.sources.source import SourceFacts
     from slidecam.sources.volume_grid import VolumeGrid
+else:
+    da = deferred("dask.array")
+    ndimage = deferred("scipy.ndimage")
 
 
 def readings_to_show(facts: SourceFacts) -> tuple[str, ...]:
@@ -142,7 +146,7 @@ class _Resampled:
         turned, moved = self._matrix[:3, :3], offset[:3]
 
         def resampled(band: NDArray[Any]) -> NDArray[Any]:
-            found = affine_transform(band, turned, moved, shape, order=order, cval=fill)
+            found = ndimage.affine_transform(band, turned, moved, shape, order=order, cval=fill)
             return np.asarray(found)
 
         if self.ndim == len(shape):

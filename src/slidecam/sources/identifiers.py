@@ -14,9 +14,7 @@ from itertools import permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
-
+from slidecam.registry import deferred
 from slidecam.sources._dicom import first_dicom
 from slidecam.sources._library import DECODING_ERRORS, Errors
 from slidecam.sources._probe import fingerprint_of_files, stem_of
@@ -24,11 +22,13 @@ from slidecam.sources._probe import fingerprint_of_files, stem_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pydicom
     from pydicom.dataset import Dataset
 
     from slidecam.sources.source import SourceFacts
+else:
+    pydicom = deferred("pydicom")
 
-NO_DICOM: Errors = (*DECODING_ERRORS, InvalidDicomError)
 
 HIDDEN = "hidden"
 """What stands where a part of a path held an identifier."""
@@ -138,11 +138,16 @@ class Identifiers:
     words: frozenset[str] = frozenset()
 
 
+def _no_dicom() -> Errors:
+    """Return what pydicom raises on a file that is none of DICOM."""
+    return (*DECODING_ERRORS, pydicom.errors.InvalidDicomError)
+
+
 def identifiers_of(path: Path) -> Identifiers:
     """Return what names the patient in a DICOM file; nothing where it is none."""
     try:
-        header = dcmread(path, stop_before_pixels=True, force=True)
-    except NO_DICOM:
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    except _no_dicom():
         return Identifiers()
     found: set[str] = set()
     for name in NAMING:

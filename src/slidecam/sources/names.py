@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from slidecam.sources.source import SourceFacts
 
 
+DATA_FOLDERS = {".mrxs": "{}", ".vsi": "_{}_"}
+"""The folder that a slide's pixels lie in, beside its file, by the file's suffix."""
+
+
 @dataclass(frozen=True)
 class FoundSlide:
     """One slide to work on.
@@ -40,6 +44,8 @@ class FoundSlide:
     aliases
         Other names that its mask or its row of a table may be called by: those that its file or
         folder has by itself, where no other slide of the call has them too.
+    mask, group
+        Its own mask, and the patient or case that it is of, where a table of slides says so.
     """
 
     name: str
@@ -47,10 +53,23 @@ class FoundSlide:
     hidden: tuple[str, ...] = ()
     error: Exception | None = field(default=None, compare=False)
     aliases: tuple[str, ...] = field(default=(), compare=False)
+    mask: Path | None = field(default=None, compare=False)
+    group: str = field(default="", compare=False)
 
     def named(self, facts: SourceFacts) -> SourceFacts:
         """Return the slide's facts under the names that it has in this call."""
         return replace(facts, name=self.name, aliases=self.aliases)
+
+    @property
+    def own_places(self) -> tuple[str | Path, ...]:
+        """Its file or folder, and the folder of its pixels where the format keeps them apart."""
+        if "://" in self.path:
+            return ()
+        path = Path(self.path)
+        data = DATA_FOLDERS.get(path.suffix.lower())
+        if data is None:
+            return (path,)
+        return path, path.with_name(data.format(path.stem))
 
     @property
     def row_names(self) -> tuple[str, ...]:
@@ -123,15 +142,18 @@ class FindSpec:
         Whether the folders within a folder are searched too, but for those of outputs.
     exclude
         Patterns of names or whole paths, as shells write them, that are left out.
+    names
+        What the outputs of slides are called by, by their paths, where that is given.
     """
 
     recursive: bool = False
     exclude: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spec: _Finding) -> FindSpec:
+    def of(cls, spec: _Finding, names: Mapping[str, str]) -> FindSpec:
         """Return what a call says."""
-        return cls(spec.recursive, spec.exclude)
+        return cls(spec.recursive, spec.exclude, names)
 
     def leaves_out(self, path: str | Path) -> bool:
         """Whether a file or folder is excluded."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import dask.array as da
 import numpy as np
 
 from slidecam.errors import ReaderFailedError, SlidecamError, without_secrets
 from slidecam.geometry import LevelBox
 from slidecam.icc import NO_PROFILE, colours_of
 from slidecam.pixels import GLASS
+from slidecam.registry import load
 from slidecam.sources.overview import overview
 from slidecam.viewing import AS_THE_FILE_SAYS
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    import dask.array as da
     from numpy.typing import NDArray
 
     from slidecam.geometry import Box, Level, Size, Spacing
@@ -326,7 +327,7 @@ class Source(ABC):
         size, chunk = self.facts.levels[level].size, self.facts.chunk[level]
         height = chunk.height * -(-least // chunk.height)
         width = chunk.width * -(-least // chunk.width)
-        array: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask types it in part
+        array: da.Array = load("dask.array:from_array")(
             _LevelView(self, level),
             chunks=(min(height, size.height), min(width, size.width), 3),
             name=f"{self.token}-{level}-{width}x{height}",

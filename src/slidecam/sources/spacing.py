@@ -160,7 +160,7 @@ def read_spacings(path: str | Path) -> dict[str, float]:
     for line, slide, value in _rows(Path(path)):
         if slide in spacings:
             raise SpacingError(path, f"Line {line} names {slide} again.", "Keep one row per slide.")
-        spacings[slide] = _number(path, line, value)
+        spacings[slide] = spacing_in(path, line, value)
     return spacings
 
 
@@ -177,7 +177,8 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
         raise SpacingError(path, error.problem, error.remedy) from error
 
 
-def _number(path: str | Path, line: int, text: str) -> float:
+def spacing_in(path: str | Path, line: int, text: str) -> float:
+    """Return the µm per pixel in a cell of a table; SpacingError, naming the line."""
     try:
         # A decimal comma, as spreadsheets of most of Europe write it.
         value = float(text.replace(",", ".", 1))

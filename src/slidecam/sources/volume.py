@@ -10,12 +10,12 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 
 from slidecam.errors import UsageError
 from slidecam.geometry import Level, LevelBox, Size, Spacing
 from slidecam.pixels import windowed
+from slidecam.registry import deferred
 from slidecam.sources._library import closed, decoding
 from slidecam.sources._voxels import SLOWEST, not_numbers_words
 from slidecam.sources.overview import CHUNK_EDGE
@@ -26,12 +26,15 @@ from slidecam.viewing import FULL_RANGE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import dask.array as da
     from numpy.typing import NDArray
 
     from slidecam.sources._probe import Probe
     from slidecam.sources._voxels import Voxels
     from slidecam.sources.volume_grid import PlaneStack
     from slidecam.viewing import VolumeView
+else:
+    da = deferred("dask.array")
 
 
 SLAB_BYTES = 16_000_000

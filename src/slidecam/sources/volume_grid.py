@@ -15,21 +15,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel.orientations import (
-    axcodes2ornt,
-    inv_ornt_aff,
-    io_orientation,
-    ornt_transform,
-)
 
 from slidecam.geometry import AXES
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nibabel import orientations
     from numpy.typing import NDArray
 
     from slidecam.geometry import Axis
+else:
+    orientations = deferred("nibabel.orientations")
 
 LEANS = 0.05
 """Degrees from which on a grid's shear is one that people see."""
@@ -64,9 +62,9 @@ class VolumeGrid:
     @cached_property
     def orientation(self) -> NDArray[np.float64]:
         """For each axis of the file its place in (S, P, L), and 1 or -1 if reversed; (3, 2)."""
-        wanted = axcodes2ornt(("S", "P", "L"))
-        own = io_orientation(self.affine)
-        return np.asarray(ornt_transform(own, wanted))
+        wanted = orientations.axcodes2ornt(("S", "P", "L"))
+        own = orientations.io_orientation(self.affine)
+        return np.asarray(orientations.ornt_transform(own, wanted))
 
     def file_axis(self, place: int) -> int:
         """Return the file's axis that is axis ``place`` of (S, P, L)."""
@@ -96,7 +94,7 @@ class VolumeGrid:
     @cached_property
     def spl_affine(self) -> NDArray[np.float64]:
         """float64, (4, 4): from (s, p, l) indices to (z, y, x) in LPS+ mm."""
-        back = inv_ornt_aff(self.orientation, self.shape)
+        back = orientations.inv_ornt_aff(self.orientation, self.shape)
         return np.asarray(_X_Y_Z_REVERSED @ _TO_LPS @ self.affine @ back)
 
     @property

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import zarr
-
 from slidecam.errors import RunExistsError, RunMismatchError, UsageError
 from slidecam.files import lock_folder, write_json
+from slidecam.registry import deferred
 from slidecam.store.run_store import BEGIN_ANEW, STORE_FOLDER, RunStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import zarr
     from filelock import FileLock
 
     from slidecam.store.layout import StorePlan
+else:
+    zarr = deferred("zarr")
 
 RUN_FILE = "run.json"
 

@@ -10,19 +10,22 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from slidecam.errors import StoreError
 from slidecam.files import write_text
+from slidecam.registry import deferred
 from slidecam.store.layout import GROWN, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import zarr
     from numpy.typing import NDArray
 
     from slidecam.store.layout import StorePlan
+else:
+    zarr = deferred("zarr")
 
 
 class Status(IntEnum):

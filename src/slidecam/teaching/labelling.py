@@ -15,7 +15,7 @@ import numpy as np
 from slidecam.class_names import normal_name
 from slidecam.errors import DataSetError, RunMismatchError
 from slidecam.exchange.geojson import Annotation, read_annotations, write_annotations
-from slidecam.files import replacing_folder
+from slidecam.files import refuse_inputs, replacing_folder
 from slidecam.foreground import AMBIGUOUS, LabelRule, load_classes, sort_classes
 from slidecam.learning.data.picture_files import PICTURE_TABLE
 from slidecam.teaching.corrections import Corrections, beside, read_corrections
@@ -263,6 +263,8 @@ def export_training(
         )
     card = run.open_bundle(trust=spec.trust).card
     cut = _tile_set_spec(spec).like(card)
+    read = [each for each in (annotations, corrections) if isinstance(each, Path)]
+    refuse_inputs([out], [run.slide_path, *read], whole=True)
     refuse_existing(out, RECORD, overwrite=cut.overwrite)
     with replacing_folder(out) as fresh:
         fresh.mkdir()

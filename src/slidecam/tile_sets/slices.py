@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import DataSetError, SlidecamError, UsageError
-from slidecam.files import replacing_folder, write_csv, write_json
+from slidecam.files import refuse_inputs, replacing_folder, write_csv, write_json
 from slidecam.foreground import find_head, mask_on
 from slidecam.learning.data.picture_files import PART_NAMES, PICTURE_TABLE
 from slidecam.models.card_parts import VolumeCard
@@ -191,6 +191,7 @@ def write_slice_set(
     """
     spec = spec or SliceSetSpec()
     lines = read_slice_table(table)
+    refuse_inputs([out], [table, *(line.path for line in lines)], whole=True)
     refuse_existing(out, SLICE_RECORD, overwrite=spec.overwrite)
     rows: list[_Written] = []
     volumes: dict[str, str] = {}

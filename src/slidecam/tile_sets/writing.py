@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from slidecam.errors import DataSetError, SlidecamError, UsageError
-from slidecam.files import check_folder, replacing_folder, write_json
+from slidecam.files import check_folder, refuse_inputs, replacing_folder, write_json
 from slidecam.foreground import (
     AMBIGUOUS,
     ForegroundSpec,
@@ -84,6 +84,10 @@ def write_tile_set(
     spec = spec or TileSetSpec()
     PictureSpec(group_pattern=spec.group_pattern)
     pairs, notes = pair_annotations(slides, annotations)
+    read: list[str | Path] = [annotations]
+    for slide, _drawn in pairs:
+        read.extend(slide.own_places)
+    refuse_inputs([out], read, whole=True)
     refuse_existing(out, RECORD, overwrite=spec.overwrite)
     done: list[SlideTiles] = []
     rows: list[Tile] = []

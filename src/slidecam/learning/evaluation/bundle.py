@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from slidecam.errors import BundleError, DataSetError
 from slidecam.faithfulness.measure import FEWEST, MOST
-from slidecam.files import write_json
+from slidecam.files import refuse_inputs, write_json
 from slidecam.learning.data.dataset import (
     Dataset,
     dataset_for,
@@ -223,17 +223,17 @@ def evaluate_bundle(
     DeviceError, CardError, WeightsError
         If the bundle cannot run there.
     """
+    refuse_inputs(filter(None, [out]), [data])
     chosen = yield from dataset_to_evaluate(data, bundle.card, spec, learnt_by(bundle))
-    dataset = chosen.dataset
     notes = (
         *scale_notes(data, bundle.card),
-        *dataset.pictures.notes,
+        *chosen.dataset.pictures.notes,
         *sight_notes(bundle.card.channels, bundle.card.stain),
     )
     for said in notes:
         yield Step("data", 0, 0, message=said)
     settings = EvaluationSpec(batch=spec.batch, mapping=spec.mapping or {}, bundle=bundle.digest)
-    evaluation = yield from evaluate(bundle.classifier(device), dataset.pictures, settings)
+    evaluation = yield from evaluate(bundle.classifier(device), chosen.dataset.pictures, settings)
     for said in evaluation.notes:
         yield Step("data", 0, 0, message=said)
     notes = (*notes, *evaluation.notes)
@@ -246,7 +246,7 @@ def evaluate_bundle(
     if out is not None:
         where = f"{data.name}: {chosen.measured}"
         published = published_of(bundle.card.provenance)
-        background = background_of(dataset, (), where, bundle.card.name, published)
+        background = background_of(chosen.dataset, (), where, bundle.card.name, published)
         write_evaluation(evaluation, out, replace(background, notes=notes))
     return evaluation
 

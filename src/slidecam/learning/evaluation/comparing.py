@@ -15,7 +15,7 @@ from sklearn.metrics import roc_curve
 from slidecam.drawing.pen import add_legend, grid_of, picture_of, plain
 from slidecam.drawing.style import LINE, MORE_HUES
 from slidecam.errors import DataSetError, UsageError
-from slidecam.files import replacing, write_json
+from slidecam.files import refuse_inputs, replacing, write_json
 from slidecam.learning.data.known import learnt_by
 from slidecam.learning.evaluation.bundle import (
     BundleEvaluationSpec,
@@ -149,6 +149,7 @@ def compare_bundles(
     DeviceError, CardError, WeightsError
         If a bundle cannot run there.
     """
+    refuse_inputs(filter(None, [out]), [data])
     names = _names_of(bundles)
     pictures, notes = yield from _common(dict(zip(names, bundles, strict=True)), data, spec)
     for said in notes:

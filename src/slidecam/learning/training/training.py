@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.errors import RecipeError, UsageError
+from slidecam.files import refuse_inputs
 from slidecam.learning.calibration import Calibration, fit_calibration, with_offsets
 from slidecam.learning.cells.training import train_graph_bundle
 from slidecam.learning.data.dataset import (
@@ -111,6 +112,7 @@ def train(
     training there.
     """
     check_beginning(recipe, call)
+    refuse_inputs([call.out], [data])
     fitted = with_tile_size(recipe, data)
     check_call(fitted, call)
     dataset = yield from dataset_for(data, fitted.data)

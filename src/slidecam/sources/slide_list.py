@@ -1,0 +1,154 @@
+"""A cohort as a table: a row for each slide, as spreadsheets leave it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from slidecam.errors import UsageError
+from slidecam.files import table_rows
+from slidecam.sources.spacing import spacing_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from slidecam.sources.names import Discovery, FoundSlide
+
+COLUMNS = ("path", "name", "mpp", "mask", "group")
+"""What is read of such a table; the path alone is needed."""
+
+
+@dataclass(frozen=True)
+class ListedSlide:
+    """One row of a table of slides.
+
+    Attributes
+    ----------
+    line
+        Its number in the table.
+    path
+        Of the slide, or its URL.
+    name
+        What its outputs are to be called by; empty for the file's own.
+    mpp
+        µm per level-0 pixel; None for what the file says.
+    mask
+        The slide's mask; None where there is none.
+    group
+        The patient or case that it is of; empty where nobody says.
+    """
+
+    line: int
+    path: str
+    name: str = ""
+    mpp: float | None = None
+    mask: Path | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class SlideList:
+    """The rows of a table, and what of it is not read, as sentences."""
+
+    rows: tuple[ListedSlide, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The names that rows give, by path."""
+        return {row.path: row.name for row in self.rows if row.name}
+
+    def on(self, found: Discovery) -> Discovery:
+        """Return what was found with what the rows say of each slide; see `spacings`.
+
+        UsageError where a row that says more than a path is of no single slide.
+        """
+        known = {slide.path for slide in found.slides}
+        rows = {row.path: row for row in self.rows}
+        for row in self.rows:
+            if row.path not in known and row != ListedSlide(row.line, row.path):
+                problem = f"Line {row.line} of the table of slides is of no single slide."
+                hint = "Name one slide in each row that says more than a path."
+                raise UsageError(problem, hint, row.path)
+        slides: list[FoundSlide] = []
+        for slide in found.slides:
+            own = rows.get(slide.path, ListedSlide(0, slide.path))
+            slides.append(replace(slide, mask=own.mask, group=own.group))
+        ignored = (*self.ignored, *found.ignored)
+        return replace(found, slides=tuple(slides), ignored=ignored)
+
+    def spacings(self, found: Discovery) -> Mapping[str, float]:
+        """Return what the rows say of µm per pixel, by the slides' names."""
+        known = {row.path: row.mpp for row in self.rows if row.mpp is not None}
+        return {each.name: known[each.path] for each in found.slides if each.path in known}
+
+
+def read_slide_list(table: Path) -> SlideList:
+    """Read a table of slides.
+
+    Columns are separated by commas, semicolons or tabs, and numbers have a point or a comma. Paths
+    are relative to the table's folder.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, has no column ``path`` or no row, or a row names no slide, a mask that
+        is not there, or a slide that another row names.
+    SpacingError
+        If a row's ``mpp`` is no number between 0.05 and 20.
+    """
+    rows: dict[str, ListedSlide] = {}
+    others: dict[str, None] = {}
+    try:
+        for line, cells in table_rows(table, ("path",)):
+            others.update(dict.fromkeys(name for name in cells if name not in COLUMNS))
+            row = _row(table, line, cells)
+            _refuse_again(row, rows)
+            rows[row.path] = row
+    except UsageError as error:
+        raise UsageError(error.problem, error.remedy, table) from error
+    if not rows:
+        raise UsageError("The table names no slide.", "Write a row for each.", table)
+    ignored: list[str] = []
+    if any(others):
+        said = ", ".join(filter(None, others))
+        ignored.append(f"{table}: columns that are not read: {said}.")
+    return SlideList(tuple(rows.values()), tuple(ignored))
+
+
+def _refuse_again(row: ListedSlide, rows: Mapping[str, ListedSlide]) -> None:
+    if row.path in rows:
+        problem = f"Line {row.line} names the slide of line {rows[row.path].line} again."
+        raise UsageError(problem, "Keep one row for each slide.")
+
+
+def _row(table: Path, line: int, cells: Mapping[str, str]) -> ListedSlide:
+    if not cells["path"]:
+        raise UsageError(f"Line {line} names no slide.", "Write its path, or delete the line.")
+    mpp = None
+    if cells.get("mpp"):
+        mpp = spacing_in(table, line, cells["mpp"])
+    mask = None
+    if cells.get("mask"):
+        mask = _beside(table, cells["mask"])
+        if not mask.exists():
+            raise UsageError(f"Line {line} names a mask that is not there: {mask}.", "Check it.")
+    name = cells.get("name", "")
+    if set(name) & set("/\\") or name in {".", ".."}:
+        problem = f"Line {line}: no folder of outputs can be called {name!r}."
+        raise UsageError(problem, "Give the slide another name.")
+    path = cells["path"]
+    if "://" not in path:
+        path = str(_beside(table, path))
+    return ListedSlide(line, path, name, mpp, mask, cells.get("group", ""))
+
+
+def _beside(table: Path, text: str) -> Path:
+    """Return a path of a table, which counts from the table's folder."""
+    folder = table.absolute().parent
+    path = folder / text
+    if not path.exists() and "\\" in text:
+        # As Windows writes it.
+        return folder / text.replace("\\", "/")
+    return path
