@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slidecam.close_up.findings import CloseUp
     from slidecam.evaluation.slides import SlideEvaluation
     from slidecam.evaluation.volumes import MaskFigures, VolumeEvaluation
-    from slidecam.learning.evaluation.evaluation import Evaluation, Figure
+    from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.learning.training.training import Trained
     from slidecam.runs import Legend, RunComparison
     from slidecam.runs.legend import LegendRow, UncalledRow
@@ -166,9 +166,7 @@ def training_facts(trained: Trained) -> dict[str, Any]:
         "probabilities": trained.bundle.card.calibration,
     }
     for part, evaluation in trained.evaluations.items():
-        facts |= {
-            f"{part} {name}": _with_interval(evaluation.figures[name]) for name in FIRST_FIGURES
-        }
+        facts |= {f"{part} {name}": str(evaluation.figures[name]) for name in FIRST_FIGURES}
     return facts
 
 
@@ -189,7 +187,7 @@ def training_record(trained: Trained) -> dict[str, Any]:
 
 def fold_facts(pooled: Evaluation, done: Sequence[Trained]) -> dict[str, Any]:
     """Return the first figures of a cross-validation, and of each fold."""
-    facts: dict[str, Any] = {name: _with_interval(pooled.figures[name]) for name in FIRST_FIGURES}
+    facts: dict[str, Any] = {name: str(pooled.figures[name]) for name in FIRST_FIGURES}
     for name in FIRST_FIGURES[:3]:
         facts[f"{name} of each fold"] = [
             _short(trained.evaluations["test"].figures[name].value) for trained in done
@@ -218,7 +216,7 @@ def evaluation_facts(evaluation: Evaluation) -> dict[str, Any]:
         facts["measured"] = evaluation.measured
     for name, figure in evaluation.figures.items():
         if figure.value is not None:
-            facts[name] = _with_interval(figure)
+            facts[name] = str(figure)
     return facts | evaluation.remarks
 
 
@@ -303,8 +301,8 @@ def fine_tuning_facts(tuned: FineTuned) -> dict[str, Any]:
         "temperature": "1, not fitted",
     }
     if tuned.measured is not None:
-        before = _with_interval(tuned.measured.before.figures["accuracy"])
-        now = _with_interval(tuned.measured.after.figures["accuracy"])
+        before = str(tuned.measured.before.figures["accuracy"])
+        now = str(tuned.measured.after.figures["accuracy"])
         places = f"{tuned.measured.places} places"
         facts["left out"] = f"{places}: accuracy {before}, now {now}, on this slide"
     return facts | _notes(tuned.notes)
@@ -339,13 +337,6 @@ def _area(area: float, unit: str) -> str:
     if unit == "µm²":
         return f"{area / 1e6:.4g} mm²"
     return f"{area:.4g} {unit}"
-
-
-def _with_interval(figure: Figure) -> str:
-    if figure.interval is None:
-        return _short(figure.value)
-    low, high = _short(figure.interval.low), _short(figure.interval.high)
-    return f"{_short(figure.value)} ({low} to {high}, {figure.interval.method})"
 
 
 def _short(value: float | None) -> str:

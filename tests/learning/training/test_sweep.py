@@ -104,7 +104,8 @@ def test_the_best_is_named_with_its_interval_and_what_it_was_chosen_among(
     assert found.best is found.tried[values.index(max(values))]
     figure = found.best.figures["accuracy"]
     assert figure.interval is not None
-    words = f"{figure.value:.4g} ({figure.interval.low:.4g}-{figure.interval.high:.4g})"
+    ends = f"{figure.interval.low:.3f} to {figure.interval.high:.3f}"
+    words = f"{figure.value:.3f} ({ends}, {figure.interval.method})"
     assert f"was chosen among 4 by the accuracy of the validation part, {words}" in found.chosen
     record = json.loads((out / "sweep.json").read_text())
     assert record["best"] == found.best.settings

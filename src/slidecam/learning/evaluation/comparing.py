@@ -33,7 +33,6 @@ from slidecam.learning.evaluation.report import (
     FIGURE_FOLDER,
     RECORD,
     TABLE,
-    figure_in_words,
     write_predictions,
     write_record,
 )
@@ -109,7 +108,7 @@ class Comparison:
         """Return the bundles' figures as rows of a table."""
         rows: list[dict[str, str]] = []
         for name, found in self.evaluations.items():
-            figures = {column: figure_in_words(found.figures[column]) for column in COMPARED}
+            figures = {column: str(found.figures[column]) for column in COMPARED}
             rows.append({"bundle": name, "pictures": str(found.pictures), **figures})
             reported = self.published.get(name)
             if reported is not None:
@@ -284,7 +283,7 @@ def write_comparison(
         own = folder / f"bundle-{number}"
         write_record(evaluation, own / RECORD)
         write_predictions(evaluation, own / TABLE)
-        rows.append((name, [figure_in_words(evaluation.figures[column]) for column in COLUMNS]))
+        rows.append((name, [str(evaluation.figures[column]) for column in COLUMNS]))
         reported = compared.published.get(name)
         if reported is not None:
             rows.append((reported.title, list(map(reported.shown, COLUMNS))))

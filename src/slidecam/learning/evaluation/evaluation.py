@@ -85,6 +85,13 @@ class Figure:
     interval: Interval | None = None
     note: str = ""
 
+    def __str__(self) -> str:
+        if self.value is None:
+            return "none"
+        if self.interval is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} ({self.interval}, {self.interval.method})"
+
     def record(self) -> dict[str, object]:
         """Return it as JSON values."""
         values: dict[str, object] = {"value": self.value, "ci95": None}

@@ -247,12 +247,3 @@ def _spread(evaluation: Evaluation, name: str) -> str:
     if spread.sd is None:
         return f"{spread.mean:.3f}"
     return f"{spread.mean:.3f} ± {spread.sd:.3f}"
-
-
-def figure_in_words(figure: Figure) -> str:
-    """Return a figure with its interval, its kind beside it."""
-    if figure.value is None:
-        return "none"
-    if figure.interval is None:
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} ({figure.interval}, {figure.interval.method})"

@@ -204,7 +204,8 @@ def _leave_ensemble(
         own.pop(key, None)
     said = (
         "No figure is of the ensemble itself, since each picture was learnt from by a member: each"
-        f" of the {count} was measured on the fold kept from it, accuracy {_accuracy(pooled)}."
+        f" of the {count} was measured on the fold kept from it, accuracy"
+        f" {pooled.figures['accuracy']}."
     )
     provenance = {
         **own,
@@ -222,16 +223,6 @@ def _leave_ensemble(
     }
     sealed = replace(card, provenance=provenance)
     return save_bundle(folder.bundle, sealed, dict(weights), overwrite=True)
-
-
-def _accuracy(pooled: Evaluation) -> str:
-    figure = pooled.figures["accuracy"]
-    if figure.value is None:
-        return "not known"
-    words = f"{figure.value:.3f}"
-    if figure.interval is not None:
-        words += f" ({figure.interval.low:.3f}-{figure.interval.high:.3f})"
-    return words
 
 
 def _learnt_data(bundles: Sequence[Bundle], folder: TrainingFolder) -> dict[str, Any]:
@@ -296,7 +287,7 @@ def _train_final(
     made = yield from train_on(fitted, whole, _call_of(call, FINAL_FOLDER))
     said = (
         "unmeasured: trained on all pictures; figures are those of the cross-validation"
-        f" (accuracy {_accuracy(pooled)} of the folds), not its own"
+        f" (accuracy {pooled.figures['accuracy']} of the folds), not its own"
     )
     card = _unmeasured(made.bundle.card, said)
     yield Step("data", 0, 0, message=f"{made.bundle.path} is {said}.")

@@ -219,7 +219,7 @@ class Sweep:
         words = ", ".join(f"{key}={value}" for key, value in best.settings.items())
         return (
             f"{words} was chosen among {len(self.tried)} by the {self.judge} of the validation"
-            f" part, {_in_words(best.figures[self.judge])}, which flatters it: no picture of the"
+            f" part, {best.figures[self.judge]}, which flatters it: no picture of the"
             " test part was looked at; measure it there (slidecam evaluate)."
         )
 
@@ -230,7 +230,7 @@ class Sweep:
         for each in self.tried:
             row = dict(each.settings)
             for name in columns:
-                row[name] = _in_words(each.figures[name])
+                row[name] = str(each.figures[name])
             row["best epoch"] = str(each.trained.best_epoch)
             row["folder"] = each.folder.name
             row["chosen"] = ""
@@ -261,15 +261,6 @@ class Sweep:
             "note": self.chosen,
             "tried": tried,
         }
-
-
-def _in_words(figure: Figure) -> str:
-    if figure.value is None:
-        return "none"
-    words = f"{figure.value:.4g}"
-    if figure.interval is not None:
-        words += f" ({figure.interval.low:.4g}-{figure.interval.high:.4g})"
-    return words
 
 
 def sweep(
