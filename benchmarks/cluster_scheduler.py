@@ -26,6 +26,7 @@ from slidecam.prediction.work import Timings
 from slidecam.runlog import RunLog
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.names import FoundSlide
+from slidecam.store import Outlet
 
 MB = 1_000_000
 SAID = 10
@@ -46,7 +47,7 @@ def main() -> None:
     shutil.rmtree(out, ignore_errors=True)
     slides = [FoundSlide(f"s{number}", f"/nowhere/s{number}.svs") for number in range(count)]
     opened = open_bundle(bundle)
-    log = RunLog(out, opened, PredictSpec(), slides)
+    log = RunLog(Outlet(out), opened, PredictSpec(), slides)
     call = Call("bench", version("slidecam"), bundle, opened.digest, out, PredictSpec())
     jobs = [SlideJob(slide, place, count, {}, {}) for place, slide in enumerate(slides, 1)]
     vars(scheduling)["plan_slide"] = simulated

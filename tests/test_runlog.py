@@ -14,6 +14,7 @@ from slidecam.reports import report
 from slidecam.runlog import RunLog
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.names import FoundSlide
+from slidecam.store import Outlet
 
 HIDDEN = "/data/Doe^John/series"
 
@@ -26,7 +27,7 @@ def log_of(
     spec: PredictSpec | None = None,
 ) -> RunLog:
     slides = [FoundSlide(f"s{index}", f"s{index}.svs") for index in range(expected)]
-    log = RunLog(out, open_bundle(bundle), spec or PredictSpec(), slides)
+    log = RunLog(Outlet(out), open_bundle(bundle), spec or PredictSpec(), slides)
     for index, status in enumerate(statuses):
         if status == "failed":
             log.failed(SlideFailed(f"s{index}", f"s{index}.svs", "broken", "mend it"))

@@ -9,7 +9,6 @@ import csv
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -20,19 +19,13 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from slidecam.errors import RunExistsError, UsageError, without_secrets
+from slidecam.objects import url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LOCK_FILE = ".lock"
 """In a folder that one process at a time may work in."""
-
-
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[\\/]+(?=[^\\/])")
-"""A URL as pathlib leaves it: of ``s3://bucket`` it makes ``s3:/bucket``, a folder here.
-
-A drive of Windows has one letter.
-"""
 
 
 DELIMITERS = (",", ";", "\t")
@@ -96,14 +89,12 @@ def refuse_url(path: Path) -> None:
 
     UsageError.
     """
-    found = _URL.match(str(path))
-    if not found:
+    url = url_of(path)
+    if url is None:
         return
-    url = f"{found[1]}://{str(path)[found.end() :]}".replace("\\", "/")
     raise UsageError(
         f"A URL is given where a path of this machine belongs: {without_secrets(url)}.",
-        "Only slides are read from URLs: copy or mount what lies there, and copy results there"
-        " when they are written.",
+        "Copy or mount what lies there, and copy results there when they are written.",
     )
 
 

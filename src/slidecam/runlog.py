@@ -27,20 +27,22 @@ from slidecam.exchange.manifest import (
     add_to_manifest,
 )
 from slidecam.exchange.tables import slide_rows, write_slides_csv
+from slidecam.objects import as_given, said
 from slidecam.registry import resolve
-from slidecam.reports.report import write_report
+from slidecam.reports.report import EMBEDDED, OVERVIEWS, write_report
 from slidecam.runs.record import RunRecord
 from slidecam.sources.discovery import OF_ALL_SLIDES
 from slidecam.sources.identifiers import public_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from slidecam.exchange.manifest import Manifest
     from slidecam.exchange.tables import Cell
     from slidecam.models import Bundle
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources.names import FoundSlide
+    from slidecam.store import Outlet
 
 MANIFEST, REPORT, TABLE, TABLE_PARQUET = OF_ALL_SLIDES
 """What lies in the output folder beside the slides' folders; the names are a contract."""
@@ -78,8 +80,8 @@ class RunLog:
 
     Attributes
     ----------
-    out
-        The output folder.
+    outlet
+        Where the outputs go; a folder alone, where they stay on this machine.
     bundle, spec
         What the slides are classified with, and how; no bundle where runs of earlier calls are
         gathered.
@@ -97,7 +99,7 @@ class RunLog:
         What a person should know of slides that are done with; said when the run ends.
     """
 
-    out: Path
+    outlet: Outlet
     bundle: Bundle | None
     spec: PredictSpec
     slides: Sequence[FoundSlide]
@@ -108,6 +110,11 @@ class RunLog:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     call: str = field(default_factory=lambda: uuid4().hex)
     _next: float = field(default_factory=lambda: time.monotonic() + WRITE_EVERY)
+
+    @property
+    def out(self) -> Path:
+        """The output folder on this machine."""
+        return self.outlet.folder
 
     def failed(self, event: SlideFailed) -> SlideFailed:
         """Note a slide that gave nothing, and return its event."""
@@ -129,7 +136,7 @@ class RunLog:
         """Note a slide whose outputs are written, and return its event."""
         self._note(report)
         tiles = report.tiles.done + report.tiles.failed
-        folder = str(self.out / report.slide)
+        folder = self.outlet.shown_of(report.slide)
         return SlideFinished(
             report.slide,
             folder,
@@ -152,10 +159,12 @@ class RunLog:
         self.reports.append(report)
         if time.monotonic() > self._next and not self.spec.dry_run:
             begun = time.monotonic()
-            manifest = self._remember()
-            # What stands in the way is said when the run ends, and no reason to end it.
-            with suppress(OSError):
-                self._write_csv(manifest, self.out / TABLE)
+            with self.outlet.alone():
+                manifest = self._remember()
+                # What stands in the way is said when the run ends, and no reason to end it.
+                with suppress(OSError):
+                    self._write_csv(manifest, self.out / TABLE)
+                self.outlet.put((TABLE,))
             took = time.monotonic() - begun
             self._next = time.monotonic() + max(WRITE_EVERY, took / WRITING)
 
@@ -165,7 +174,10 @@ class RunLog:
 
     def _remember(self) -> Manifest:
         """Write what this call did into the folder's manifest, and return all that it holds."""
-        return add_to_manifest(self.out / MANIFEST, self._all(), self._facts(), self._has_run)
+        self.outlet.look((), (MANIFEST,))
+        manifest = add_to_manifest(self.out / MANIFEST, self._all(), self._facts(), self._has_run)
+        self.outlet.put((MANIFEST,))
+        return manifest
 
     def _has_run(self, slide: str) -> bool:
         record = RunRecord.find(self.out / slide)
@@ -208,11 +220,13 @@ class RunLog:
         if self.spec.dry_run:
             return
         # First, so that it lies there even if the process is ended while the report is rendered.
-        manifest = self._remember()
-        self._write_for_all(TABLE, lambda path: self._write_tables(manifest, path))
-        self._write_for_all(REPORT, lambda path: self._write_report(manifest, path))
-        if self.failed_outputs:
-            self._remember()
+        with self.outlet.alone():
+            manifest = self._remember()
+            self._write_for_all(TABLE, lambda path: self._write_tables(manifest, path))
+            self._write_for_all(REPORT, lambda path: self._write_report(manifest, path))
+            self.outlet.put(OF_ALL_SLIDES[1:])
+            if self.failed_outputs:
+                self._remember()
 
     def _write_for_all(self, name: str, write: Callable[[Path], None]) -> None:
         path = self.out / name
@@ -227,6 +241,7 @@ class RunLog:
                 path.unlink(missing_ok=True)
 
     def _write_report(self, manifest: Manifest, path: Path) -> None:
+        self.outlet.fetch(_pictures_inside(manifest.slides))
         for slide, error in write_report(manifest, self._facts(), path).items():
             self._fail(REPORT, error, slide)
 
@@ -249,6 +264,7 @@ class RunLog:
 
     def _public(self, text: str) -> str:
         """Return a text without what names a patient or opens a server."""
+        text = said(text)
         for slide in self.slides:
             text = slide.public(text)
         return text
@@ -295,10 +311,19 @@ class RunLog:
         failed = sum(report.status == "failed" for report in self.reports)
         manifest, report = "", ""
         if not self.spec.dry_run:
-            manifest = str(self.out / MANIFEST)
+            manifest = self.outlet.shown_of(MANIFEST)
             if all(each.slide or each.output != REPORT for each in self.failed_outputs):
-                report = str(self.out / REPORT)
+                report = self.outlet.shown_of(REPORT)
         return Finished(manifest, report, len(self.reports), failed, self.exit_code, self.heatmaps)
+
+
+def _pictures_inside(slides: Sequence[SlideReport]) -> Iterator[str]:
+    """Yield the pictures that are inside the report of so many slides, by where they lie."""
+    if len(slides) > EMBEDDED:
+        return
+    for report in slides:
+        for name in filter(report.outputs.__contains__, OVERVIEWS):
+            yield report.outputs[name]
 
 
 def _plain(spec: PredictSpec, hidden: Iterable[str]) -> dict[str, Any]:
@@ -307,7 +332,7 @@ def _plain(spec: PredictSpec, hidden: Iterable[str]) -> dict[str, Any]:
     parts = tuple(hidden)
     for name, value in settings.items():
         if isinstance(value, Path):
-            settings[name] = public_path(str(value), parts)
+            settings[name] = public_path(said(as_given(value)), parts)
     return settings
 
 

@@ -554,12 +554,11 @@ def test_outputs_are_named_with_commas_and_wrong_names_are_refused(
 @pytest.mark.parametrize(
     "call",
     [
-        "predict a.tif -m bundle -o s3://bucket/results",
-        "predict a.tif -m bundle -o out --mask https://host/mask.png",
-        "tiles a.tif --annotations s3://bucket/a.geojson --out tiles",
         "train recipe.toml --data s3://bucket/data --out trained",
-        "evaluate s3://bucket/bundle --data data",
-        "models s3://bucket/bundles",
+        "train recipe.toml --data data --out s3://bucket/trained",
+        "fine-tune s3://bucket/run --out tuned",
+        "gather s3://bucket/results",
+        "card s3://bucket/bundle",
         "export s3://bucket/run --to qupath",
     ],
 )
@@ -574,13 +573,13 @@ def test_a_url_where_a_path_belongs_is_refused_and_nothing_is_made(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bundle_at_a_url_is_refused_by_its_whole_name(
+def test_a_bundle_that_is_not_at_its_url_is_refused_by_its_whole_name(
     tmp_path: Path, write_slide: Callable[..., Path]
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
-    result = slidecam("predict", slide, "-m", "s3://bucket/bundle", "-o", tmp_path / "out")
+    result = slidecam("predict", slide, "-m", "memory://bucket/no-bundle", "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert "s3://bucket/bundle" in result.output
+    assert "memory://bucket/no-bundle" in result.output
     assert not (tmp_path / "out").exists()
 
 

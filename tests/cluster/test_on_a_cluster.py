@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 from distributed import Client, LocalCluster
 
+from run_files import files_of
 from slidecam import PredictSpec, predict
 from slidecam.cluster.messages import Call, SlideJob, SlidePlanned
 from slidecam.cluster.working import Resident, plan_slide
 from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, TileFailed
 from slidecam.models import open_bundle
-from slidecam.sources.discovery import OF_ALL_SLIDES
 from slidecam.sources.names import FoundSlide
 from slidecam.store import RunStore, lock_run, read_run
 
@@ -32,31 +32,6 @@ if TYPE_CHECKING:
 
 SPEC = PredictSpec(batch=8, workers=2, overlap=0.5)
 LEAN = replace(SPEC, outputs=("tiles.csv",))
-
-VOLATILE = {
-    "started",
-    "finished",
-    "seconds",
-    "machine",
-    "resumed",
-    "made_in",
-}
-"""What of run.json tells when and for how long."""
-
-
-def files_of(out: Path) -> dict[str, bytes]:
-    """Return every file of a run but those of all slides, times left out of its record."""
-    found: dict[str, bytes] = {}
-    for path in out.rglob("*"):
-        name = path.relative_to(out).as_posix()
-        if not path.is_file() or path.name in {".lock", *OF_ALL_SLIDES}:
-            continue
-        found[name] = path.read_bytes()
-        if path.name == "run.json":
-            record = json.loads(found[name])
-            kept = {key: value for key, value in record.items() if key not in VOLATILE}
-            found[name] = json.dumps(kept, sort_keys=True).encode()
-    return found
 
 
 def last(events: list[Event]) -> Finished:

@@ -10,6 +10,7 @@ import io
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
@@ -17,8 +18,8 @@ from typing import Annotated, Any, TypeVar, cast
 import typer
 
 from slidecam.cli.terminal import Terminal
-from slidecam.errors import UsageError
-from slidecam.files import refuse_inputs, refuse_missing, refuse_url
+from slidecam.files import refuse_inputs, refuse_missing
+from slidecam.objects import url_of
 from slidecam.options import option_of
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -32,7 +33,7 @@ NEEDED = ("source", "checkpoint", "recipe")
 
 
 class _LocalPaths(typer.Typer):
-    """The command line, whose files and folders are those of this machine.
+    """The command line, whose commands see files and folders of this machine alone.
 
     What reads slides takes URLs, and is declared as text.
     """
@@ -42,7 +43,7 @@ class _LocalPaths(typer.Typer):
         name: str | None = None,
         **settings: Any,  # noqa: ANN401  (Typer's own)
     ) -> Callable[[Function], Function]:
-        """Register a command that refuses a URL where a path belongs."""
+        """Register a command whose files at URLs are fetched and put, or refused."""
         register = super().command(name, **settings)
 
         def registered(function: Function) -> Function:
@@ -55,12 +56,17 @@ class _LocalPaths(typer.Typer):
 def _of_this_machine(function: Function) -> Function:
     @wraps(function)
     def checked(**given: object) -> object:
-        for value in given.values():
-            for path in _several(value):
-                _refuse(path)
-        with Terminal(json=bool(given.get("json"))).errors():
-            _refuse_unclear(given)
-        return function(**given)
+        terminal = Terminal(json=bool(given.get("json")))
+        with ExitStack() as cleanup:
+            if any(map(_has_url, given.values())):
+                # Needed by few calls.
+                from slidecam.cli.urls import on_this_machine
+
+                cleanup.enter_context(terminal.errors())
+                given = cleanup.enter_context(on_this_machine(function.__name__, given))
+            with terminal.errors():
+                _refuse_unclear(given)
+            return function(**given)
 
     return cast("Function", checked)
 
@@ -85,13 +91,8 @@ def _refuse_unclear(given: Mapping[str, object]) -> None:
         refuse_inputs([out], apart)
 
 
-def _refuse(given: object) -> None:
-    if not isinstance(given, Path):
-        return
-    try:
-        refuse_url(given)
-    except UsageError as error:
-        raise typer.BadParameter(str(error)) from error
+def _has_url(given: object) -> bool:
+    return any(isinstance(path, Path) and url_of(path) for path in _several(given))
 
 
 app = _LocalPaths(

@@ -46,7 +46,14 @@ Model = Annotated[
     typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False),
 ]
 Out = Annotated[
-    Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)
+    str,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="PATH",
+        help="Folder for the outputs, or its URL.",
+        show_default=False,
+    ),
 ]
 
 
@@ -65,7 +72,7 @@ Cluster = Annotated[
 
 def predict(
     model: str,
-    out: Path,
+    out: str,
     *,
     slides: list[str] | None = None,
     cluster: str | None = None,
@@ -294,6 +301,6 @@ def demo(
     with terminal.errors():
         sample = sample_folder()
         spec = PredictSpec(overlap=0.5, existing="overwrite")
-        code = terminal.follow(events(sample / "slide.tif", sample / "bundle", out, spec), out)
+        code = terminal.follow(events(sample / "slide.tif", sample / "bundle", out, spec), str(out))
         terminal.look_at(out / "report.html", out / "slide" / "overview.png")
         raise typer.Exit(code)

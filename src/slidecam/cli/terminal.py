@@ -22,6 +22,7 @@ from slidecam.errors import SlidecamError, without_secrets
 from slidecam.events import (
     Finished,
 )
+from slidecam.objects import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -77,7 +78,7 @@ class Terminal:
                 "OSError",
             )
             raise typer.Exit(EXIT_FAILED) from error
-        except (typer.Exit, typer.Abort):
+        except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         # The boundary of a command: libraries, and other packages' entries, promise no list of what
         # they raise, and Python's own words help nobody who did not write them.
@@ -106,6 +107,7 @@ class Terminal:
         )
 
     def _error(self, problem: str, remedy: str, kind: str, traceback: Sequence[str] = ()) -> None:
+        problem, remedy = said(problem), said(remedy)
         if self._json:
             record = {"event": "Error", "error": kind, "problem": problem, "remedy": remedy}
             if traceback:
@@ -118,7 +120,7 @@ class Terminal:
             message += f"\n[green]Remedy:[/] {escape(remedy)}"
         self._err.print(message, highlight=False, soft_wrap=True)
 
-    def follow(self, events: Generator[Event], out: Path) -> int:
+    def follow(self, events: Generator[Event], out: str) -> int:
         """Show a run's events to its end and return the exit code; Ctrl-C stops it cleanly."""
         shown = self._events_shown()
         code = EXIT_FAILED
@@ -130,7 +132,7 @@ class Terminal:
                         code = event.exit_code
         except KeyboardInterrupt:
             self._stopped(
-                f"What was classified so far is safe in {out}.",
+                f"What was classified so far is safe in {without_secrets(out)}.",
                 "Repeat the same command with --resume to go on.",
             )
             return EXIT_PARTLY
@@ -172,7 +174,7 @@ class Terminal:
         if self._json:
             self.line(dict(facts))
             return
-        table = Table(title=escape(title), title_justify="left", show_header=False, box=None)
+        table = Table(title=escape(said(title)), title_justify="left", show_header=False, box=None)
         table.add_column()
         table.add_column(overflow="fold")
         for key, value in facts.items():
@@ -197,14 +199,14 @@ class Terminal:
     def say(self, text: str) -> None:
         """Print text for a person, broken nowhere: a link in it can be clicked and copied."""
         if not self._json:
-            sys.stdout.write(text + "\n")
+            sys.stdout.write(said(text) + "\n")
             sys.stdout.flush()
 
     def look_at(self, *paths: Path) -> None:
         """Say where the results are."""
         if not self._json:
             for path in paths:
-                self._out.print(f"Look at [bold]{escape(str(path.resolve()))}[/]")
+                self._out.print(f"Look at [bold]{escape(said(path.resolve()))}[/]")
 
     def _stopped(self, state: str, remedy: str) -> None:
         if self._json:
@@ -214,7 +216,7 @@ class Terminal:
 
     def line(self, record: Mapping[str, Any]) -> None:
         """Print one JSON object on a line of its own."""
-        sys.stdout.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+        sys.stdout.write(said(json.dumps(record, ensure_ascii=False, default=str)) + "\n")
         sys.stdout.flush()
 
 
@@ -226,4 +228,4 @@ def _plain(value: object) -> str:
         return ", ".join(map(_plain, value)) or "none"
     if value is None:
         return ""
-    return str(value)
+    return said(str(value))

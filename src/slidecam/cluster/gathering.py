@@ -17,7 +17,7 @@ from slidecam.runs.legend import classified_tissue, own_slices, parts_of, summar
 from slidecam.runs.record import RunRecord
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.names import FoundSlide
-from slidecam.store import RUN_FILE, STORE_FOLDER, read_run
+from slidecam.store import RUN_FILE, STORE_FOLDER, Outlet, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,7 +55,7 @@ def gather(out: Path) -> RunLog:
         raise UsageError(
             "There is no run of slidecam predict here.", "Pass the folder given as --out.", out
         )
-    log = RunLog(out, None, PredictSpec(), slides, reports=reports)
+    log = RunLog(Outlet(out), None, PredictSpec(), slides, reports=reports)
     log.write()
     return log
 

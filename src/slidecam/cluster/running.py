@@ -17,11 +17,12 @@ from slidecam.cluster.working import Resident, forget, inspect_worker, is_busy, 
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.events import Warned
 from slidecam.explain.facts import said_of_methods
-from slidecam.files import write_text
+from slidecam.files import refuse_url, write_text
 from slidecam.models import open_bundle
 from slidecam.options import EVERY_SLIDE
 from slidecam.prediction.checks import folder_named, found_and_settled, listed
 from slidecam.runlog import RunLog
+from slidecam.store import Outlet
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -57,11 +58,12 @@ def predict_there(
 ) -> Generator[Event]:
     """Classify slides on a cluster; see `slidecam.predict`."""
     # Workers have working folders of their own.
-    folder = folder_named(out).absolute()
+    folder = Path(folder_named(out)).absolute()
+    refuse_url(Path(folder_named(out)))
     places = list(map(_from_everywhere, listed(inputs)))
     if spec.mask is not None:
         spec = replace(spec, mask=spec.mask.absolute())
-    found, spec = found_and_settled(places, folder, spec)
+    found, spec = found_and_settled(places, Outlet(folder), spec)
     bundle = open_bundle(_from_everywhere(model), trust=spec.trust)
     call = Call(uuid4().hex, version("slidecam"), str(bundle.path), bundle.digest, folder, spec)
     with ExitStack() as cleanup:
@@ -92,7 +94,7 @@ def _given_out(
     own = replace(call, batch=settled.batch, spec=replace(call.spec, spacings={}, shown={}))
     slides = call.spec.share_of(found.slides)
     said = said_of_methods(bundle.card, settled.methods)
-    log = RunLog(call.out, bundle, call.spec, slides, said)
+    log = RunLog(Outlet(call.out), bundle, call.spec, slides, said)
     jobs = [*_jobs(call.spec, slides)]
     with ExitStack() as cleanup:
         work = Scheduling(client, own, jobs, log, on_gpu=on_gpu)

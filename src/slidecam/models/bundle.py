@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from slidecam.errors import BundleError, CardError, MissingBundleError
-from slidecam.files import check_folder, refuse_url, replacing
+from slidecam.files import check_folder, replacing
 from slidecam.models.card import (
     CARD_FILE,
     WEIGHTS_FILE,
@@ -34,6 +34,7 @@ from slidecam.models.weights import (
     unreadable_as,
 )
 from slidecam.models.wsinfer import CONFIG_FILE, is_wsinfer, read_wsinfer
+from slidecam.objects import as_given, fetched, is_url
 from slidecam.registry import deferred
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ def open_bundle(path: Path | str, *, trust: bool = False) -> Bundle:
     Parameters
     ----------
     path
-        A folder with ``card.json``, or one of the WSInfer zoo with ``config.json``; or either file.
+        A folder with ``card.json``, or one of the WSInfer zoo with ``config.json``; or either file;
+        or the URL of such a folder, which is fetched.
     trust
         Whether weights that can run code (TorchScript) may be used.
 
@@ -168,8 +170,8 @@ def open_bundle(path: Path | str, *, trust: bool = False) -> Bundle:
     ------
     MissingBundleError
         If there is no such folder, or nothing in it that could be a bundle.
-    UsageError
-        If it is a URL.
+    UsageError, StoreError
+        If there is nothing at its URL, or its server does not answer.
     CardError
         If the card says something impossible.
     WeightsError
@@ -177,7 +179,8 @@ def open_bundle(path: Path | str, *, trust: bool = False) -> Bundle:
     UntrustedCodeError
         If they can run code and ``trust`` is False.
     """
-    folder = Path(path)
+    given = as_given(path)
+    folder = fetched(given) if is_url(given) else Path(path)
     if folder.name in {CARD_FILE, CONFIG_FILE}:
         folder = folder.parent
     if (folder / CARD_FILE).is_file():
@@ -188,7 +191,6 @@ def open_bundle(path: Path | str, *, trust: bool = False) -> Bundle:
     problem = "This is not a folder."
     if folder.is_dir():
         problem = f"The folder holds no {CARD_FILE}."
-    refuse_url(folder)
     remedy = "Name a bundle's folder (slidecam models lists them)."
     raise MissingBundleError(folder, problem, remedy)
 

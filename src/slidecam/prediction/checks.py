@@ -19,6 +19,7 @@ from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder, refuse_inputs
 from slidecam.foreground import DRAWN_MASKS, VOLUME_MASKS, mask_called
 from slidecam.models.stain import sight_notes
+from slidecam.objects import as_given, said
 from slidecam.options import EVERY_METHOD, option_of
 from slidecam.runlog import MANIFEST, error_words
 from slidecam.runs.outputs import check_packages
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from slidecam.prediction.model import LoadedModel
     from slidecam.prediction.work import SlideWork
     from slidecam.sources.names import Discovery, FoundSlide
+    from slidecam.store import Mirror, Outlet
 
 TILING_OPTIONS = ("overlap", "grid", "edge", "min_tissue", "mask")
 """What says how a slide is cut into tiles."""
@@ -49,14 +51,14 @@ VOLUME_OPTIONS = ("min_tissue", "mask")
 """What of it says which slices of a volume are classified."""
 
 
-def folder_named(out: str | Path) -> Path:
-    """Return the folder that a call's outputs go to; UsageError where its name is empty."""
+def folder_named(out: str | Path) -> str:
+    """Return the folder or URL that a call's outputs go to; UsageError where its name is empty."""
     if not str(out):
         raise UsageError(
             "The output folder is an empty text.",
             "Is a variable of your shell empty?",
         )
-    return Path(out)
+    return as_given(out)
 
 
 def listed(inputs: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
@@ -66,7 +68,7 @@ def listed(inputs: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
 
 def found_and_settled(
     places: Sequence[str | Path],
-    out: Path,
+    outlet: Outlet,
     spec: PredictSpec,
 ) -> tuple[Discovery, PredictSpec]:
     """Return a call's slides and its settings as their project has them.
@@ -76,7 +78,7 @@ def found_and_settled(
     Raises
     ------
     UsageError
-        If nothing was found, two slides share a name, or ``out`` is no place for outputs.
+        If nothing was found, two slides share a name, or ``outlet`` is no place for outputs.
     RunExistsError
         If outputs lie there already and neither resume nor overwrite was said.
     StoreError
@@ -90,8 +92,9 @@ def found_and_settled(
     found = find_slides(places, where, keep_identifiers=spec.keep_identifiers)
     found = rows.on(found)
     spec = replace(spec, spacings={**spec.spacings, **rows.spacings(found)})
-    refuse_unclear(found, out, spec)
-    read_manifest(out / MANIFEST)
+    outlet.look([slide.name for slide in spec.share_of(found.slides)], (MANIFEST,))
+    refuse_unclear(found, outlet, spec)
+    read_manifest(outlet.folder / MANIFEST)
     return found, with_project(spec, found)
 
 
@@ -109,7 +112,7 @@ def with_project(spec: PredictSpec, found: Discovery) -> PredictSpec:
     return replace(spec, spacings=spacings)
 
 
-def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
+def refuse_unclear(found: Discovery, outlet: Outlet, spec: PredictSpec) -> None:
     """Refuse a call that contradicts itself, before anything is written.
 
     Raises
@@ -122,6 +125,7 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
     RunExistsError
         If outputs lie there already and neither resume nor overwrite was said.
     """
+    out = outlet.folder
     check_folder(out)
     _refuse_inputs(found, out, spec.mask)
     check_packages(spec.outputs)
@@ -139,7 +143,7 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
     begun = [slide.name for slide in ours if _is_begun(out / slide.name)]
     if begun and spec.existing == "refuse" and not spec.dry_run:
         raise RunExistsError(
-            out,
+            outlet.shown,
             f"There is a run of {begun[0]} here already ({len(begun)} of {len(ours)} slides).",
             "Pass --resume to continue, --overwrite to begin anew, or another --out.",
         )
@@ -159,7 +163,7 @@ def _refuse_inputs(found: Discovery, out: Path, mask: Path | None) -> None:
         if folder.is_dir() and not _is_begun(folder) and _holds_files(folder):
             raise UsageError(
                 f"The outputs of {slide.name} would go among files that are not slidecam's, and may"
-                f" be a slide's own: {folder}.",
+                f" be a slide's own: {said(folder)}.",
                 "Pass another --out.",
             )
 
@@ -334,12 +338,12 @@ def let_go_if_stopped(work: SlideWork) -> Iterator[None]:
 def failure_of(slide: FoundSlide, error: Exception) -> Failure:
     """Return a slide's failure, worded without what names a patient or opens a server."""
     problem, remedy = error_words(error)
-    event = SlideFailed(slide.name, slide.shown, slide.public(problem), remedy)
+    event = SlideFailed(slide.name, slide.shown, slide.public(said(problem)), remedy)
     if isinstance(error, SlidecamError):
         claimed = isinstance(error, RunExistsError) and error.claimed
-        return Failure(event, slide.public("\n".join(error.traceback())), claimed)
+        return Failure(event, slide.public(said("\n".join(error.traceback()))), claimed)
     lines = TracebackException.from_exception(error).format()
-    return Failure(event, slide.public("".join(lines)))
+    return Failure(event, slide.public(said("".join(lines))))
 
 
 def note_failure(folder: Path, failure: Failure) -> None:
@@ -353,7 +357,7 @@ def note_failure(folder: Path, failure: Failure) -> None:
     write_failure(folder, outcome)
 
 
-def note_unopened(folder: Path, failure: Failure) -> None:
+def note_unopened(folder: Path, failure: Failure, mirror: Mirror | None) -> None:
     """Note the failure of a slide that never came to a run, where it was not foreseen.
 
     Its folder holds no more than that. Nothing is noted where another process is at work.
@@ -362,3 +366,5 @@ def note_unopened(folder: Path, failure: Failure) -> None:
         return
     with lock_run(folder):
         note_failure(folder, failure)
+        if mirror is not None:
+            mirror.push()

@@ -118,6 +118,21 @@ def load_model(
     )
 
 
+def batch_size_of(folder: Path, model: LoadedModel, spec: PredictSpec) -> int:
+    """Return how many tiles a batch has: of a run that is resumed, as many as before."""
+    # A run goes on with the batches it was begun with, or its last digits would depend on where it
+    # was cut off.
+    if spec.existing != "resume" or spec.batch is not None:
+        return model.batch_size
+    try:
+        stored = RunStore.open(folder).digest.get("batch size")
+    except StoreError:
+        return model.batch_size
+    if isinstance(stored, int) and stored > 0:
+        return stored
+    return model.batch_size
+
+
 def with_usual_maps(
     folder: Path, model: LoadedModel, spec: PredictSpec, *, volume: bool
 ) -> LoadedModel:

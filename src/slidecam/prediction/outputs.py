@@ -21,6 +21,7 @@ from slidecam.exchange.manifest import SlideReport, TileCounts
 from slidecam.exchange.qupath import QuPathExport, write_for_qupath
 from slidecam.exchange.tables import write_tiles_csv
 from slidecam.foreground import save_foreground
+from slidecam.objects import said
 from slidecam.prediction import volumes
 from slidecam.prediction.pictures import write_heatmaps, write_overview
 from slidecam.registry import resolve
@@ -196,6 +197,7 @@ def begin_slide(slide: FoundSlide, work: SlideWork) -> None:
     if work.run is not None and not work.run.complete:
         clear_leftovers(work.folder)
         _record(slide, work).write(work.folder)
+        work.put()
 
 
 def _record(slide: FoundSlide, work: SlideWork) -> RunRecord:
@@ -212,7 +214,7 @@ def _record(slide: FoundSlide, work: SlideWork) -> RunRecord:
         input=RecordedInput.of(slide.shown, work.source.facts, _volume(work)),
         spacing=None if spacing is None else RecordedSpacing(spacing.spacing, spacing.origin),
         foreground=RecordedForeground(work.foreground.origin, work.foreground.share),
-        bundle=RecordedBundle(work.card.name, str(bundle.path), bundle.digest, work.card.classes),
+        bundle=RecordedBundle(work.card.name, said(bundle.path), bundle.digest, work.card.classes),
         qupath=work.qupath,
         plan=work.plan,
         ngff=work.spec.ngff,
@@ -286,6 +288,7 @@ def finish_slide(slide: FoundSlide, work: SlideWork) -> SlideReport:
         begun = RunRecord.find(work.folder) or _record(slide, work)
         outcome = _recorded(results, run)
         replace(begun, status=status, outcome=outcome).write(work.folder)
+        work.put()
     return _report(slide, work, table, status, reason, work.output_names())
 
 

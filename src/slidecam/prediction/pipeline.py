@@ -33,6 +33,7 @@ from slidecam.prediction.work import SlideWork
 from slidecam.registry import deferred
 from slidecam.runlog import RunLog
 from slidecam.runs.spec import PredictSpec
+from slidecam.store import Outlet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -75,15 +76,15 @@ def predict(
 ) -> Generator[Event]:
     """Classify slides in this process, yielding each step as an event; see `slidecam.predict`."""
     spec = spec or PredictSpec()
-    folder, places = folder_named(out), listed(inputs)
-    found, completed = found_and_settled(places, folder, spec)
-    loaded = load_model(model, completed, warm)
-    slides = spec.share_of(found.slides)
-    said = said_of_methods(loaded.bundle.card, loaded.methods)
-    log = RunLog(folder, loaded.bundle, completed, slides, said)
-    for message in notes_of(found, loaded, spec):
-        yield Warned("", message)
     with ExitStack() as cleanup:
+        outlet = cleanup.enter_context(Outlet.of(folder_named(out)))
+        found, completed = found_and_settled(listed(inputs), outlet, spec)
+        loaded = load_model(model, completed, warm)
+        slides = spec.share_of(found.slides)
+        said = said_of_methods(loaded.bundle.card, loaded.methods)
+        log = RunLog(outlet, loaded.bundle, completed, slides, said)
+        for message in notes_of(found, loaded, spec):
+            yield Warned("", message)
         cleanup.callback(log.write)
         pools = [ThreadPoolExecutor(1, f"slidecam-{name}") for name in THREADS]
         for pool in pools:
@@ -137,16 +138,20 @@ class _SlidesOnTheirWay:
 
     def _preparing(self, slide: FoundSlide) -> Callable[[], SlideWork | Failure]:
         def job() -> SlideWork | Failure:
-            folder = self.log.out / slide.name
+            folder, mirror = self.log.out / slide.name, self.log.outlet.slide(slide.name)
             with slide_boundary(slide) as outcome:
                 if slide.error is not None:
                     raise slide.error
-                return preparation.prepare(slide, folder, self.model, self.spec)
+                if mirror is not None:
+                    mirror.begin(self.spec.existing, alone=not self.spec.dry_run)
+                return preparation.prepare(slide, folder, self.model, self.spec, mirror)
             failure = outcome.lost()
-            if not self.spec.dry_run:
-                # What goes wrong here comes on top of what is reported already.
-                with slide_boundary(slide):
-                    note_unopened(folder, failure)
+            # What goes wrong here comes on top of what is reported already.
+            with slide_boundary(slide):
+                if not self.spec.dry_run:
+                    note_unopened(folder, failure, mirror)
+                if mirror is not None:
+                    mirror.release()
             return failure
 
         return job
@@ -188,6 +193,7 @@ class _SlidesOnTheirWay:
             # What goes wrong here comes on top of what is reported already.
             with slide_boundary(slide):
                 note_failure(work.folder, failure)
+                work.put()
         let_go(work)
         return failure
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from slidecam.errors import SpacingError, StoreError
+from slidecam.errors import SpacingError
 from slidecam.exchange.volumes import words_on_itk
 from slidecam.foreground import (
     VOLUME_MASKS,
@@ -22,7 +22,7 @@ from slidecam.foreground import (
 from slidecam.foreground.mask import mask_digest
 from slidecam.models.card_parts import VolumeCard
 from slidecam.prediction.checks import tiling_without_effect
-from slidecam.prediction.model import with_usual_maps
+from slidecam.prediction.model import batch_size_of, with_usual_maps
 from slidecam.prediction.work import OpenRun, SlideWork, Timings
 from slidecam.runs.outputs import all_written, clear_outputs
 from slidecam.runs.record import RunRecord, refuse_later
@@ -31,7 +31,7 @@ from slidecam.sources.names import FoundSlide, names_of
 from slidecam.sources.qupath import QuPathView
 from slidecam.sources.spacing import given_spacing
 from slidecam.sources.volume import VolumeSource
-from slidecam.store import RunStore, StorePlan, lock_run, open_or_create
+from slidecam.store import StorePlan, lock_run, open_or_create
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 from slidecam.tiling import TilingSpec, lay_grid, lay_whole, shape_readings
 from slidecam.viewing import PictureView, VolumeView
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from slidecam.prediction.model import LoadedModel
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources import SettledSpacing, Source, SourceFacts
+    from slidecam.store import Mirror
     from slidecam.tiling import TileGrid
     from slidecam.viewing import Profile
 
@@ -59,7 +60,11 @@ WHOLE_SLICE = "the whole slice"
 
 
 def prepare(
-    slide: FoundSlide | str, folder: Path, model: LoadedModel, spec: PredictSpec
+    slide: FoundSlide | str,
+    folder: Path,
+    model: LoadedModel,
+    spec: PredictSpec,
+    mirror: Mirror | None = None,
 ) -> SlideWork:
     """Open a slide, find its tissue, lay its grid, and start to prefetch its pending batches.
 
@@ -68,9 +73,11 @@ def prepare(
     slide
         A slide as it was found, or its path alone.
     folder
-        Where its outputs go.
+        Of its outputs.
     model, spec
         What it is classified with, and how.
+    mirror
+        What puts ``folder`` to a URL, if it belongs there.
 
     Raises
     ------
@@ -87,7 +94,8 @@ def prepare(
         else:
             source = open_source(slide, spec.reader, view)
         try:
-            work = replace(_prepare(source, folder, model, spec), timings=timings)
+            work = _prepare(source, folder, model, spec)
+            work = _started(replace(work, timings=timings, mirror=mirror))
         except BaseException:
             source.let_go()
             raise
@@ -120,15 +128,12 @@ def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec
     spacing = _spacing(source, model, spec)
     qupath = _qupath(source, spec)
     foreground, grid, tiling = _laid(source, spacing, model, spec)
-    model = replace(model, batch_size=_batch_size(folder, model, spec))
+    model = replace(model, batch_size=batch_size_of(folder, model, spec))
     is_volume = source.facts.stack is not None
     model = with_usual_maps(folder, model, spec, volume=is_volume)
     plan = _plan(source, spacing, foreground, model, tiling)
     plan |= _picture(view_of(model.bundle.card, spec), source.facts)
-    work = SlideWork(model, spec, source, spacing, foreground, grid, folder, plan, qupath, run=None)
-    if spec.dry_run:
-        return work
-    return _started(work)
+    return SlideWork(model, spec, source, spacing, foreground, grid, folder, plan, qupath, run=None)
 
 
 def _spacing(source: Source, model: LoadedModel, spec: PredictSpec) -> SettledSpacing | None:
@@ -243,20 +248,6 @@ def _foreground(source: Source, spacing: SettledSpacing, spec: PredictSpec) -> F
     )
 
 
-def _batch_size(folder: Path, model: LoadedModel, spec: PredictSpec) -> int:
-    # A run goes on with the batches it was begun with, or its last digits would depend on where it
-    # was cut off.
-    if spec.existing != "resume" or spec.batch is not None:
-        return model.batch_size
-    try:
-        stored = RunStore.open(folder).digest.get("batch size")
-    except StoreError:
-        return model.batch_size
-    if isinstance(stored, int) and stored > 0:
-        return stored
-    return model.batch_size
-
-
 def _plan(
     source: Source,
     spacing: SettledSpacing | None,
@@ -317,6 +308,8 @@ def _mapped(model: LoadedModel) -> dict[str, Any]:
 
 
 def _started(work: SlideWork) -> SlideWork:
+    if work.spec.dry_run:
+        return work
     lock = lock_run(work.folder)
     try:
         return replace(work, run=open_run(work, lock))
@@ -356,6 +349,7 @@ def open_run(work: SlideWork, lock: FileLock | None, part: range | None = None) 
     else:
         refuse_later(work.folder)
     store = open_or_create(work.folder, layout, spec.existing)
+    store.mirror = work.mirror
     pending = [(index, batches[index]) for index in store.pending_batches()]
     ours = pending
     if part is not None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources import SettledSpacing, Source
     from slidecam.sources.qupath import QuPathView
-    from slidecam.store import RunStore
+    from slidecam.store import Mirror, RunStore
     from slidecam.streaming import TileStream
     from slidecam.tiling import TileGrid
 
@@ -155,6 +155,8 @@ class SlideWork:
         The run on disk; None in a dry run.
     timings
         Its seconds.
+    mirror
+        What puts its folder to a URL; None where its outputs stay on this machine.
     """
 
     model: LoadedModel
@@ -168,6 +170,12 @@ class SlideWork:
     qupath: QuPathView
     run: OpenRun | None
     timings: Timings = field(default_factory=Timings)
+    mirror: Mirror | None = None
+
+    def put(self) -> None:
+        """Put what has changed in its folder to where its outputs go, if that is elsewhere."""
+        if self.mirror is not None:
+            self.mirror.push()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -238,4 +246,6 @@ class SlideWork:
                 self.run.close()
         finally:
             lost = self.source.let_go()
+            if self.mirror is not None:
+                self.mirror.release()
         return lost

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-import sys
 import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from slidecam.errors import RefusedSourceError, RegionReadError, UnreadableSourceError, UsageError
+from slidecam.objects import remote_errors
 from slidecam.pixels import reason
 
 if TYPE_CHECKING:
@@ -38,23 +38,6 @@ DECODING_ERRORS: Errors = (
 The libraries promise no common base class; what is not listed here (MemoryError, KeyboardInterrupt)
 passes.
 """
-
-
-_REMOTE = {
-    "botocore.exceptions": ("BotoCoreError", "ClientError"),
-    "aiohttp": ("ClientError",),
-    "google.auth.exceptions": ("GoogleAuthError",),
-    "azure.core.exceptions": ("AzureError",),
-}
-
-
-def remote_errors() -> Errors:
-    """Return the errors of those back ends of fsspec that are loaded; they share no base class."""
-    errors: list[type[Exception]] = []
-    for module, names in _REMOTE.items():
-        if module in sys.modules:
-            errors.extend(getattr(sys.modules[module], name) for name in names)
-    return tuple(errors)
 
 
 class NotDecodedError(ValueError):

@@ -21,7 +21,8 @@ from zarr.storage import FsspecStore, LocalStore
 
 from slidecam.errors import RefusedSourceError, UnreadableSourceError, UsageError
 from slidecam.geometry import Size
-from slidecam.sources._library import DECODING_ERRORS, remote_errors
+from slidecam.objects import remote_errors
+from slidecam.sources._library import DECODING_ERRORS
 from slidecam.sources._ngff import COMPLETE, multiscales_of, names_in_xml, ome_of
 from slidecam.sources._probe import ZARR_MARKS, without_query
 

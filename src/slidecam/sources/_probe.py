@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from slidecam.errors import UnreadableSourceError
+from slidecam.objects import remote_errors
 from slidecam.pixels import reason
 from slidecam.registry import deferred, load
 from slidecam.sources._dicom import begins_as_dicom, is_volume
-from slidecam.sources._library import DECODING_ERRORS, remote_errors
+from slidecam.sources._library import DECODING_ERRORS
 from slidecam.viewing import DEFAULT_VIEW, VolumeView
 
 if TYPE_CHECKING:

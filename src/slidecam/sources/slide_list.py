@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
 from slidecam.files import table_rows
+from slidecam.objects import fetched, is_url, said
 from slidecam.sources.spacing import spacing_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from slidecam.sources.names import Discovery, FoundSlide
 
@@ -112,8 +113,8 @@ def read_slide_list(table: Path) -> SlideList:
         raise UsageError("The table names no slide.", "Write a row for each.", table)
     ignored: list[str] = []
     if any(others):
-        said = ", ".join(filter(None, others))
-        ignored.append(f"{table}: columns that are not read: {said}.")
+        names = ", ".join(filter(None, others))
+        ignored.append(f"{said(table)}: columns that are not read: {names}.")
     return SlideList(tuple(rows.values()), tuple(ignored))
 
 
@@ -131,24 +132,27 @@ def _row(table: Path, line: int, cells: Mapping[str, str]) -> ListedSlide:
         mpp = spacing_in(table, line, cells["mpp"])
     mask = None
     if cells.get("mask"):
-        mask = _beside(table, cells["mask"])
+        place = _beside(table, cells["mask"])
+        mask = fetched(place) if is_url(place) else Path(place)
         if not mask.exists():
             raise UsageError(f"Line {line} names a mask that is not there: {mask}.", "Check it.")
     name = cells.get("name", "")
     if set(name) & set("/\\") or name in {".", ".."}:
         problem = f"Line {line}: no folder of outputs can be called {name!r}."
         raise UsageError(problem, "Give the slide another name.")
-    path = cells["path"]
-    if "://" not in path:
-        path = str(_beside(table, path))
+    path = _beside(table, cells["path"])
     return ListedSlide(line, path, name, mpp, mask, cells.get("group", ""))
 
 
-def _beside(table: Path, text: str) -> Path:
-    """Return a path of a table, which counts from the table's folder."""
-    folder = table.absolute().parent
-    path = folder / text
+def _beside(table: Path, text: str) -> str:
+    """Return a path or URL of a table, which counts from where the table lies."""
+    origin = said(table.absolute())
+    if "://" in text:
+        return text
+    if is_url(origin):
+        return f"{origin.rpartition('/')[0]}/{text}".replace("\\", "/")
+    path = table.absolute().parent / text
     if not path.exists() and "\\" in text:
         # As Windows writes it.
-        return folder / text.replace("\\", "/")
-    return path
+        path = table.absolute().parent / text.replace("\\", "/")
+    return str(path)

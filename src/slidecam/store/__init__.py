@@ -9,7 +9,8 @@ which tiles had failed.
 
 The store itself remembers the plan it was made by, so that it does not depend on ``run.json``,
 which people may open and harm. One process at a time works on it: a lock that the system drops with
-the process keeps others out.
+the process keeps others out. Where results go to a URL, a `Mirror` puts them there, and a lease is
+the lock.
 """
 
 from slidecam.store.folder import (
@@ -23,6 +24,7 @@ from slidecam.store.folder import (
     write_run,
 )
 from slidecam.store.layout import StorePlan
+from slidecam.store.mirror import Mirror, Outlet
 from slidecam.store.run_store import (
     STORE_FOLDER,
     RunStore,
@@ -33,6 +35,8 @@ from slidecam.store.run_store import (
 __all__ = [
     "RUN_FILE",
     "STORE_FOLDER",
+    "Mirror",
+    "Outlet",
     "RunStore",
     "Status",
     "StorePlan",

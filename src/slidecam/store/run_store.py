@@ -7,7 +7,7 @@ import math
 import shutil
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -91,6 +91,13 @@ where the classifier is an ensemble."""
 BEGIN_ANEW = "Pass --overwrite to begin anew; what can still be read in it is lost then."
 
 
+class Pushed(Protocol):
+    """A folder whose changes are put elsewhere."""
+
+    def push(self) -> None:
+        """Put what has changed."""
+
+
 class RunStore:
     """The results of one slide, growing batch by batch.
 
@@ -100,10 +107,13 @@ class RunStore:
     ----------
     folder
         The slide's output folder, which holds ``run.zarr`` and ``run.json``.
+    mirror
+        What puts each batch to a URL, where the folder is of one; else None.
     """
 
     def __init__(self, folder: Path, group: zarr.Group) -> None:
         self.folder = folder
+        self.mirror: Pushed | None = None
         self._group = group
         # Opened once: looking an array up reads its metadata again, at every batch.
         present = [*ARRAYS, *filter(group.__contains__, SOMETIMES)]
@@ -302,6 +312,8 @@ class RunStore:
             self._arrays["maps"][rows] = _halved(blanked.maps)
         self._write_failures(batch, results.failures)
         self._arrays["status"][rows] = status
+        if self.mirror is not None:
+            self.mirror.push()
 
     @property
     def _failures_folder(self) -> Path:
