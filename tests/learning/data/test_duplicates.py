@@ -14,12 +14,11 @@ from scipy import ndimage
 from slidecam.errors import DataSetError
 from slidecam.learning.data.duplicates import (
     Duplicates,
-    difference_hash,
     find_duplicates,
     grouped_with_duplicates,
-    near_pairs,
     without_duplicates,
 )
+from slidecam.learning.data.looks import NEAR_BITS, difference_hash, near_pairs, turned_hashes
 from slidecam.learning.data.overlaps import alike_spots
 from slidecam.learning.data.picture_files import PictureSpec
 from slidecam.learning.data.pictures import PictureSet, read_picture_set
@@ -144,6 +143,56 @@ def test_the_hash_has_a_bit_for_every_step_up_in_grey() -> None:
     )
 
 
+WAYS = (
+    Image.Transpose.FLIP_LEFT_RIGHT,
+    Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.TRANSVERSE,
+)
+
+
+def test_the_hashes_of_a_held_otherwise_picture_are_those_of_pillows_seven_transposes() -> None:
+    picture = scene(31).crop((0, 0, 117, 83))
+    found = turned_hashes(picture)
+    nearest = []
+    for way in WAYS:
+        plain = difference_hash(picture.transpose(way))[0]
+        away = np.bitwise_count(found ^ plain).sum(axis=1)
+        assert sorted(away.tolist())[1] > 30
+        # Pillow rounds rows before columns: where hardly anything changes, some bits are another's.
+        assert away.min() <= NEAR_BITS // 2
+        nearest.append(int(away.argmin()))
+    assert sorted(nearest) == list(range(7))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_mirrored_or_turned_copy_in_another_part_is_found_and_leaves_the_training(
+    tmp_path: Path, way: Image.Transpose
+) -> None:
+    saved(
+        tmp_path,
+        train__a__1=scene(1),
+        train__a__2=scene(2),
+        train__a__again=scene(2).transpose(way),
+        train__b__3=scene(3),
+        test__a__4=scene(4),
+        test__b__5=scene(3).transpose(way).resize((97, 97)),
+    )
+    found = result_of(find_duplicates(read_picture_set(tmp_path)))
+    assert found.clusters == ()
+    assert found.names(found.overlaps_across) == [["test/b/5.png", "train/b/3.png"]]
+    assert "or as a copy is mirrored or turned (1): test/b/5.png" in found.sentences()[0]
+    kept = without_duplicates(found)
+    # What a person turned for the training alone stays there.
+    assert {*found.pictures.names} - {*kept.names} == {"train/b/3.png"}
+    groups = grouped_with_duplicates(found).groups
+    assert groups is not None
+    assert len(set(groups)) == 4
+
+
 def test_near_pairs_are_those_of_counting_every_bit() -> None:
     random = np.random.default_rng(0)
     bits = random.integers(0, 2, (600, 256), dtype=np.uint8)
@@ -210,7 +259,8 @@ def test_the_real_sets_have_what_was_seen_in_them(shared_data: Path) -> None:
         found.across
     )
     assert len(found.across) == 16
-    assert len(found.overlaps_across) == 154
+    # 154 by their spots; the others are mirrored copies, of which some were looked at.
+    assert len(found.overlaps_across) == 330
     rest = without_duplicates(found)
     assert len(rest.part("test")) == 240
     assert result_of(find_duplicates(rest)).across == ()

@@ -21,8 +21,16 @@ from safetensors.numpy import save
 from typer.testing import CliRunner
 
 from slidecam.cli.app import app
-from slidecam.learning.data.duplicates import NEAR_BITS, PicturePrint, prints_of
-from slidecam.learning.data.known import LEARNT_FILE, LearntPictures, _read, learnt_by
+from slidecam.learning.data.duplicates import PicturePrint, prints_of
+from slidecam.learning.data.known import (
+    LEARNT_FILE,
+    Learnt,
+    LearntPictures,
+    _read,
+    learnt_by,
+    sift,
+)
+from slidecam.learning.data.looks import NEAR_BITS
 from slidecam.learning.data.pictures import read_picture_set
 from slidecam.models import open_bundle, save_bundle
 from slidecam.steps import result_of
@@ -295,7 +303,8 @@ def some_prints(count: int, seed: int) -> list[PicturePrint]:
     prints = []
     for _ in range(count):
         words = rng.integers(0, 2**64, 4, np.uint64)
-        prints.append(PicturePrint(rng.bytes(32), words, int(rng.integers(0, 257))))
+        turned = rng.integers(0, 2**64, (7, 4), np.uint64)
+        prints.append(PicturePrint(rng.bytes(32), words, int(rng.integers(0, 257)), turned))
     return prints
 
 
@@ -359,6 +368,26 @@ def test_shifted_and_cropped_copies_are_known_by_their_spots(tmp_path: Path) -> 
     doubled = kept.and_those(known).distinct()
     assert len(doubled.spots) == 10
     assert doubled.shown(new).tolist() == known.shown(new).tolist()
+
+
+@pytest.mark.parametrize("way", list(Image.Transpose))
+def test_mirrored_and_turned_copies_are_known(tmp_path: Path, way: Image.Transpose) -> None:
+    learnt, others = made(tmp_path / "known" / "a"), made(tmp_path / "others" / "a")
+    for seed in range(9):
+        grain(seed).save(learnt / f"{seed}.png")
+    grain(99).save(made(tmp_path / "known" / "b") / "z.png")
+    for seed in (4, 7, 50, 51, 52):
+        grain(seed).transpose(way).save(others / f"{seed}.jpg", quality=85)
+    grain(98).save(made(tmp_path / "others" / "b") / "z.png")
+    known = LearntPictures.of(
+        result_of(prints_of(read_picture_set(tmp_path / "known"), spotted=True))
+    )
+    sifted = result_of(sift(read_picture_set(tmp_path / "others"), Learnt(known)))
+    record = sifted.record()
+    assert record["pictures"] == record["mirrored or turned"] == 2
+    assert sifted.reasons == "2 mirrored or turned copies"
+    names = sifted.unknown().names
+    assert names == ("a/50.jpg", "a/51.jpg", "a/52.jpg", "b/z.png")
 
 
 def test_digests_that_were_kept_without_spots_know_no_places(tmp_path: Path) -> None:

@@ -2,10 +2,8 @@
 
 Above all, those that are in two parts at once.
 
-Near duplicates are found by difference hashes: a picture is made grey and 17 x 16 pixels small, and
-each of 256 bits says whether a pixel is darker than its right neighbour. What differs in few bits
-is the same picture in another size, compression or brightness. Mirrored and turned copies are not
-found.
+Near duplicates are found by `looks`: what is the same picture in another size, compression or
+brightness. Mirrored and turned copies show the same place; `overlaps` finds others that do.
 """
 
 from __future__ import annotations
@@ -18,12 +16,21 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from slidecam.errors import DataSetError, listed_problems, remedies_of
 from slidecam.learning.data.coordinates import overlapping_by_names
+from slidecam.learning.data.looks import (
+    INFORMED,
+    NEAR_BITS,
+    WAYS,
+    WORDS,
+    difference_hash,
+    near_pairs,
+    turned_hashes,
+    turned_pairs,
+)
 from slidecam.learning.data.overlaps import same_places, spots_of
 from slidecam.learning.data.picture_files import some
 from slidecam.learning.data.pixels import (
@@ -45,21 +52,6 @@ if TYPE_CHECKING:
     from slidecam.learning.data.picture_files import Part
     from slidecam.learning.data.pictures import PictureSet
     from slidecam.viewing import PictureView
-
-HASH_EDGE = 16
-BITS = HASH_EDGE**2
-
-INFORMED = 4
-"""How many times as many neighbours as the bits that may differ must have another grey.
-
-A hash of an even picture says
-nothing, and all of them would be duplicates of each other."""
-
-ROWS_AT_ONCE = 256
-"""Hashes that are compared with all others at a time: 60 MB for 7,000 pictures."""
-
-NEAR_BITS = 12
-"""How many bits of near duplicates' hashes differ at most."""
 
 HELD_OUT: tuple[Part, ...] = ("test", "val", "train", "")
 """In which part a picture stays that is in more than one."""
@@ -85,7 +77,8 @@ class Duplicates:
         Rows of pictures that are too even for a near duplicate to be found.
     overlaps
         Rows of every two pictures that show the same place in part: they overlap, also by the
-        coordinates in their names alone, or are neighbouring slices.
+        coordinates in their names alone, are neighbouring slices, or one is the other mirrored or
+        turned.
     prints
         What each picture is known by; empty where nobody kept it.
     """
@@ -151,9 +144,8 @@ class Duplicates:
             "In the data more than once": self.clusters,
             "In more than one part": self.across,
             "In more than one class": self.disputed,
-            "The same place in more than one part, as tiles overlap or slices are neighbours": (
-                self.overlaps_across
-            ),
+            "The same place in more than one part, as tiles overlap or slices are neighbours, or as"
+            " a copy is mirrored or turned": self.overlaps_across,
         }
         found = []
         for kind, clusters in kinds.items():
@@ -188,10 +180,12 @@ def find_duplicates(
     """
     prints = yield from prints_of(pictures, spotted=True)
     same = _equal_pairs([each.digest for each in prints])
-    hashes = np.array([each.hash for each in prints], np.uint64).reshape(-1, BITS // 64)
+    hashes = np.array([each.hash for each in prints], np.uint64).reshape(-1, WORDS)
     neighbours = np.array([each.informed for each in prints], np.int64)
     informed = neighbours >= INFORMED * bits
     near = near_pairs(hashes, bits, informed)
+    ways = np.array([each.turned for each in prints], np.uint64).reshape(-1, WAYS, WORDS)
+    turned = turned_pairs(hashes, ways, bits, informed)
     spots = [each.spots for each in prints]
     pairs, whole = np.zeros((0, 2), np.int64), np.zeros(0, np.bool_)
     by_names: list[tuple[int, int]] = []
@@ -199,13 +193,16 @@ def find_duplicates(
         pairs, whole = same_places(list(filter(None, spots)))
         by_names = overlapping_by_names(pictures, [each.size for each in prints], spots)
     copies = np.concatenate([same, near, pairs[whole]])
+    parted = np.unique(np.concatenate([pairs[~whole], turned]), axis=0)
+    held = {*map(tuple, copies.tolist())}
+    overlaps = [pair for pair in map(tuple, parted.tolist()) if pair not in held]
     is_even = [each is not None and each.is_even for each in spots]
     return Duplicates(
         pictures=pictures,
         clusters=_clusters(copies, len(prints)),
         exact=_clusters(same, len(prints)),
         even=tuple(np.flatnonzero(~informed & is_even).tolist()),
-        overlaps=tuple(sorted({*map(tuple, pairs[~whole].tolist()), *by_names})),
+        overlaps=tuple(sorted({*overlaps, *by_names})),
         prints=tuple(prints),
     )
 
@@ -214,14 +211,15 @@ def find_duplicates(
 class PicturePrint:
     """What a picture is known by.
 
-    The digest of its file, its difference hash, how much the hash says; the spots that it is
-    recognised by where only a part of it is there once more, None where nobody looked; and its
-    width and height.
+    The digest of its file, its difference hash, how much the hash says, and the hashes of its
+    mirror images and quarter turns; the spots that it is recognised by where only a part of it is
+    there once more, None where nobody looked; and its width and height.
     """
 
     digest: bytes
     hash: NDArray[np.uint64]
     informed: int
+    turned: NDArray[np.uint64]
     spots: Spots | None = None
     size: tuple[int, int] = (0, 0)
 
@@ -279,17 +277,12 @@ def _print_of(
             spots = None
             if spotted:
                 spots = spots_of(picture)
-            return PicturePrint(digest, *difference_hash(picture), spots, picture.size), None
+            turned = turned_hashes(picture)
+            hashed = difference_hash(picture)
+            return PicturePrint(digest, *hashed, turned, spots, picture.size), None
     except DataSetError as error:
-        return PicturePrint(digest, np.zeros(BITS // 64, np.uint64), 0), error
-
-
-def difference_hash(picture: Image.Image) -> tuple[NDArray[np.uint64], int]:
-    """Return a picture's 256 bits as four words, and how many neighbours differ in grey at all."""
-    small = picture.convert("L").resize((HASH_EDGE + 1, HASH_EDGE), Image.Resampling.LANCZOS)
-    grey = np.asarray(small, np.int16)
-    steps = np.diff(grey, axis=1)
-    return np.packbits(steps > 0).view(np.uint64), int((steps != 0).sum())
+        nothing = np.zeros((WAYS, WORDS), np.uint64)
+        return PicturePrint(digest, nothing[0], 0, nothing), error
 
 
 def _equal_pairs(digests: Sequence[bytes]) -> NDArray[np.int64]:
@@ -301,43 +294,6 @@ def _equal_pairs(digests: Sequence[bytes]) -> NDArray[np.int64]:
         if earlier != row:
             pairs.append((earlier, row))
     return np.array(pairs, np.int64).reshape(-1, 2)
-
-
-def near_pairs(
-    hashes: NDArray[np.uint64],
-    bits: int,
-    informed: NDArray[np.bool_],
-) -> NDArray[np.int64]:
-    """Return every two rows whose hashes differ in at most ``bits`` bits.
-
-    Parameters
-    ----------
-    hashes
-        uint64, (pictures, words).
-    bits
-        How many bits may differ; below 0 there are no pairs.
-    informed
-        bool, (pictures,): whose hashes say something.
-
-    Returns
-    -------
-    ndarray
-        int64, (pairs, 2), the smaller row first.
-    """
-    rows = np.flatnonzero(informed)
-    words = np.ascontiguousarray(hashes[rows].T)
-    found = [np.zeros((0, 2), np.int64)]
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        some, others = (
-            words[:, start : start + ROWS_AT_ONCE, None],
-            words[:, None, start:],
-        )
-        differing = np.zeros((), np.uint16)
-        for one, other in zip(some, others, strict=True):
-            differing = differing + np.bitwise_count(one ^ other).astype(np.uint16)
-        left, right = np.nonzero(np.triu(differing <= bits, 1))
-        found.append(np.stack([rows[start + left], rows[start + right]], axis=1))
-    return np.concatenate(found)
 
 
 def _clusters(pairs: NDArray[np.int64], count: int) -> tuple[tuple[int, ...], ...]:

@@ -1,8 +1,8 @@
 """What a bundle has learnt from, in digests that lie beside its card.
 
 A picture is known by its content, to the byte, by its look, the difference hash that finds
-duplicates, and by the spots that a shifted or cropped copy of it shares; a patient or slide by its
-name. With them every evaluation leaves out what was learnt
+duplicates, however it is mirrored or turned, and by the spots that a shifted or cropped copy of it
+shares; a patient or slide by its name. With them every evaluation leaves out what was learnt
 from, wherever it lies and whatever it is called now: a figure on it is no test.
 """
 
@@ -23,12 +23,13 @@ from slidecam.learning.data.dataset import (
     name_digest,
     provenances,
 )
-from slidecam.learning.data.duplicates import (
-    BITS,
+from slidecam.learning.data.duplicates import prints_of
+from slidecam.learning.data.looks import (
     INFORMED,
     NEAR_BITS,
-    ROWS_AT_ONCE,
-    prints_of,
+    WAYS,
+    WORDS,
+    near_rows,
 )
 from slidecam.learning.data.overlaps import NO_SPOTS, Spots, shown_before
 from slidecam.learning.data.picture_tables import slides_of
@@ -81,7 +82,7 @@ class LearntPictures:
     def of(cls, prints: Sequence[PicturePrint]) -> LearntPictures:
         """Return the digests of pictures that were looked at; those of unreadable files are 0."""
         content = np.zeros(len(prints), np.uint64)
-        hashes = np.zeros((len(prints), BITS // 64), np.uint64)
+        hashes = np.zeros((len(prints), WORDS), np.uint64)
         informed = np.zeros(len(prints), np.bool_)
         for row, each in enumerate(prints):
             content[row] = int.from_bytes(each.digest[:_CONTENT_BYTES], "big")
@@ -116,15 +117,26 @@ class LearntPictures:
 
     def near(self, others: LearntPictures) -> NDArray[np.bool_]:
         """Return which of other pictures look like one of these, bool (M,)."""
-        rows = np.flatnonzero(others.informed)
-        words = np.ascontiguousarray(self.hashes[self.informed].T)
-        found = np.zeros(len(others.content), np.bool_)
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            some = rows[start : start + ROWS_AT_ONCE]
-            differing = np.zeros((len(some), words.shape[1]), np.uint16)
-            for word, other in zip(words, others.hashes[some].T, strict=True):
-                differing += np.bitwise_count(other[:, None] ^ word[None, :])
-            found[some] = (differing <= NEAR_BITS).any(axis=1)
+        return self._like(others.hashes, others.informed)
+
+    def mirrored(self, others: Sequence[PicturePrint]) -> NDArray[np.bool_]:
+        """Return which of other pictures, mirrored or turned, look like one of these, bool (M,)."""
+        informed = LearntPictures.of(others).informed
+        turned = np.array([each.turned for each in others], np.uint64).reshape(-1, WAYS, WORDS)
+        found = np.zeros(len(others), np.bool_)
+        for way in range(WAYS):
+            found |= self._like(turned[:, way], informed)
+        return found
+
+    def _like(
+        self,
+        hashes: NDArray[np.uint64],
+        informed: NDArray[np.bool_],
+    ) -> NDArray[np.bool_]:
+        rows = np.flatnonzero(informed)
+        found = np.zeros(len(hashes), np.bool_)
+        for near, _known in near_rows(hashes[rows], self.hashes[self.informed]):
+            found[rows[near]] = True
         return found
 
     def shown(self, others: LearntPictures) -> NDArray[np.bool_]:
@@ -250,21 +262,23 @@ class Sifted:
     ----------
     pictures
         All of them.
-    same, near, shown, grouped
-        bool, (N,): known to the byte; by their look; by a place that they show; by their patient
-        or slide. None is of two.
+    same, near, mirrored, shown, grouped
+        bool, (N,): known to the byte; by their look; by it, mirrored or turned; by a place that
+        they show; by their patient or slide. None is of two.
     """
 
     pictures: PictureSet
     same: NDArray[np.bool_]
     near: NDArray[np.bool_]
+    mirrored: NDArray[np.bool_]
     shown: NDArray[np.bool_]
     grouped: NDArray[np.bool_]
 
     @property
     def known(self) -> NDArray[np.bool_]:
         """Which are known in one way or another, bool (N,)."""
-        known: NDArray[np.bool_] = self.same | self.near | self.shown | self.grouped
+        known: NDArray[np.bool_] = self.same | self.near | self.mirrored
+        known |= self.shown | self.grouped
         return known
 
     def record(self) -> dict[str, int]:
@@ -273,6 +287,7 @@ class Sifted:
             "pictures": int(self.known.sum()),
             "same content": int(self.same.sum()),
             "same look": int(self.near.sum()),
+            "mirrored or turned": int(self.mirrored.sum()),
             "same place": int(self.shown.sum()),
             "known patient or slide": int(self.grouped.sum()),
         }
@@ -283,6 +298,7 @@ class Sifted:
         words = {
             "to the byte": self.same,
             "nearly the same": self.near,
+            "mirrored or turned copies": self.mirrored,
             "of the same place, shifted or cropped": self.shown,
             "others of patients or slides that it knows": self.grouped,
         }
@@ -300,21 +316,23 @@ class Sifted:
 def sift(pictures: PictureSet, learnt: Learnt) -> Generator[Step, None, Sifted]:
     """Find out which pictures a bundle has learnt from; a patient of one of them is known too."""
     none = np.zeros(len(pictures), np.bool_)
-    same = near = shown = none
+    same = near = mirrored = shown = none
     if learnt.pictures is not None:
         prints = yield from prints_of(pictures, broken=True, spotted=True)
         found = LearntPictures.of(prints)
         same = learnt.pictures.same(found)
         near = learnt.pictures.near(found) & ~same
-        shown = learnt.pictures.shown(found) & ~(same | near)
+        mirrored = learnt.pictures.mirrored(prints) & ~(same | near)
+        shown = learnt.pictures.shown(found) & ~(same | near | mirrored)
+    looks = same | near | mirrored | shown
     grouped = none
     if pictures.groups is not None:
         names = np.array(pictures.groups)
         digests = list(map(name_digest, pictures.groups))
         known = np.isin(digests, list(learnt.groups))
-        known |= np.isin(names, names[same | near | shown])
-        grouped = known & ~(same | near | shown)
-    return Sifted(pictures, same, near, shown, grouped)
+        known |= np.isin(names, names[looks])
+        grouped = known & ~looks
+    return Sifted(pictures, same, near, mirrored, shown, grouped)
 
 
 def with_learnt(
