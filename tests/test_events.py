@@ -14,12 +14,14 @@ from slidecam.events import (
     Planned,
     SlideFailed,
     SlideFinished,
+    Started,
     TileFailed,
     Warned,
     as_json,
 )
 
 EXAMPLES: tuple[Event, ...] = (
+    Started("0.1.0", "out", "Toy", "5e1f", {"overlap": 0.5}, 1, 2),
     Planned("s", "s.svs", 10, 20, 5, 0.5, "file", 224, 0),
     BatchDone("s", 5, 10, np.zeros((5, 4), np.int64), np.zeros((5, 2), np.float32)),
     TileFailed("s", (0, 0, 9, 9), "broken"),
@@ -38,4 +40,4 @@ def test_every_kind_of_event_is_a_line_of_json_that_names_its_kind() -> None:
 
 
 def test_a_batch_is_told_by_its_counts_and_not_by_its_numbers() -> None:
-    assert as_json(EXAMPLES[1]) == {"event": "BatchDone", "slide": "s", "done": 5, "total": 10}
+    assert as_json(EXAMPLES[2]) == {"event": "BatchDone", "slide": "s", "done": 5, "total": 10}

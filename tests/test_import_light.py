@@ -20,6 +20,7 @@ EVENTS = (
     "Planned",
     "SlideFailed",
     "SlideFinished",
+    "Started",
     "TileFailed",
     "Warned",
 )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Planned,
         SlideFailed,
         SlideFinished,
+        Started,
         TileFailed,
         Warned,
     )
@@ -68,6 +69,7 @@ _ROOMS = {
     "SlidecamError": "errors",
     "Source": "sources",
     "Spacing": "geometry",
+    "Started": "events",
     "StreamSpec": "streaming",
     "TileFailed": "events",
     "TileGrid": "tiling",
@@ -112,6 +114,7 @@ __all__ = [
     "SlidecamError",
     "Source",
     "Spacing",
+    "Started",
     "StreamSpec",
     "TileFailed",
     "TileGrid",

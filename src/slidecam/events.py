@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Started:
+    """A call was understood, its slides were found and its classifier is loaded: its first event.
+
+    Attributes
+    ----------
+    slidecam
+        Its version.
+    out
+        The output folder.
+    bundle, bundle_digest
+        Name and digest of the classifier.
+    command
+        What the call was set to, where that is not the default; without what is of single slides.
+    slides, found
+        Slides of this call, and how many were found: more where the call is a shard.
+    """
+
+    slidecam: str
+    out: str
+    bundle: str
+    bundle_digest: str
+    command: Mapping[str, Any]
+    slides: int
+    found: int
 
 
 @dataclass(frozen=True)
@@ -130,7 +159,21 @@ class SlideFailed:
 class Finished:
     """The run is over. ``exit_code`` is 0 all done, 1 nothing done, 3 partly done.
 
-    ``heatmaps`` are sentences on what its heatmaps show.
+    Attributes
+    ----------
+    manifest, report
+        Where they lie; empty where none was written.
+    slides, failed
+        Slides that came to an end, and those of them that failed.
+    exit_code
+        As above.
+    heatmaps
+        Sentences on what its heatmaps show.
+    counts
+        All slides of the call by what became of them: ``done``, ``partly``, ``skipped``,
+        ``claimed``, ``failed``, ``unfinished``; those that there are.
+    tiles
+        Tiles of the slides that came to an end with a result.
     """
 
     manifest: str
@@ -139,9 +182,11 @@ class Finished:
     failed: int
     exit_code: int
     heatmaps: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    tiles: int = 0
 
 
-Event = Planned | BatchDone | TileFailed | Warned | SlideFinished | SlideFailed | Finished
+Event = Started | Planned | BatchDone | TileFailed | Warned | SlideFinished | SlideFailed | Finished
 
 
 def as_json(event: Event) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Every slide's fate, kept as it goes and written when the run ends or is stopped.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from slidecam.errors import SlidecamError
-from slidecam.events import Finished, SlideFailed, SlideFinished, Warned
+from slidecam.events import Finished, SlideFailed, SlideFinished, Started, Warned
 from slidecam.exchange.manifest import (
     FailedOutput,
     RunFacts,
@@ -31,6 +32,7 @@ from slidecam.objects import as_given, said
 from slidecam.registry import resolve
 from slidecam.reports.report import EMBEDDED, OVERVIEWS, write_report
 from slidecam.runs.record import RunRecord
+from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import OF_ALL_SLIDES
 from slidecam.sources.identifiers import public_path
 
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from slidecam.exchange.manifest import Manifest
     from slidecam.exchange.tables import Cell
     from slidecam.models import Bundle
-    from slidecam.runs.spec import PredictSpec
     from slidecam.sources.names import FoundSlide
     from slidecam.store import Outlet
 
@@ -63,6 +64,9 @@ NO_MEMORY = (
     "Pass a smaller --batch or --memory, or classify this slide on a larger machine; then repeat"
     " the call with --resume."
 )
+
+OF_SINGLE_SLIDES = ("spacings", "shown")
+"""Settings that are of one slide each: of ten thousand they would hide the others."""
 
 WRITE_EVERY = 30.0
 """Seconds after which the manifest is written anew during a run, for whoever looks in on it."""
@@ -115,6 +119,17 @@ class RunLog:
     def out(self) -> Path:
         """The output folder on this machine."""
         return self.outlet.folder
+
+    def begun(self, found: int) -> Started:
+        """Return the run's first event; ``found`` slides are there, with those of other shards."""
+        plain = _plain(PredictSpec(), ())
+        settings = _plain(self.spec, chain.from_iterable(slide.hidden for slide in self.slides))
+        named = settings.keys() - set(OF_SINGLE_SLIDES)
+        command = {name: settings[name] for name in sorted(named) if settings[name] != plain[name]}
+        name, digest = self._bundle()
+        return Started(
+            version("slidecam"), self.outlet.shown, name, digest, command, len(self.slides), found
+        )
 
     def failed(self, event: SlideFailed) -> SlideFailed:
         """Note a slide that gave nothing, and return its event."""
@@ -314,7 +329,18 @@ class RunLog:
             manifest = self.outlet.shown_of(MANIFEST)
             if all(each.slide or each.output != REPORT for each in self.failed_outputs):
                 report = self.outlet.shown_of(REPORT)
-        return Finished(manifest, report, len(self.reports), failed, self.exit_code, self.heatmaps)
+        counts = Counter(str(each.status) for each in self._all())
+        tiles = sum(each.tiles.done for each in self.reports)
+        return Finished(
+            manifest,
+            report,
+            len(self.reports),
+            failed,
+            self.exit_code,
+            self.heatmaps,
+            dict(counts),
+            tiles,
+        )
 
 
 def _pictures_inside(slides: Sequence[SlideReport]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import json
 import re
 import signal
 import sys
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import copytree
@@ -62,6 +63,7 @@ def test_predict_tells_its_events_as_json_lines(
     told = json_lines(result)
     assert result.exit_code == 0
     assert [line["event"] for line in told] == [
+        "Started",
         "Planned",
         "BatchDone",
         "BatchDone",
@@ -69,8 +71,47 @@ def test_predict_tells_its_events_as_json_lines(
         "SlideFinished",
         "Finished",
     ]
-    assert told[0]["spacing"] == pytest.approx(0.5)
+    assert told[0]["slidecam"] == slidecam_package.__version__
+    assert (told[0]["slides"], told[0]["found"], told[0]["command"]) == (1, 1, {"batch": 32})
+    assert told[1]["spacing"] == pytest.approx(0.5)
+    times = [datetime.fromisoformat(line["time"]) for line in told]
+    assert times == sorted(times)
+    assert all(each.tzinfo is not None for each in times)
+    assert (told[-1]["counts"], told[-1]["tiles"]) == ({"done": 1}, told[1]["tiles"])
     assert told[-1]["manifest"] == str(tmp_path / "out" / "manifest.json")
+
+
+def test_a_log_has_a_line_with_its_time_for_whatever_happens_and_grows(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide, log = write_slide(tmp_path / "one.tif"), tmp_path / "logs" / "night.log"
+    call = ["predict", slide, "--model", tiny_bundle, "--out", tmp_path / "out", "--log", log]
+    assert slidecam(*call).exit_code == 0
+    lines = log.read_text("utf-8").splitlines()
+    assert slidecam(*call).exit_code == 2
+    longer = log.read_text("utf-8").splitlines()
+    assert longer[: len(lines)] == lines
+    assert "Error: There is a run of one here already" in longer[len(lines)]
+    for line in longer:
+        assert datetime.fromisoformat(line.partition(" ")[0]).tzinfo is not None
+    said = [line.partition(" ")[2] for line in lines]
+    assert said[0].startswith(f"slidecam {slidecam_package.__version__}: 1 slide by tiny → ")
+    assert said[1].startswith("one: ")
+    assert said[2].startswith("one done: ")
+    assert said[-1].startswith("1 slide, 0 failed.")
+
+
+def test_a_log_that_cannot_be_written_is_refused_before_the_first_slide(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    for log in (slide / "night.log", tmp_path):
+        done = slidecam(
+            "predict", slide, "--model", tiny_bundle, "--out", tmp_path / "out", "--log", log
+        )
+        assert done.exit_code == 2
+        assert "--log" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_predict_shows_people_what_it_did(
@@ -147,7 +188,7 @@ def test_a_process_killed_at_once_is_resumed_and_ends_bit_identical(
     assert RunStore.open(tmp_path / "parts" / "one").pending_batches()
     resumed = slidecam(*call, tmp_path / "parts", "--resume")
     assert resumed.exit_code == 0
-    planned = json_lines(resumed)[0]
+    planned = json_lines(resumed)[1]
     assert planned["pending"] == planned["tiles"] - 3 * 8
     whole, parts = (RunStore.open(tmp_path / folder / "one") for folder in ("whole", "parts"))
     assert whole.probabilities.tobytes() == parts.probabilities.tobytes()
@@ -203,8 +244,8 @@ def test_spacings_from_a_csv_are_used(
         "--json",
     )
     told = json_lines(result)
-    assert told[0]["tile_px"] == 128
-    assert told[1]["event"] == "Warned"
+    assert told[1]["tile_px"] == 128
+    assert told[2]["event"] == "Warned"
 
 
 def test_info_tells_what_a_slide_is(tmp_path: Path, write_slide: Callable[..., Path]) -> None:

@@ -16,7 +16,16 @@ from PIL import Image
 from torch import nn
 
 from slidecam.errors import ExplanationError, RunMismatchError, UsageError
-from slidecam.events import BatchDone, Event, Finished, Planned, SlideFailed, SlideFinished, Warned
+from slidecam.events import (
+    BatchDone,
+    Event,
+    Finished,
+    Planned,
+    SlideFailed,
+    SlideFinished,
+    Started,
+    Warned,
+)
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.models import open_bundle, save_bundle
 from slidecam.models.card_parts import MapEvidence, MapJudgement
@@ -265,7 +274,7 @@ def test_another_threshold_repaints_and_classifies_nothing_again(
         type(event)
         for event in went(slide, tiny_bundle, tmp_path, replace(AGAIN, heatmap="dt-gradcam"))
     ]
-    assert kinds == [Planned, SlideFinished, Finished]
+    assert kinds == [Started, Planned, SlideFinished, Finished]
     assert not np.array_equal(values(tmp_path / "one", "heatmap.ome.zarr"), second, equal_nan=True)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from slidecam.events import Event, Finished, Planned, SlideFailed, SlideFinished, Warned
+from slidecam.events import Event, Finished, Planned, SlideFailed, SlideFinished, Started, Warned
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.geometry import LevelBox
 from slidecam.models import open_bundle, save_bundle
@@ -133,7 +133,7 @@ def test_its_record_says_what_it_is(tmp_path: Path, bundle: Path, picture: Path)
 def test_it_is_resumed_like_any_other(tmp_path: Path, bundle: Path, picture: Path) -> None:
     list(predict(picture, bundle, tmp_path / "out", PLAIN))
     events = list(predict(picture, bundle, tmp_path / "out", replace(PLAIN, existing="resume")))
-    assert [type(event) for event in events] == [Planned, SlideFinished, Finished]
+    assert [type(event) for event in events] == [Started, Planned, SlideFinished, Finished]
 
 
 def test_a_slide_is_refused_with_a_remedy_and_the_pictures_beside_it_are_done(

@@ -53,11 +53,11 @@ def test_a_jobs_results_are_those_of_predict(
 
 def test_events_are_those_of_the_command_line_numbered_and_closed(done: dict[str, Any]) -> None:
     names = [event["event"] for event in done["told"]]
-    assert names[0] == "Planned"
+    assert names[:2] == ["Started", "Planned"]
     assert names[-3:] == ["SlideFinished", "Finished", "JobEnded"]
     assert [event["seq"] for event in done["told"]] == list(range(1, len(names) + 1))
     batches = [event for event in done["told"] if event["event"] == "BatchDone"]
-    assert batches[-1]["done"] == batches[-1]["total"] == done["told"][0]["tiles"]
+    assert batches[-1]["done"] == batches[-1]["total"] == done["told"][1]["tiles"]
     assert done["told"][-1]["status"] == "done"
 
 
@@ -156,9 +156,9 @@ def test_a_mask_may_be_sent_along(client: httpx.Client, server: Running) -> None
     job = client.post(
         "/v1/jobs", json={"slides": [path], "options": {"mask": mask, "heatmap": "none"}}
     ).json()
-    planned = finished(client, job)[0]
+    planned = finished(client, job)[1]
     whole = client.post("/v1/jobs", json={"slides": [path], "options": {"heatmap": "none"}}).json()
-    assert 0 < planned["tiles"] < finished(client, whole)[0]["tiles"]
+    assert 0 < planned["tiles"] < finished(client, whole)[1]["tiles"]
     two = {"slides": [path, str(server.root / "large.tif")], "options": {"mask": mask}}
     assert client.post("/v1/jobs", json=two).status_code == 400
 
@@ -191,7 +191,7 @@ def test_whatever_a_job_throws_ends_it_alone_and_is_told(
 def test_what_cannot_be_done_is_told_by_the_job(client: httpx.Client, server: Running) -> None:
     job = client.post("/v1/jobs", json={"slides": [str(server.root / "notes.txt")]}).json()
     assert finished(client, job)[-1] == {
-        "seq": 3,
+        "seq": 4,
         "event": "JobEnded",
         "status": "failed",
         "exit_code": 1,

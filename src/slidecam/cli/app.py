@@ -86,9 +86,8 @@ def _refuse_unclear(given: Mapping[str, object]) -> None:
             refuse_missing(path)
         if name in APART:
             apart.append(path)
-    out = given.get("out")
-    if isinstance(out, Path):
-        refuse_inputs([out], apart)
+    written = (given.get("out"), given.get("log"))
+    refuse_inputs([path for path in written if isinstance(path, Path)], apart)
 
 
 def _has_url(given: object) -> bool:

@@ -70,12 +70,21 @@ Cluster = Annotated[
 ]
 
 
+Log = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write what happens here too, each line with its time; appended."
+    ),
+]
+
+
 def predict(
     model: str,
     out: str,
     *,
     slides: list[str] | None = None,
     cluster: str | None = None,
+    log: Path | None = None,
     json: bool = False,
     **options: object,
 ) -> None:
@@ -84,7 +93,8 @@ def predict(
     Each slide has tiles.csv, tiles.geojson, heatmap.ome.zarr and overview.png.
     """
     terminal = Terminal(json=json)
-    with terminal.errors():
+    # An error of the call stands in its log, and one of the log itself on the terminal.
+    with terminal.errors(), terminal.logged(log), terminal.errors():
         from slidecam.cluster import predict as events
         from slidecam.runs.spec import PredictSpec
 
@@ -166,6 +176,7 @@ def _parameters() -> Iterator[inspect.Parameter]:
         default = None if each.name in TYPED else each.default
         yield _parameter(each.name, Annotated[_typed(each), _shown(each)], default)
     yield _parameter("cluster", Cluster, None)
+    yield _parameter("log", Log, None)
     yield _parameter("json", Json, False)  # noqa: FBT003  (a parameter's default)
 
 

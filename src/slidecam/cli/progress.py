@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.markup import escape
 from rich.progress import (
@@ -22,6 +24,7 @@ from slidecam.events import (
     Planned,
     SlideFailed,
     SlideFinished,
+    Started,
     TileFailed,
     Warned,
     as_json,
@@ -164,6 +167,28 @@ class EventLines(_Quiet):
         self._line(as_json(event))
 
 
+class StampedLines(io.StringIO):
+    """A file of lines, each with the time before it, for whoever looks into it afterwards."""
+
+    def __init__(self, file: TextIO) -> None:
+        super().__init__()
+        self._file = file
+        self._begun = ""
+
+    def write(self, text: str, /) -> int:
+        """Write whole lines; what is left waits for its end."""
+        *whole, self._begun = (self._begun + text).split("\n")
+        for line in filter(None, whole):
+            self._file.write(f"{now()} {line}\n")
+        self._file.flush()
+        return len(text)
+
+
+def now() -> str:
+    """Return the time as machines and people read it, with its place."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
 class EventBars(_Drawn):
     """One bar for the slide on the device, one for all slides of the call, with tiles per second.
 
@@ -293,7 +318,14 @@ def _sentence(event: Event) -> str:
     if isinstance(event, Finished):
         ended = f"{counted(event.slides, 'slide')}, {event.failed} failed. {escape(event.report)}"
         return "\n".join(filter(None, (escape(" ".join(event.heatmaps)), ended)))
-    return ""
+    return _started(event) if isinstance(event, Started) else ""
+
+
+def _started(event: Started) -> str:
+    slides = counted(event.slides, "slide")
+    if event.found > event.slides:
+        slides += f" of {event.found}"
+    return escape(f"slidecam {event.slidecam}: {slides} by {event.bundle} → {event.out}")
 
 
 def _finished(event: SlideFinished) -> str:

@@ -17,8 +17,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from slidecam.cli.progress import EventBars, EventLines, EventWords, StepBars, StepLines, StepWords
-from slidecam.errors import SlidecamError, without_secrets
+from slidecam.cli.progress import (
+    EventBars,
+    EventLines,
+    EventWords,
+    StampedLines,
+    StepBars,
+    StepLines,
+    StepWords,
+    now,
+)
+from slidecam.errors import SlidecamError, UsageError, without_secrets
 from slidecam.events import (
     Finished,
 )
@@ -54,9 +63,34 @@ class Terminal:
         self._json = json
         self._out = Console(soft_wrap=True)
         self._err = Console(stderr=True)
+        self._log: Console | None = None
         if not json:
             # Libraries log what concerns their developers; slidecam's own warnings come as events.
             logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+    @contextmanager
+    def logged(self, path: Path | None) -> Iterator[None]:
+        """Write what is said of a run to the end of a file too, each line with its time.
+
+        None for no file; UsageError if it cannot be written.
+        """
+        if path is None:
+            yield
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            problem = f"--log {path} cannot be written: {error.strerror or error}."
+            raise UsageError(problem, "Name a file that may be written.") from error
+        with file:
+            self._log = Console(file=StampedLines(file), color_system=None, soft_wrap=True)
+            yield
+        self._log = None
+
+    def _to_log(self, text: str) -> None:
+        if self._log is not None:
+            self._log.print(said(text), highlight=False, soft_wrap=True)
 
     @contextmanager
     def errors(
@@ -108,6 +142,7 @@ class Terminal:
 
     def _error(self, problem: str, remedy: str, kind: str, traceback: Sequence[str] = ()) -> None:
         problem, remedy = said(problem), said(remedy)
+        self._to_log(escape(" ".join(filter(None, (f"Error: {problem}", remedy)))))
         if self._json:
             record = {"event": "Error", "error": kind, "problem": problem, "remedy": remedy}
             if traceback:
@@ -122,12 +157,16 @@ class Terminal:
 
     def follow(self, events: Generator[Event], out: str) -> int:
         """Show a run's events to its end and return the exit code; Ctrl-C stops it cleanly."""
-        shown = self._events_shown()
+        shown, log = self._events_shown(), None
+        if self._log is not None:
+            log = EventWords(self._log)
         code = EXIT_FAILED
         try:
             with shown, closing(events) as running:
                 for event in running:
                     shown.show(event)
+                    if log is not None:
+                        log.show(event)
                     if isinstance(event, Finished):
                         code = event.exit_code
         except KeyboardInterrupt:
@@ -209,13 +248,16 @@ class Terminal:
                 self._out.print(f"Look at [bold]{escape(said(path.resolve()))}[/]")
 
     def _stopped(self, state: str, remedy: str) -> None:
+        self._to_log(escape(f"Stopped. {state} {remedy}"))
         if self._json:
             self.line({"event": "Stopped", "state": state, "remedy": remedy})
         else:
             self._err.print(f"[yellow]Stopped.[/] {escape(state)} {escape(remedy)}", soft_wrap=True)
 
     def line(self, record: Mapping[str, Any]) -> None:
-        """Print one JSON object on a line of its own."""
+        """Print one JSON object on a line of its own; what happens has its time."""
+        if "event" in record:
+            record = {**record, "time": now()}
         sys.stdout.write(said(json.dumps(record, ensure_ascii=False, default=str)) + "\n")
         sys.stdout.flush()
 

@@ -89,12 +89,13 @@ def _given_out(
     _refuse_workers(client, call)
     on_gpu = call.spec.device != "cpu" and _has_gpu(client)
     settled = _settled(client, call, found, on_gpu=on_gpu)
-    for message in settled.notes:
-        yield Warned("", message)
     own = replace(call, batch=settled.batch, spec=replace(call.spec, spacings={}, shown={}))
     slides = call.spec.share_of(found.slides)
     said = said_of_methods(bundle.card, settled.methods)
     log = RunLog(Outlet(call.out), bundle, call.spec, slides, said)
+    yield log.begun(len(found.slides))
+    for message in settled.notes:
+        yield Warned("", message)
     jobs = [*_jobs(call.spec, slides)]
     with ExitStack() as cleanup:
         work = Scheduling(client, own, jobs, log, on_gpu=on_gpu)

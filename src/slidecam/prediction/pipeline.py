@@ -83,6 +83,7 @@ def predict(
         slides = spec.share_of(found.slides)
         said = said_of_methods(loaded.bundle.card, loaded.methods)
         log = RunLog(outlet, loaded.bundle, completed, slides, said)
+        yield log.begun(len(found.slides))
         for message in notes_of(found, loaded, spec):
             yield Warned("", message)
         cleanup.callback(log.write)
