@@ -48,6 +48,23 @@ _NAMED = 3
 _QUPATH = "Export it as OME-TIFF with QuPath (File > Export images)"
 _FRONT = "The file alone is read as the picture that it is with --reader"
 
+_NO_SLIDES: Mapping[bytes, str] = MappingProxyType(
+    {
+        b"%PDF": "a PDF",
+        b"PK\x03\x04": "a ZIP archive",
+        b"\xd0\xcf\x11\xe0": "a document of Office",
+        b"\x00\x05\x16\x07": "attributes of macOS",
+        b"SQLite format 3": "a database",
+    }
+)
+"""What files begin with that are called slides by mistake, or by what made them."""
+
+_OF_TEXT = (".nrrd", ".nhdr", ".vms", ".vmu")
+"""Endings of slides and volumes that begin with text, or are nothing else."""
+
+_BEGIN, _LEAST = 512, 64
+"""Bytes that are looked at, and how many make a text."""
+
 MEANT: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         ".ome.tif": frozenset({"ome"}),
@@ -195,6 +212,32 @@ def _lost_of_hamamatsu(path: Path) -> tuple[str, str] | None:
         return None
     problem = f"This is the list of a Hamamatsu slide's files, and there is no {missing} beside it."
     return problem, "Copy all files that it names to lie beside it."
+
+
+def foreign_kind(path: Path) -> str:
+    """Return what a file is that is called a slide and is none, by its first bytes.
+
+    Empty where it may be one: what cannot be read, is empty or holds bytes that nobody knows is a
+    slide that was lost, and fails as one.
+    """
+    try:
+        with path.open("rb") as file:
+            begin = file.read(_BEGIN)
+    except OSError:
+        return ""
+    for mark, kind in _NO_SLIDES.items():
+        if begin.startswith(mark):
+            return kind
+    if len(begin) >= _LEAST and not path.name.lower().endswith(_OF_TEXT) and _is_text(begin):
+        return "text"
+    return ""
+
+
+def _is_text(begin: bytes) -> bool:
+    # A letter may be cut in two at the end.
+    text = begin.decode("utf-8", errors="ignore")
+    whole = len(text.encode()) >= len(begin) - 3
+    return whole and all(sign.isprintable() or sign.isspace() for sign in text)
 
 
 def is_nifti(head: bytes) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
 from slidecam.settings import counted
-from slidecam.sources._companions import parts_in
+from slidecam.sources._companions import foreign_kind, parts_in
 from slidecam.sources._dicom import (
     DICOM_SUFFIXES,
     is_series,
@@ -198,13 +198,30 @@ def _expand(path: Path, ignored: list[str], unsearched: list[Path]) -> Iterator[
         return
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     taken = list(_in_folder(path, entries))
-    yield from map(_found, taken)
+    yield from map(_found, _without_foreign(path, taken, ignored))
     known = {*taken, *objects_in(path), *parts_in(path)}
     others = sorted({*entries} - known)
     files = filter(Path.is_file, others)
     _note_ignored(path, list(filterfalse(_is_named_like_one, files)), ignored)
     stems = set(map(name_of, filter(Path.is_file, entries)))
     unsearched.extend(filter(partial(_may_hold_slides, stems), others))
+
+
+def _without_foreign(folder: Path, taken: Sequence[Path], ignored: list[str]) -> list[Path]:
+    """Return what may be slides; note the files that are called so and are something else."""
+    kept: list[Path] = []
+    said: list[str] = []
+    for entry in taken:
+        kind = entry.is_file() and foreign_kind(entry)
+        if kind:
+            said.append(f"{entry.name} is {kind}")
+        else:
+            kept.append(entry)
+    if said:
+        listed = ", ".join(said[:LISTED])
+        count = counted(len(said), "file")
+        ignored.append(f"{folder}: {count} passed over, no slide by its content: {listed}.")
+    return kept
 
 
 def _may_hold_slides(stems: set[str], entry: Path) -> bool:
