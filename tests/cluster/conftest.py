@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """Return the client of two worker processes; afterwards none of them is left."""
     before = {each.pid for each in psutil.Process().children(recursive=True)}

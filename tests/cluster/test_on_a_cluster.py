@@ -8,6 +8,7 @@ import random
 import signal
 from dataclasses import replace
 from importlib.metadata import version
+from socket import gethostname
 from threading import Timer
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,12 @@ from distributed import Client, LocalCluster
 from run_files import files_of
 from slidecam import PredictSpec, predict
 from slidecam.cluster.messages import Call, SlideJob, SlidePlanned
+from slidecam.cluster.running import _remove_left_marks
 from slidecam.cluster.working import Resident, plan_slide
 from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, TileFailed
 from slidecam.models import open_bundle
+from slidecam.objects import begun
 from slidecam.sources.names import FoundSlide
 from slidecam.store import RunStore, lock_run, read_run
 
@@ -179,3 +182,25 @@ def test_what_is_no_cluster_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match=r"local:N|no workers"):
         list(predict(slide, tiny_bundle, tmp_path / "out", LEAN, cluster=cluster))
     assert not (tmp_path / "out").exists()
+
+
+def test_results_at_a_url_are_refused_with_what_else_there_is(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    with pytest.raises(UsageError) as refused:
+        list(predict(slide, tiny_bundle, "s3://a:b@bucket/out", LEAN, cluster="local:1"))
+    assert "s3://bucket/out" in refused.value.problem
+    assert "--shard" in refused.value.remedy
+
+
+def test_the_marks_of_ended_clients_are_removed_and_no_others(tmp_path: Path) -> None:
+    host, ours = gethostname(), begun(os.getpid())
+    ended = ours.rpartition(" ")[0] + " 1"
+    marks = {"ended": f"{host}\n{ended}\n", "ours": f"{host}\n{ours}\n"}
+    marks |= {"elsewhere": f"another\n{ended}\n", "old": "A cluster is at work.\n"}
+    for name, text in marks.items():
+        (tmp_path / f".cluster-{name}").write_text(text)
+    _remove_left_marks(tmp_path)
+    left = {path.name.removeprefix(".cluster-") for path in tmp_path.iterdir()}
+    assert left == {"ours", "elsewhere", "old"}

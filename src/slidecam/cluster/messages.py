@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from slidecam.sources.names import FoundSlide
 
 
+MARK = ".cluster-"
+"""How the names of files begin that say that a cluster is at work in a folder."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One call of `predict`, as each of its tasks carries it.
@@ -57,7 +61,7 @@ class Call:
     @property
     def mark(self) -> Path:
         """The file that shows whether a worker sees the same folder."""
-        return self.out / f".cluster-{self.key}"
+        return self.out / f"{MARK}{self.key}"
 
 
 @dataclass(frozen=True)

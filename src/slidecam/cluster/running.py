@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from slidecam.cluster.connecting import connected, dashboard_of, workers_of
-from slidecam.cluster.messages import Call, Refused, SlideJob
+from slidecam.cluster.messages import MARK, Call, Refused, SlideJob
 from slidecam.cluster.scheduling import SchedulerLostError, Scheduling
 from slidecam.cluster.working import Resident, forget, inspect_worker, is_busy, settle
-from slidecam.errors import SlidecamError, UsageError
+from slidecam.errors import SlidecamError, UsageError, without_secrets
 from slidecam.events import Warned
 from slidecam.explain.facts import said_of_methods
-from slidecam.files import refuse_url, write_text
+from slidecam.files import write_text
 from slidecam.models import open_bundle
+from slidecam.objects import begun, is_alive, is_url, said
 from slidecam.options import EVERY_SLIDE
 from slidecam.prediction.checks import folder_named, found_and_settled, listed
 from slidecam.runlog import RunLog
@@ -58,21 +61,27 @@ def predict_there(
 ) -> Generator[Event]:
     """Classify slides on a cluster; see `slidecam.predict`."""
     # Workers have working folders of their own.
+    if is_url(folder_named(out)):
+        raise UsageError(
+            f"A cluster writes no results to a URL: {without_secrets(folder_named(out))}.",
+            "Leave --cluster out: any number of processes share a URL, --shard K/N each. Or pass an"
+            " --out on a drive that all machines see.",
+        )
     folder = Path(folder_named(out)).absolute()
-    refuse_url(Path(folder_named(out)))
     places = list(map(_from_everywhere, listed(inputs)))
     if spec.mask is not None:
         spec = replace(spec, mask=spec.mask.absolute())
     found, spec = found_and_settled(places, Outlet(folder), spec)
     bundle = open_bundle(_from_everywhere(model), trust=spec.trust)
-    call = Call(uuid4().hex, version("slidecam"), str(bundle.path), bundle.digest, folder, spec)
+    call = Call(uuid4().hex, version("slidecam"), said(bundle.path), bundle.digest, folder, spec)
     with ExitStack() as cleanup:
         client = cleanup.enter_context(connected(cluster))
         link = dashboard_of(client)
         if link:
             yield Warned("", f"The cluster's dashboard is at {link}.")
         cleanup.callback(_unmark, call, made=not folder.exists())
-        write_text(call.mark, "A cluster is at work in this folder.\n")
+        _remove_left_marks(call.out)
+        write_text(call.mark, f"{gethostname()}\n{begun(os.getpid())}\n")
         _wait_for_workers(client)
         log = yield from _given_out(client, call, found, bundle)
     yield from log.warnings()
@@ -132,6 +141,15 @@ def _from_everywhere(given: str | Path) -> str:
     if "://" in text or not text:
         return text
     return str(Path(text).absolute())
+
+
+def _remove_left_marks(out: Path) -> None:
+    """Remove the marks of calls of this machine whose process was ended before it could."""
+    for left in out.glob(f"{MARK}*"):
+        with suppress(OSError, ValueError):  # removed just now; of an earlier slidecam
+            host, owner = left.read_text(encoding="utf-8").splitlines()
+            if host == gethostname() and not is_alive(owner):
+                left.unlink()
 
 
 def _unmark(call: Call, *, made: bool) -> None:

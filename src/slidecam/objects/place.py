@@ -199,7 +199,8 @@ class Location:
         """Return what a pattern matches, sorted."""
         system, path = self._at
         found = self._tried(partial(system.glob, path))
-        return [Location(str(system.unstrip_protocol(each))) for each in sorted(found)]
+        scheme = self.url.partition("://")[0]
+        return [Location(f"{scheme}://{str(each).lstrip('/')}") for each in sorted(found)]
 
     def identity(self) -> str | None:
         """Return what changes with a file's content; None where there is no file."""

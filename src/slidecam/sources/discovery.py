@@ -22,7 +22,8 @@ from slidecam.sources._dicom import (
     series_files,
 )
 from slidecam.sources._dicom_lost import folders_of_medium, words_on_medium
-from slidecam.sources._probe import ZARR_MARKS, name_of, stem_of_url
+from slidecam.sources._probe import ZARR_MARKS, name_of
+from slidecam.sources._remote import slides_at
 from slidecam.sources.identifiers import hidden_parts, public_name
 from slidecam.sources.names import (
     Discovery,
@@ -82,7 +83,7 @@ def find_slides(
     unsearched: list[Path] = []
     for given in chain.from_iterable(map(_matching, inputs)):
         if "://" in str(given):
-            slides.append(FoundSlide(stem_of_url(str(given)), str(given)))
+            slides.extend(slides_at(str(given), where, ignored))
         elif Path(given).suffix.lower() == PROJECT_SUFFIX and Path(given).is_file():
             project = read_project(Path(given))
             slides.extend(_found(image.path) for image in project.images)

@@ -16,7 +16,8 @@ from slidecam.errors import (
 )
 from slidecam.sources._companions import note_on_name, refuse_front
 from slidecam.sources._dicom_lost import folders_of_medium, words_on_medium
-from slidecam.sources._probe import looks_like, probe
+from slidecam.sources._probe import looks_like
+from slidecam.sources._remote import needs_file, on_this_machine, probed
 from slidecam.sources.readers import NOT_MINE, READERS, formats_read
 from slidecam.viewing import DEFAULT_VIEW
 
@@ -72,14 +73,13 @@ def open_source(
         If there is no reader of that name, or the file leaves nothing to choose where the view
         chooses.
     """
-    found = probe(path, view, content)
+    found = probed(path, view, content)
     if reader in {None, "openslide"}:
         refuse_front(found)
-    lost: list[ReaderFailedError] = []
-    if reader:
-        candidates = [_named(reader)]
-    else:
-        candidates, lost = _candidates(found)
+    candidates, lost = _candidates(found, reader)
+    if needs_file(found, candidates):
+        found = on_this_machine(found)
+        candidates, lost = _candidates(found, reader)
     if lost and not candidates:
         raise lost[0]
     if not candidates and found.local is not None:
@@ -134,10 +134,15 @@ def _named(name: str) -> Reader:
     raise UsageError(f"There is no reader {name!r}.", READERS.remedy(name))
 
 
-def _candidates(found: Probe) -> tuple[list[Reader], list[ReaderFailedError]]:
-    """Return who reads what was found, best first, and what those raised who cannot even tell."""
+def _candidates(found: Probe, name: str | None) -> tuple[list[Reader], list[ReaderFailedError]]:
+    """Return who reads what was found, best first, and what those raised who cannot even tell.
+
+    The one of a ``name`` alone, where there is one.
+    """
     ranked: list[tuple[int, Reader]] = []
     lost: list[ReaderFailedError] = []
+    if name:
+        return [_named(name)], lost
     for reader in READERS.values():
         try:
             with READERS.boundary(reader.name, partial(ReaderFailedError, found.given)):
