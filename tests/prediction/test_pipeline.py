@@ -105,7 +105,7 @@ def test_a_slide_in_all_outputs_out(
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
     events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
-    assert kinds(events) == {"Planned", "BatchDone", "SlideFinished", "Finished"}
+    assert kinds(events) == {"Started", "Planned", "BatchDone", "SlideFinished", "Finished"}
     assert last(events).exit_code == 0
     beside = "heatmap-gradcam++.ome.zarr"
     assert seen_in(tmp_path / "out" / "one") == {"run.json", "run.zarr", *OUTPUTS, beside}
@@ -158,7 +158,7 @@ def test_a_finished_slide_is_not_done_again(finished: tuple[Path, Path], tiny_bu
     before = (out / "one" / "overview.png").stat().st_mtime_ns
     record = read_run(out / "one")
     events = list(predict(slide, tiny_bundle, out, PredictSpec(existing="resume")))
-    assert kinds(events) == {"Planned", "SlideFinished", "Finished"}
+    assert kinds(events) == {"Started", "Planned", "SlideFinished", "Finished"}
     assert (out / "one" / "overview.png").stat().st_mtime_ns == before
     assert read_run(out / "one") == record
 
@@ -248,7 +248,7 @@ def test_a_dry_run_plans_and_writes_nothing(
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
     events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(dry_run=True)))
-    assert kinds(events) == {"Planned", "Finished"}
+    assert kinds(events) == {"Started", "Planned", "Finished"}
     assert any(isinstance(event, Planned) and event.tiles > 30 for event in events)
     assert not (tmp_path / "out").exists()
     assert last(events).exit_code == 0
@@ -352,7 +352,7 @@ def test_a_lost_or_broken_run_json_costs_no_results(
     with pytest.raises(RunExistsError):
         list(predict(slide, tiny_bundle, out, LEAN))
     events = list(predict(slide, tiny_bundle, out, AGAIN))
-    assert kinds(events) == {"Planned", "SlideFinished", "Finished"}
+    assert kinds(events) == {"Started", "Planned", "SlideFinished", "Finished"}
     assert (read_run(out / "one") or {})["status"] == "done"
 
 

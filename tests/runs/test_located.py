@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slidecam.errors import RunMismatchError, SourceError, StoreError
+from slidecam.events import Planned
 from slidecam.prediction.pipeline import predict
 from slidecam.reports.run_figure import FigureSpec, write_figure
 from slidecam.runs import Run
@@ -106,9 +107,52 @@ def test_tiles_count_from_where_the_record_says(ward: Path) -> None:
         assert list(Run.open(path.parent).tiles.corner) == corner
 
 
-def test_a_url_and_an_absolute_path_lie_in_one_place(tmp_path: Path) -> None:
-    for written in ("s3://bucket/s.tif", str(tmp_path / "s.tif")):
-        assert list(places_of(written, tmp_path, "/made")) == [written]
+@pytest.fixture
+def absolute_ward(tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path: Path) -> Path:
+    """Return a folder with slides, a bundle and a run of them by absolute paths."""
+    folder = tmp_path / "ward_a"
+    (folder / "slides").mkdir(parents=True)
+    slide = write_slide(folder / "slides" / "s.tif")
+    shutil.copytree(tiny_bundle, folder / "bundle")
+    out = folder / "results" / "day 1"
+    list(predict(slide, folder / "bundle", out, PredictSpec(heatmap="none")))
+    return folder
+
+
+def test_absolute_paths_are_found_where_all_was_moved_together(
+    absolute_ward: Path, tmp_path: Path
+) -> None:
+    moved = absolute_ward.rename(tmp_path / "archive")
+    run = Run.open(moved / "results" / "day 1" / "s")
+    assert run.find_slide() == str(moved / "slides" / "s.tif")
+    assert run.open_bundle().path == moved / "bundle"
+    write_figure(tmp_path / "x.png", run, FigureSpec("slide"))
+
+
+def test_another_slide_of_that_name_above_a_moved_run_is_none_of_its(
+    absolute_ward: Path, write_slide: Callable[..., Path], tmp_path: Path
+) -> None:
+    moved = absolute_ward.rename(tmp_path / "archive")
+    (moved / "results" / "slides").mkdir()
+    write_slide(moved / "results" / "slides" / "s.tif", seed=7)
+    run = Run.open(moved / "results" / "day 1" / "s")
+    assert run.find_slide() == str(moved / "slides" / "s.tif")
+
+
+def test_a_moved_run_is_gone_on_with(absolute_ward: Path, tmp_path: Path) -> None:
+    moved = absolute_ward.rename(tmp_path / "archive")
+    spec = PredictSpec(heatmap="none", existing="resume")
+    out = moved / "results" / "day 1"
+    events = list(predict(moved / "slides" / "s.tif", moved / "bundle", out, spec))
+    (planned,) = (event for event in events if isinstance(event, Planned))
+    assert planned.pending == 0
+
+
+def test_a_url_lies_in_one_place_and_an_absolute_path_first_where_it_was(tmp_path: Path) -> None:
+    assert list(places_of("s3://bucket/s.tif", tmp_path, "/made")) == ["s3://bucket/s.tif"]
+    was, *moved = places_of("/gone/a/s.tif", tmp_path / "out" / "s", "/made")
+    assert was == "/gone/a/s.tif"
+    assert moved.index(str(tmp_path / "a" / "s.tif")) < moved.index(str(tmp_path / "s.tif"))
     first, second, *above = places_of("a/s.tif", tmp_path / "out" / "s", "/made")
     assert (first, second) == (str(Path("/made/a/s.tif")), "a/s.tif")
     assert str(tmp_path / "a" / "s.tif") in above

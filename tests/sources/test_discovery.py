@@ -27,7 +27,7 @@ def fill(folder: Path, *files: str) -> Path:
     for name in files:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"\x00content of " + name.encode())
+        path.write_bytes(b"content of " + name.encode())
     return folder
 
 
@@ -321,19 +321,18 @@ def test_a_medium_gives_all_series_below_its_directory(tmp_path: Path, write_vol
 
 def test_what_is_called_a_slide_and_is_none_is_passed_over_and_counted(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"II*\x00" + bytes(64))
-    (tmp_path / "b.svs").write_text(
-        "<html><body>403: verboten für Sie</body></html>\n" * 2, "utf-8"
-    )
+    (tmp_path / "b.svs").write_bytes(b"SQLite format 3\x00")
     (tmp_path / "c.png").write_bytes(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3")
     (tmp_path / "d.jpg").write_bytes(b"PK\x03\x04" + bytes(64))
     found = find_slides([tmp_path])
     assert [slide.name for slide in found.slides] == ["a"]
-    said = "b.svs is text, c.png is a PDF, d.jpg is a ZIP archive"
+    said = "b.svs is a database, c.png is a PDF, d.jpg is a ZIP archive"
     assert found.ignored == (f"{tmp_path}: 3 files passed over, no slide by its content: {said}.",)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", bytes(64), b"\x93\xf1\x07\xaa" * 32, b"II*\x00" + bytes(9)]
+    "content",
+    [b"", bytes(64), b"\x93\xf1\x07\xaa" * 32, b"II*\x00", b"version https://git-lfs", b"<html>"],
 )
 def test_a_slide_that_was_lost_is_no_file_to_pass_over(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.svs").write_bytes(content)
@@ -343,5 +342,5 @@ def test_a_slide_that_was_lost_is_no_file_to_pass_over(tmp_path: Path, content: 
 
 
 def test_a_file_that_is_named_is_a_slide_whatever_it_holds(tmp_path: Path) -> None:
-    (tmp_path / "b.svs").write_text("not found")
+    (tmp_path / "b.svs").write_bytes(b"%PDF-1.7")
     assert [slide.name for slide in find_slides([tmp_path / "b.svs"]).slides] == ["b"]

@@ -38,10 +38,20 @@ def places_of(written: str, folder: Path, made_in: str | None) -> Iterator[str]:
     """Yield where a path of a record may lie now, the likeliest first.
 
     A relative one counts from where the run was made. Where nobody knows that, or all was moved
-    together, it is looked for from the present folder and from each folder above the run.
+    together, it is looked for from the present folder and from each folder above the run; of an
+    absolute one each of its ends, the longest first.
     """
-    if "://" in written or Path(written).is_absolute():
+    path = Path(written)
+    if "://" in written:
         yield written
+        return
+    if path.is_absolute():
+        yield written
+        for beginning in range(1, len(path.parts)):
+            for above in folder.resolve().parents:
+                moved = above.joinpath(*path.parts[beginning:])
+                if moved != path:
+                    yield str(moved)
         return
     if made_in is not None:
         yield str(Path(made_in) / written)

@@ -59,11 +59,7 @@ _NO_SLIDES: Mapping[bytes, str] = MappingProxyType(
 )
 """What files begin with that are called slides by mistake, or by what made them."""
 
-_OF_TEXT = (".nrrd", ".nhdr", ".vms", ".vmu")
-"""Endings of slides and volumes that begin with text, or are nothing else."""
-
-_BEGIN, _LEAST = 512, 64
-"""Bytes that are looked at, and how many make a text."""
+_BEGIN = 16
 
 MEANT: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -217,8 +213,8 @@ def _lost_of_hamamatsu(path: Path) -> tuple[str, str] | None:
 def foreign_kind(path: Path) -> str:
     """Return what a file is that is called a slide and is none, by its first bytes.
 
-    Empty where it may be one: what cannot be read, is empty or holds bytes that nobody knows is a
-    slide that was lost, and fails as one.
+    Empty where it may be one: what cannot be read, is empty, holds bytes that nobody knows, or text
+    (a pointer of Git LFS, a server's error) is a slide that was lost, and fails as one.
     """
     try:
         with path.open("rb") as file:
@@ -228,16 +224,7 @@ def foreign_kind(path: Path) -> str:
     for mark, kind in _NO_SLIDES.items():
         if begin.startswith(mark):
             return kind
-    if len(begin) >= _LEAST and not path.name.lower().endswith(_OF_TEXT) and _is_text(begin):
-        return "text"
     return ""
-
-
-def _is_text(begin: bytes) -> bool:
-    # A letter may be cut in two at the end.
-    text = begin.decode("utf-8", errors="ignore")
-    whole = len(text.encode()) >= len(begin) - 3
-    return whole and all(sign.isprintable() or sign.isspace() for sign in text)
 
 
 def is_nifti(head: bytes) -> bool:
