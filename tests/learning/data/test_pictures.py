@@ -207,7 +207,55 @@ def test_a_table_lists_pictures_relative_to_itself(tmp_path: Path) -> None:
     assert pictures.labels.tolist() == [1, 0, 0]
     assert pictures.groups == ("P1", "P2", "P3")
     assert pictures.parts == ("train", "train", "test")
+    said = "Columns of list.csv that are not read: x (path, label, group, split are)."
+    assert said in pictures.notes
     result_of(look_at_pictures(pictures)).refuse_broken()
+
+
+def test_a_class_of_which_a_pattern_takes_nothing_is_the_patterns_fault(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/2.png")
+    with pytest.raises(DataSetError, match=r"nly_pattern 'a/' takes no picture .*b\)"):
+        read_picture_set(tmp_path, PictureSpec(only_pattern="a/"))
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [
+        ("patient", "group"),
+        ("Patient ID", "group"),
+        ("subject_id", "group"),
+        ("slide", "group"),
+        ("Group", "group"),
+        (" split", "split"),
+        ("Set", "split"),
+    ],
+)
+def test_patients_and_parts_in_a_column_of_another_name_are_not_passed_over(
+    tmp_path: Path, column: str, meant: str
+) -> None:
+    put(tmp_path, "1.png", "2.png")
+    rows = ["1.png,a,train", "2.png,b,train"]
+    with pytest.raises(DataSetError, match=f"{column}' is not read, .* no column '{meant}'"):
+        read_picture_set(table(tmp_path, f"path,label,{column}", *rows))
+    if meant == "group":
+        found = read_picture_set(
+            table(tmp_path, f"path,label,{column}", *rows),
+            PictureSpec(group_pattern="(?P<group>.)"),
+        )
+        assert found.groups == ("1", "2")
+    both = [f"{row},train" for row in rows]
+    found = read_picture_set(table(tmp_path, f"path,label,{column},{meant}", *both))
+    assert len(found) == 2
+
+
+def test_columns_that_are_there_twice_and_rows_of_too_many_values_are_refused(
+    tmp_path: Path,
+) -> None:
+    put(tmp_path, "1.png", "2.png")
+    with pytest.raises(DataSetError, match="'label' is there 2 times"):
+        read_picture_set(table(tmp_path, "path,label,label", "1.png,a,b", "2.png,b,a"))
+    with pytest.raises(DataSetError, match="line 3: there are more values than columns"):
+        read_picture_set(table(tmp_path, "path,label", "1.png,a", "2.png,b,c"))
 
 
 def test_a_table_joins_data_that_are_read_as_they_would_be_alone(tmp_path: Path) -> None:

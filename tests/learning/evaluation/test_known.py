@@ -226,6 +226,22 @@ def test_its_own_parts_are_measured_where_they_are_named_and_said_to_be_learnt_f
     assert any(note.startswith(sentence) for note in record["notes"])
 
 
+def test_other_data_that_are_called_like_its_own_are_not_its_own(
+    trained: Path, copies: Path, tmp_path: Path, learnt: set[str]
+) -> None:
+    for seed, path in enumerate(sorted(copies.rglob("*.png")), 500_000):
+        picture(seed).save(path)
+    code, said, record = evaluate(trained / "bundle", copies, tmp_path / "e")
+    assert code == 0, said
+    assert "the training's own data" not in said
+    # Its names alone still say that patients are the same.
+    assert record["left_out"]["pictures"] == len(learnt)
+    assert record["left_out"]["known patient or slide"] == len(learnt)
+    code, said, record = evaluate(trained / "bundle", copies, tmp_path / "f", "--part", "train")
+    assert code == 1
+    assert "in no parts, and the bundle was not trained on them" in said
+
+
 def test_a_fold_is_measured_on_what_was_kept_from_it(
     recipe: Path, data: Path, tmp_path: Path
 ) -> None:

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 import torch
 
-from slidecam.errors import CheckpointError, DataSetError, RecipeError
+from slidecam.errors import CheckpointError, DataSetError, RecipeError, UsageError
 from slidecam.learning.evaluation.bundle import BundleEvaluationSpec, evaluate_bundle
 from slidecam.learning.training.setup import TrainingCall
-from slidecam.learning.training.sweep import Axis, Sweep, axes_of, pieces_of, sweep
+from slidecam.learning.training.sweep import (
+    Axis,
+    Sweep,
+    axes_of,
+    pieces_of,
+    read_with_axes,
+    sweep,
+)
 from slidecam.models import open_bundle
 from slidecam.steps import result_of
+from slidecam.viewing import AS_THE_FILE_SAYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +53,22 @@ class MakeRecipe(Protocol):
 )
 def test_commas_outside_quotes_and_brackets_part_values(text: str, pieces: list[str]) -> None:
     assert pieces_of(text) == pieces
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        ["train.epochs=3", "train.lr=1e-3", "train.epochs=2"],
+        ["train.lr=1e-3", "train.lr=1e-4,1e-5"],
+    ],
+)
+def test_a_key_or_a_value_that_is_set_twice_is_refused(
+    tmp_path: Path, quick: MakeRecipe, pairs: list[str]
+) -> None:
+    with pytest.raises(UsageError, match=r"--set has (train.epochs|train.lr) 2 times"):
+        read_with_axes(tmp_path / "recipe.toml", pairs, AS_THE_FILE_SAYS)
+    with pytest.raises(UsageError, match=r"--set train.lr has 1e-3 2 times"):
+        axes_of(quick(tmp_path), ["train.lr=1e-3,1e-4,1e-3"])
 
 
 def test_a_text_that_a_setting_takes_as_it_is_stays_one_value_and_that_is_said(

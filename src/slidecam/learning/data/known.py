@@ -254,6 +254,17 @@ def learnt_of(dataset: Dataset) -> Generator[Step, None, LearntPictures]:
     return LearntPictures.of(list(map(by_path.__getitem__, pictures.paths)))
 
 
+def is_learnt_from(dataset: Dataset, learnt: Learnt) -> Generator[Step, None, bool]:
+    """Return whether a bundle knows pictures of data that are parted as its own were.
+
+    By their content or their look: other data may have the same names. True where it keeps none.
+    """
+    if learnt.pictures is None:
+        return True
+    found = yield from learnt_of(dataset)
+    return bool((learnt.pictures.same(found) | learnt.pictures.near(found)).any())
+
+
 @dataclass(frozen=True, eq=False)
 class Sifted:
     """Pictures, and which of them a bundle knows.

@@ -174,7 +174,14 @@ def _of_part(
         yield from _of_class(folder, "", part, spec, root, passed)
         return
     for class_folder in _folders(folder):
+        unwanted = len(passed.unwanted)
         rows = list(_of_class(class_folder, class_folder.name, part, spec, root, passed))
+        if not rows and len(passed.unwanted) > unwanted:
+            raise DataSetError(
+                f"only_pattern {spec.only_pattern!r} takes no picture of this class folder.",
+                "Mend the pattern, or remove the folder.",
+                class_folder,
+            )
         if not rows:
             raise DataSetError(
                 "there is no picture in this class folder.",

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import DataSetError
@@ -23,6 +25,7 @@ from slidecam.learning.data.picture_files import (
     group_by_pattern,
     is_wanted,
     named,
+    some,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +34,22 @@ if TYPE_CHECKING:
 
     from slidecam.learning.data.picture_files import PictureSpec
     from slidecam.models.card import Card
+
+COLUMNS = ("path", "label", "group", "split")
+"""What is read of a table."""
+
+OF_SETS = frozenset(
+    ("slide", "x", "y", "width", "height", "volume", "axis", "slice", "position_mm")
+)
+"""Columns beside them in the tables of our own tiles and slices, for people."""
+
+MEANT: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(
+        ("patient", "patients", "subject", "participant", "case", "slide", "wsi", "donor"), "group"
+    )
+    | dict.fromkeys(("part", "set", "subset", "partition"), "split")
+)
+"""What other tables call a column that is read, without marks and ``id`` at its end."""
 
 SAME_SCALE = 0.02
 """How far the widths of two tiles may lie apart, relative to one, and be called the same."""
@@ -56,7 +75,9 @@ def from_table(table: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            _check_columns(table, reader.fieldnames or ())
+            columns = reader.fieldnames or ()
+            _check_columns(table, columns)
+            unread = _unread(table, columns, spec)
             listed = [_listed(table, line, values) for line, values in enumerate(reader, 2)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataSetError(
@@ -71,7 +92,7 @@ def from_table(table: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list
             passed.unwanted.append(named(row.path, table.parent))
     _check_filled(table, rows, "group", [row.group for row in rows])
     rows, notes = _by_settings(table, rows, spec)
-    notes += passed.notes()
+    notes += [*passed.notes(), *unread]
     for data in listed:
         if not data.label:
             found, said = _joined(table, data, spec)
@@ -175,6 +196,11 @@ def _with_groups(
 
 
 def _check_columns(table: Path, columns: Sequence[str]) -> None:
+    for column, count in Counter(columns).items():
+        if column in COLUMNS and count > 1:
+            raise DataSetError(
+                f"the column {column!r} is there {count} times.", "Keep one of them.", table
+            )
     if not columns:
         raise DataSetError(
             "the table is empty.",
@@ -190,10 +216,41 @@ def _check_columns(table: Path, columns: Sequence[str]) -> None:
             )
 
 
-def _listed(table: Path, line: int, values: Mapping[str, str | None]) -> FoundPicture:
-    path, label, group, part = (
-        (values.get(key) or "").strip() for key in ("path", "label", "group", "split")
-    )
+def _unread(table: Path, columns: Sequence[str], spec: PictureSpec) -> list[str]:
+    """Return what is to be said of columns that are not read.
+
+    Raises
+    ------
+    DataSetError
+        If one of them is a column that is read, called otherwise: without the patients of a table
+        that names them, pictures of one would be learnt from and measured.
+    """
+    others = [column for column in columns if column not in COLUMNS]
+    for column in others:
+        plain = column.strip().lower()
+        meant = plain if plain in COLUMNS else MEANT.get(re.sub(r"[\W_]|ids?$", "", plain))
+        is_settled = meant in columns or (meant == "group" and spec.group_pattern)
+        if meant is not None and not is_settled:
+            raise DataSetError(
+                f"the column {column!r} is not read, and there is no column {meant!r}.",
+                f"Call it {meant}; or take it out, if it is something else.",
+                table,
+            )
+    if table.name == PICTURE_TABLE:
+        others = [column for column in others if column not in OF_SETS]
+    if not others:
+        return []
+    read = ", ".join(COLUMNS)
+    return [f"Columns of {table.name} that are not read: {some(others)} ({read} are)."]
+
+
+def _listed(table: Path, line: int, values: Mapping[str | None, Any]) -> FoundPicture:
+    if None in values:
+        raise DataSetError(
+            f"{table}, line {line}: there are more values than columns.",
+            'Put a value with a comma in quotes: "a, b.png".',
+        )
+    path, label, group, part = ((values.get(key) or "").strip() for key in COLUMNS)
     place = table.parent / path
     is_data = place.is_dir() or place.suffix.lower() == ".csv"
     if not path or not (label or is_data):

@@ -22,6 +22,7 @@ from slidecam.learning.data.known import (
     NOTHING_KEPT,
     Learnt,
     Sifted,
+    is_learnt_from,
     learnt_by,
     learnt_of,
     sift,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from slidecam.learning.data.pictures import PictureSet
     from slidecam.learning.data.readings import OpenedPictures
     from slidecam.learning.recipes.tables import DataSpec
     from slidecam.learning.training.setup import TrainingCall
@@ -313,19 +315,14 @@ def _part_of(
     """Return the pictures of the part that is wanted, and in words which they are."""
     pictures = opened.noted()
     if spec.part == "all" or pictures.is_split:
-        part = spec.part
-        if part == "auto" and "test" in pictures.parts:
-            part = "test"
-        return _chosen(Dataset(pictures), part, data)
+        return _chosen(Dataset(pictures), _part_wanted(spec, pictures), data)
     known: Any = card.provenance.get("data")
     if spec.part == "auto" and opened.is_broken and learnt.pictures is not None:
         return Dataset(pictures), ALL  # by their digests its own are known without being parted
     if isinstance(known, dict) and set(pictures.class_names) == set(card.class_names):
-        again = yield from _parted_again(data, reading, opened)
-        if again is not None and _parting(again, reading) == known.get("digest"):
-            part = spec.part
-            if part == "auto" and "test" in again.pictures.parts:
-                part = "test"
+        again = yield from _parted_again(data, reading, opened, known.get("digest"))
+        if again is not None and (yield from is_learnt_from(again, learnt)):
+            part = _part_wanted(spec, again.pictures)
             dataset, measured = _chosen(again, part, data)
             said = "of the training's own data"
             if part == "test":
@@ -335,6 +332,12 @@ def _part_of(
         problem = "these pictures are in no parts, and the bundle was not trained on them."
         raise DataSetError(problem, "Leave --part out to measure on all of them.", data)
     return Dataset(pictures), ALL
+
+
+def _part_wanted(spec: BundleEvaluationSpec, pictures: PictureSet) -> PartChoice:
+    if spec.part == "auto" and "test" in pictures.parts:
+        return "test"
+    return spec.part
 
 
 def _without_known(
@@ -371,18 +374,15 @@ def _without_known(
 
 
 def _parted_again(
-    data: Path, reading: DataSpec, opened: OpenedPictures
+    data: Path, reading: DataSpec, opened: OpenedPictures, digest: object
 ) -> Generator[Step, None, Dataset | None]:
-    """Return data in the parts that the bundle's recipe makes of them, or None if it makes none."""
+    """Return data as the bundle's recipe parts them; None unless it makes the parts of a digest."""
     opened.refuse_broken()
-    try:
-        return (yield from dataset_for(data, reading))
-    except DataSetError:
-        return None  # nobody has trained on them
-
-
-def _parting(dataset: Dataset, reading: DataSpec) -> object:
-    return split_record(dataset.pictures, reading.parting)["digest"]
+    with suppress(DataSetError):  # nobody has trained on them
+        again = yield from dataset_for(data, reading)
+        if split_record(again.pictures, reading.parting)["digest"] == digest:
+            return again
+    return None
 
 
 def _chosen(

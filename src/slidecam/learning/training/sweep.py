@@ -7,6 +7,7 @@ measure it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
@@ -73,7 +74,10 @@ def read_with_axes(
     ------
     RecipeError
         As of `read_recipe`.
+    UsageError
+        If a key is set twice, or is to be tried with one value twice.
     """
+    _refuse_repeated([pair.partition("=")[0].strip() for pair in pairs], "--set")
     plain = [pair for pair in pairs if len(pieces_of(pair.partition("=")[2])) == 1]
     recipe = read_recipe(path, plain, seen)
     if len(plain) == len(pairs):
@@ -120,7 +124,17 @@ def axes_of(
             notes.append(f"--set {pair} is one text; for several values write {key}={each}.")
             continue
         axes.append(Axis(key.strip(), tuple(pieces)))
+        _refuse_repeated(pieces, f"--set {key.strip()}")
     return single, axes, notes
+
+
+def _refuse_repeated(texts: Sequence[str], option: str) -> None:
+    """Refuse a text that is there twice: one of them would have no effect."""
+    for text, count in Counter(texts).items():
+        if count > 1:
+            raise UsageError(
+                f"{option} has {text} {count} times.", "Leave all but one of them out."
+            )
 
 
 OPENING, CLOSING, QUOTES = "[{(", "]})", "\"'"
