@@ -25,7 +25,8 @@ def test_every_method_is_there_once() -> None:
         "xgradcam", "gradcam-elementwise", "eigen-gradcam", "seg-eigencam", "shapley-cam",
         "kpca-cam", "fem",
         "ablation-cam", "fullgrad", "score-cam", "score-cam-clustered",
-        "occlusion", "integrated-gradients", "smoothgrad", "gradient-shap", "lime",
+        "occlusion", "integrated-gradients", "smoothgrad", "gradient-shap", "deep-shap",
+        "lime",
         "partition-shap",
     }  # fmt: skip
 

@@ -18,6 +18,7 @@ from slidecam.errors import ExplanationError
 from slidecam.explain.baselines import BASELINES, check_baselines
 from slidecam.explain.explainer import Explainer, Explanation, check_classes, check_least
 from slidecam.explain.method_settings import (
+    DeepShapSpec,
     GradientShapSpec,
     IntegratedGradientsSpec,
     OcclusionSpec,
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 
 Spec = TypeVar(
     "Spec",
-    bound=OcclusionSpec | IntegratedGradientsSpec | SmoothGradSpec | GradientShapSpec,
+    bound=(
+        OcclusionSpec | IntegratedGradientsSpec | SmoothGradSpec | GradientShapSpec | DeepShapSpec
+    ),
 )
 
 

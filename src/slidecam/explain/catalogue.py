@@ -321,6 +321,16 @@ METHODS: tuple[Method, ...] = (
         help="expected gradients between baselines and the tile",
     ),
     Method(
+        "deep-shap",
+        "DeepSHAP",
+        f"{_SETTINGS}:DeepShapSpec",
+        f"{_HERE}.deep_shap:DeepShap",
+        signed=True,
+        needs_map=False,
+        unit="logits per pixel",
+        help="what pixels add to the gain over baselines, by DeepLIFT",
+    ),
+    Method(
         "lime",
         "LIME",
         f"{_SETTINGS}:LimeSpec",

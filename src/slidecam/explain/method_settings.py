@@ -249,6 +249,19 @@ class GradientShapSpec:
     batch: int = 16
 
 
+@dataclass(frozen=True)
+class DeepShapSpec:
+    """Settings of DeepSHAP.
+
+    Attributes
+    ----------
+    baselines
+        What the tile is compared with; see `baselines`.
+    """
+
+    baselines: tuple[str, ...] = ("zero", "blur")
+
+
 Target = Literal["probability", "logit"]
 
 
