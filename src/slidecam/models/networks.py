@@ -75,6 +75,7 @@ class SimpleCNN(SplitNetwork):
     def __init__(self, num_classes: int, input_px: int = 224, in_chans: int = 3) -> None:
         super().__init__()
         self.num_features = _WIDTHS[-1]
+        self.input_px = input_px
         self.features = nn.Sequential(*_convolution(in_chans, _WIDTHS[0]), *_convolution(*_WIDTHS))
         edge = input_px // 2**_HALVINGS
         self.classifier = nn.Sequential(

@@ -11,7 +11,13 @@ from PIL import Image
 from slidecam.errors import DataSetError
 from slidecam.learning.data.dataset import dataset_for, folds_for
 from slidecam.learning.data.picture_files import PARTS, PictureSpec
-from slidecam.learning.data.pictures import nameless, read_picture_set, write_picture_table
+from slidecam.learning.data.pictures import (
+    PictureSet,
+    counted,
+    nameless,
+    read_picture_set,
+    write_picture_table,
+)
 from slidecam.learning.data.readings import look_at_pictures
 from slidecam.learning.recipes.tables import DataSpec
 from slidecam.steps import result_of
@@ -210,6 +216,21 @@ def test_a_table_lists_pictures_relative_to_itself(tmp_path: Path) -> None:
     said = "Columns of list.csv that are not read: x (path, label, group, split are)."
     assert said in pictures.notes
     result_of(look_at_pictures(pictures)).refuse_broken()
+
+
+def test_of_many_classes_some_are_counted_in_words(tmp_path: Path) -> None:
+    names = [f"c{number:02}" for number in range(27)]
+    pictures = PictureSet(
+        root=tmp_path,
+        paths=tuple(tmp_path / name for name in names),
+        labels=np.arange(27),
+        class_names=tuple(names),
+        groups=None,
+        parts=("",) * 27,
+    )
+    said = counted(pictures)
+    assert said.startswith("27 pictures of 27 classes: c00 1; c01 1;")
+    assert said.endswith("; c23 1 and 3 more.")
 
 
 def test_a_class_of_which_a_pattern_takes_nothing_is_the_patterns_fault(tmp_path: Path) -> None:

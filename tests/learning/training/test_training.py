@@ -240,6 +240,16 @@ def test_training_stops_early_and_says_which_epoch_was_best(
     assert done.best_epoch == 1
 
 
+def test_a_network_of_another_size_than_its_pictures_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('[model]\narchitecture = "slidecam/simple_cnn"\n[data]\ninput_px = 40\n')
+    alike = "model.architecture_args.input_px=40"
+    with pytest.raises(RecipeError, match=rf"made for pictures of 224 px.*--set {alike}"):
+        network_for(read_recipe(path), 2, StartingWeights())
+    network = network_for(read_recipe(path, [alike]), 2, StartingWeights())
+    assert network(torch.zeros(1, 3, 40, 40)).shape == (1, 2)
+
+
 def test_phases_train_other_parts_one_after_another(tmp_path: Path, colors: Path) -> None:
     path = tmp_path / "phases.toml"
     path.write_text("""

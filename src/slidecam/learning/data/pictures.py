@@ -265,6 +265,10 @@ def _shared_groups(pictures: PictureSet) -> Iterator[str]:
         yield f"Patients or slides in more than one part ({len(shared)}): {some(shared)}."
 
 
+COUNTED = 24
+"""Classes that a sentence counts the pictures of."""
+
+
 def counted(pictures: PictureSet) -> str:
     """Return how many pictures each class has in each part, as a sentence."""
     counts = pictures.counts_by_part()
@@ -274,7 +278,10 @@ def counted(pictures: PictureSet) -> str:
         said.append(f"{name} {total}")
         if split:
             said[-1] += f" ({split})"
-    return f"{len(pictures)} pictures of {len(said)} classes: {'; '.join(said)}."
+    words = "; ".join(said[:COUNTED])
+    if len(said) > COUNTED:
+        words += f" and {len(said) - COUNTED} more"
+    return f"{len(pictures)} pictures of {len(said)} classes: {words}."
 
 
 _NAMES = re.compile(r" \([^()]* for one\)|(?<=\d\)): .*(?=\.)|(?<=another): .*(?=\.)|\"[^\"]*\"")

@@ -91,6 +91,7 @@ def network_for(
     except CardError as error:
         problem = error.problem.replace('"architecture_args"', "model.architecture_args")
         raise RecipeError(problem, "Correct model.architecture_args.") from error
+    _refuse_other_size(network, recipe)
     if weights.file is not None:
         load_pretrained(
             network,
@@ -103,6 +104,18 @@ def network_for(
     if model.weights != "none" and model.head_start == "zero":
         _rest_last_layer(network)
     return network
+
+
+def _refuse_other_size(network: nn.Module, recipe: Recipe) -> None:
+    """Refuse pictures of another size than a network of fixed size is made for."""
+    made_for, shown = getattr(network, "input_px", None), recipe.data.input_px
+    if isinstance(made_for, int) and made_for != shown:
+        raise RecipeError(
+            f"{recipe.model.architecture} is made for pictures of {made_for} px, and"
+            f" data.input_px is {shown}.",
+            f"Set both alike (--set model.architecture_args.input_px={shown}).",
+            recipe.path,
+        )
 
 
 def check_weights(recipe: Recipe, weights: StartingWeights) -> None:
