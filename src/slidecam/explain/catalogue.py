@@ -1,8 +1,7 @@
 """Every explanation that there is, by name: one entry of a table for each.
 
-To add a method, write an `Explainer` with its settings dataclass and an entry in `METHODS`; in
-another package, an entry point of the group ``slidecam.explainers`` that names a `Method`. What an
-entry names is imported when it is used: the table itself loads no torch and no library.
+To add one, write an `Explainer`, its settings and an entry in `METHODS`; elsewhere an entry point
+of ``slidecam.explainers`` that names a `Method`. What it names is imported when it is used.
 """
 
 from __future__ import annotations
@@ -29,18 +28,14 @@ Needs = Literal["gradients", "linear head", "rivals", "nothing"]
 
 @dataclass(frozen=True)
 class Method(Entry):
-    """One entry of the catalogue.
-
-    What it names may be given as ``module:attribute``, or be there itself.
+    """One entry of the catalogue; what it names is given as ``module:attribute``, or is there.
 
     Attributes
     ----------
     title
         As people read it (``Score-CAM``); ``name`` is as in ``--methods`` (``score-cam``).
-    settings
-        The dataclass of its settings; every field has a default.
-    explainer
-        Returns the explainer of a classifier under given settings.
+    settings, explainer
+        The dataclass of its settings, all with defaults; what a classifier is explained by.
     signed
         Whether negative values mean evidence against the class; else maps are at least 0.
     needs_map
@@ -48,16 +43,13 @@ class Method(Entry):
     costly
         Whether it costs many passes: for single tiles, not for whole slides.
     slide_map
-        Of a method that whole slides can be mapped by, in the prediction's own pass: what returns
-        raw maps (B, K', h, w), float32, of the activation and its gradients. None for others.
+        What returns raw maps (B, K', h, w), float32, of a batch in the prediction's own pass.
     needs
-        What ``slide_map`` cannot do without, beside the activation: a linear head, a rival for each
-        class, or gradients. ``nothing`` is the same map for every class.
+        What ``slide_map`` needs beside the activation; of ``nothing`` all classes' map is one.
     unit
         What a raw value is counted in, one of `Unit`.
     thresholds
-        The method whose raw maps this one keeps above a threshold, which for a whole slide is
-        applied when they are painted; empty for others.
+        The method whose raw maps this one keeps above a threshold, on slides when painted; or "".
     """
 
     title: str
