@@ -144,8 +144,7 @@ def test_evaluate_takes_other_parts_and_other_data(
     other = tmp_path / "other"
     for name, theirs in (("blue", "azur"), ("red", "rouge")):
         (other / theirs).mkdir(parents=True)
-        turned = Image.open(data / name / "0.png").transpose(Image.Transpose.ROTATE_90)
-        turned.save(other / theirs / "0.png")
+        unlike(data / name / "0.png").save(other / theirs / "0.png")
     assert slidecam("evaluate", bundle, "--data", other).exit_code == 1
     (foreign,) = lines_of(
         slidecam(
@@ -177,13 +176,21 @@ def test_evaluate_takes_other_parts_and_other_data(
     assert "--part" in refused.stderr
 
 
+def unlike(path: Path) -> Image.Image:
+    """Return a picture of a picture's colours that is no copy of it: its squares, dealt anew."""
+    squares = (
+        np.asarray(Image.open(path)).reshape(8, 4, 8, 4, 3).swapaxes(1, 2).reshape(64, 4, 4, 3)
+    )
+    dealt = np.random.default_rng(5).permutation(squares).reshape(8, 8, 4, 4, 3)
+    return Image.fromarray(dealt.swapaxes(1, 2).reshape(32, 32, 3))
+
+
 def test_evaluate_says_which_pictures_it_could_not_read(
     made: tuple[Result, Path], data: Path, tmp_path: Path
 ) -> None:
     for name in COLORS:
         (tmp_path / "data" / name).mkdir(parents=True)
-        turned = Image.open(data / name / "0.png").transpose(Image.Transpose.ROTATE_90)
-        turned.save(tmp_path / "data" / name / "0.png")
+        unlike(data / name / "0.png").save(tmp_path / "data" / name / "0.png")
     (tmp_path / "data" / "red" / "bad.png").write_bytes(b"no picture")
     result = slidecam("evaluate", made[1] / "bundle", "--data", tmp_path / "data", "--part", "all")
     assert result.exit_code == 3

@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import pydicom
 import pytest
 
 from slidecam import inference, runlog, streaming
@@ -20,7 +21,7 @@ from slidecam.prediction import (
 )
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
-from slidecam.sources import discovery, identifiers
+from slidecam.sources import discovery
 from slidecam.store import RunStore, find_runs, has_run, read_run
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def test_a_name_that_no_folder_of_outputs_can_have_fails_alone(
     assert f"{stem}.tif" in in_manifest(out)[named]["reason"]
 
 
-@pytest.mark.parametrize("looked_up", [(discovery, "is_series"), (identifiers, "dcmread")])
+@pytest.mark.parametrize("looked_up", [(discovery, "is_series"), (pydicom, "dcmread")])
 def test_a_slide_whose_name_cannot_be_cleared_fails_and_is_not_named(
     tmp_path: Path,
     slice_bundle: Path,
