@@ -134,7 +134,9 @@ def test_other_numbers_of_channels_are_refused_by_name(
     safetensors.torch.save_file(theirs.state_dict(), weights)
     for args, kind in (({}, WeightsError), ({"in_chans": channels}, CardError)):
         with pytest.raises(kind, match=rf"{channels} channels.*red, green, blue.*grey") as caught:
-            make_bundle(grey_spec(weights, architecture_args=args, mean=None, std=None), tmp_path)
+            make_bundle(
+                grey_spec(weights, architecture_args=args, mean=None, std=None), tmp_path / "out"
+            )
         assert "in_chans" in caught.value.remedy
 
 
