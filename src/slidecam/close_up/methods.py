@@ -164,7 +164,7 @@ def listed_methods() -> list[dict[str, Any]]:
             "signed": "no",
         }
         if method.costly:
-            row["cost"] = "dear"
+            row["cost"] = "costly"
         if method.signed:
             row["signed"] = "yes"
         row["settings"] = ", ".join(map(_default, fields(method.spec)))

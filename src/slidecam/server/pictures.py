@@ -72,7 +72,7 @@ class PictureRequest:
 def default_methods(classifier: Classifier) -> tuple[str, ...]:
     """Return the methods that a picture is explained by where a request names none.
 
-    None where there is no map; else those that slides are mapped by, and a dear one.
+    None where there is no map; else those that slides are mapped by, and a costly one.
     """
     if not classifier.has_map:
         return ()

@@ -46,11 +46,11 @@ async function take(file) {
       const most = Math.round(status.limits.body_bytes / 1e6);
       throw new Refusal(413, `it is larger than ${most} MB.`, "Open it as a slide, or choose a smaller one.");
     }
-    // The cheap method answers at once; the dear one comes after it.
-    const [first, ...dearer] = status.methods.pictures;
+    // The cheap method answers at once; the costly one comes after it.
+    const [first, ...costlier] = status.methods.pictures;
     const answer = await ask(file, `${encodeURIComponent(first ?? "none")}&shown=${HIGH}`, signal);
-    show(file.name, answer, await bitmapOf(answer), dearer);
-    for (const method of dearer) current.answer.maps.push(...(await ask(file, encodeURIComponent(method), signal)).maps);
+    show(file.name, answer, await bitmapOf(answer), costlier);
+    for (const method of costlier) current.answer.maps.push(...(await ask(file, encodeURIComponent(method), signal)).maps);
     showMaps([]);
   } catch (error) {
     if (error.name === "AbortError") return;
