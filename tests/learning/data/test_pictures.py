@@ -74,6 +74,7 @@ def test_hidden_files_and_checkpoints_are_passed_over(tmp_path: Path) -> None:
         "a/.ipynb_checkpoints/1.png",
         ".ipynb_checkpoints/x.png",
         "b/.hidden.png",
+        "__MACOSX/a/1.png",
     )
     pictures = read_picture_set(tmp_path)
     assert pictures.names == ("a/1.png", "b/2.png")

@@ -268,10 +268,14 @@ def _folders(path: Path) -> Iterator[Path]:
             yield entry
 
 
+_OF_MACOS = "__MACOSX"
+"""What macOS puts beside what it zips: attributes, and no class."""
+
+
 def _entries(folder: Path) -> Iterator[Path]:
     """Yield what lies in a folder, sorted; what is hidden is passed over."""
     for entry in sorted(folder.iterdir()):
-        if not entry.name.startswith("."):
+        if not entry.name.startswith(".") and entry.name != _OF_MACOS:
             yield entry
 
 
