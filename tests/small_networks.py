@@ -124,6 +124,22 @@ def small() -> MakeSmall:
     return named
 
 
+def classifier_of(network: nn.Module, edge: int, classes: int) -> Classifier:
+    """Return a classifier of any network, for tiles of ``edge`` pixels and no spacing."""
+    card = Card(
+        name="any network",
+        architecture="slidecam/test",
+        class_names=tuple("ABCDE"[:classes]),
+        activation="softmax",
+        tile_px=edge,
+        spacing=None,
+        input_px=edge,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+    return classifier_for(network.eval(), card, torch.device("cpu"))
+
+
 class Copying(nn.Module):
     """Runs a layer and hands a copy on.
 

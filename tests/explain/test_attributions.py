@@ -29,28 +29,13 @@ from slidecam.explain.method_settings import (
     OcclusionSpec,
     SmoothGradSpec,
 )
-from slidecam.models import Card, Classifier, classifier_for
 from slidecam.models.classifier import normalised
+from small_networks import classifier_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 EDGE = 14
-
-
-def classifier_of(network: nn.Module, classes: int = 2) -> Classifier:
-    card = Card(
-        name="closed form",
-        architecture="slidecam/test",
-        class_names=tuple("ABCDE"[:classes]),
-        activation="softmax",
-        tile_px=EDGE,
-        spacing=None,
-        input_px=EDGE,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-    )
-    return classifier_for(network, card, torch.device("cpu"))
 
 
 class Linear(nn.Module):
@@ -110,7 +95,7 @@ def test_a_linear_model_gives_each_pixel_its_weight_times_its_value(
     method: Any, tiles: Tensor
 ) -> None:
     network = Linear()
-    classifier = classifier_of(network)
+    classifier = classifier_of(network, EDGE, 2)
     found = method(classifier).explain(tiles, [1, 0])
     exact = torch.einsum(
         "bchw,kchw->bkhw", normalised(tiles, classifier.card), network.weight[[1, 0]].detach()
@@ -123,7 +108,7 @@ def test_a_linear_model_gives_each_pixel_its_weight_times_its_value(
 def test_smoothgrad_of_a_linear_model_is_its_weights_however_much_noise(tiles: Tensor) -> None:
     network = Linear()
     found = SmoothGradExplainer(
-        classifier_of(network), SmoothGradSpec(samples=5, noise=0.5)
+        classifier_of(network, EDGE, 2), SmoothGradSpec(samples=5, noise=0.5)
     ).explain(tiles, [0])
     torch.testing.assert_close(
         found.maps[2, 0], network.weight[0].sum(0).detach(), rtol=1e-4, atol=1e-5
@@ -132,7 +117,7 @@ def test_smoothgrad_of_a_linear_model_is_its_weights_however_much_noise(tiles: T
 
 def test_occlusion_of_a_linear_model_is_what_its_window_held(tiles: Tensor) -> None:
     network, spec = Linear(), OcclusionSpec(window=1 / 7, stride=1 / 7)
-    classifier = classifier_of(network)
+    classifier = classifier_of(network, EDGE, 2)
     found = OcclusionExplainer(classifier, spec).explain(tiles, [0])
     shares = (normalised(tiles, classifier.card) * network.weight[0].detach()).sum(1)
     windows = shares.view(3, 7, 2, 7, 2).sum((2, 4))
@@ -145,7 +130,7 @@ def test_occlusions_passes_are_its_windows_and_the_tile(
     tiles: Tensor, window: int, stride: int
 ) -> None:
     spec = OcclusionSpec(window=window / EDGE, stride=stride / EDGE)
-    classifier = classifier_of(Counting())
+    classifier = classifier_of(Counting(), EDGE, 2)
     network: Any = classifier.network
     network.shown = 0
     found = OcclusionExplainer(classifier, spec).explain(tiles[:1], [0])
@@ -158,7 +143,7 @@ def test_occlusions_passes_are_its_windows_and_the_tile(
 
 def test_smoothgrads_noise_is_a_share_of_the_tiles_range(tiles: Tensor) -> None:
     network = Cubic()
-    classifier = classifier_of(network)
+    classifier = classifier_of(network, EDGE, 2)
     narrow = tiles // 8 + 150
     found = SmoothGradExplainer(classifier, SmoothGradSpec(samples=300, noise=0.4)).explain(
         narrow, [0]
@@ -175,7 +160,7 @@ def test_smoothgrads_noise_is_a_share_of_the_tiles_range(tiles: Tensor) -> None:
 
 
 def test_gradient_shaps_gap_is_how_far_the_shares_are_from_the_mean_gain(tiles: Tensor) -> None:
-    classifier = classifier_of(Bent())
+    classifier = classifier_of(Bent(), EDGE, 2)
     bright = tiles // 2 + 120
     names = ("black", "zero", "blur")
     spec = GradientShapSpec(samples=3, baselines=names)
@@ -205,7 +190,7 @@ def test_a_blurred_picture_is_scipys_over_mirrored_borders(
 
 
 def test_integrated_gradients_are_complete_on_a_bent_model(tiles: Tensor) -> None:
-    classifier = classifier_of(Bent())
+    classifier = classifier_of(Bent(), EDGE, 2)
     found = IntegratedGradientsExplainer(classifier, IntegratedGradientsSpec(samples=20)).explain(
         tiles, [0, 1]
     )
@@ -216,7 +201,7 @@ def test_integrated_gradients_are_complete_on_a_bent_model(tiles: Tensor) -> Non
 
 
 def test_gradient_shap_comes_nearer_to_completeness_with_more_samples(tiles: Tensor) -> None:
-    classifier = classifier_of(Bent())
+    classifier = classifier_of(Bent(), EDGE, 2)
     spec = GradientShapSpec(samples=4)
     few, many = (
         GradientShap(classifier, replace(spec, samples=samples))
@@ -230,7 +215,7 @@ def test_gradient_shap_comes_nearer_to_completeness_with_more_samples(tiles: Ten
 def test_gradient_shap_equals_integrated_gradients_averaged_over_its_baselines(
     tiles: Tensor,
 ) -> None:
-    classifier = classifier_of(Bent())
+    classifier = classifier_of(Bent(), EDGE, 2)
     sampled = GradientShap(classifier, GradientShapSpec(samples=400)).explain(tiles, [0]).maps
     each = [
         IntegratedGradientsExplainer(classifier, IntegratedGradientsSpec(baseline=name))
@@ -252,7 +237,7 @@ METHODS = [
 def test_an_explanation_repeats_itself_and_leaves_the_random_state_alone(
     method: Any, tiles: Tensor
 ) -> None:
-    classifier = classifier_of(Bent())
+    classifier = classifier_of(Bent(), EDGE, 2)
     state = torch.get_rng_state()
     once, again = (
         method.make(classifier, method.spec()).explain(tiles, [1]).maps for _ in range(2)
@@ -262,7 +247,7 @@ def test_an_explanation_repeats_itself_and_leaves_the_random_state_alone(
 
 
 def test_another_seed_gives_another_smoothgrad(tiles: Tensor) -> None:
-    classifier = classifier_of(Bent())
+    classifier = classifier_of(Bent(), EDGE, 2)
     one, other = (
         SmoothGradExplainer(classifier, SmoothGradSpec(samples=3, seed=seed))
         .explain(tiles, [0])
@@ -273,7 +258,7 @@ def test_another_seed_gives_another_smoothgrad(tiles: Tensor) -> None:
 
 
 def test_a_tile_larger_than_a_batch_of_points_is_the_same_in_smaller_batches(tiles: Tensor) -> None:
-    classifier = classifier_of(Bent())
+    classifier = classifier_of(Bent(), EDGE, 2)
     cases: list[tuple[Any, Any]] = [
         (IntegratedGradientsExplainer, IntegratedGradientsSpec()),
         (GradientShap, GradientShapSpec()),
@@ -287,11 +272,11 @@ def test_a_tile_larger_than_a_batch_of_points_is_the_same_in_smaller_batches(til
 
 def test_a_class_that_is_not_there_is_refused(tiles: Tensor) -> None:
     with pytest.raises(ExplanationError, match="no class 7"):
-        SmoothGradExplainer(classifier_of(Linear()), SmoothGradSpec()).explain(tiles, [7])
+        SmoothGradExplainer(classifier_of(Linear(), EDGE, 2), SmoothGradSpec()).explain(tiles, [7])
 
 
 def test_impossible_settings_are_refused() -> None:
-    classifier = classifier_of(Linear())
+    classifier = classifier_of(Linear(), EDGE, 2)
     with pytest.raises(ExplanationError, match="window 2"):
         OcclusionExplainer(classifier, OcclusionSpec(window=2))
     with pytest.raises(ExplanationError, match="samples 0"):

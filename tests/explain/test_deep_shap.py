@@ -11,26 +11,11 @@ from torch import Tensor, nn
 from slidecam.explain.baselines import BASELINES
 from slidecam.explain.deep_shap import DeepShap
 from slidecam.explain.method_settings import DeepShapSpec
-from slidecam.models import Card, Classifier, classifier_for
 from slidecam.models.classifier import normalised
+from small_networks import classifier_of
 
 EDGE = 38
 NAMES = ("zero", "blur")
-
-
-def classifier_of(network: nn.Module, classes: int = 3) -> Classifier:
-    card = Card(
-        name="deep",
-        architecture="slidecam/test",
-        class_names=tuple("ABCDE"[:classes]),
-        activation="softmax",
-        tile_px=EDGE,
-        spacing=None,
-        input_px=EDGE,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-    )
-    return classifier_for(network.eval(), card, torch.device("cpu"))
 
 
 @pytest.fixture
@@ -58,7 +43,7 @@ def plain(kind: str) -> nn.Module:
 def test_shares_are_captums_where_captum_has_a_rule_for_every_module(
     tiles: Tensor, kind: str
 ) -> None:
-    classifier = classifier_of(plain(kind))
+    classifier = classifier_of(plain(kind), EDGE, 3)
     found = DeepShap(classifier, DeepShapSpec(NAMES)).explain(tiles, [0, 2])
     network = plain(kind)
     for row, tile in enumerate(tiles.split(1)):  # type: ignore[no-untyped-call]
@@ -78,7 +63,7 @@ GATED = ("efficientnet_b0", "mobilenetv3_small_050", "densenet121", "resnet18")
 @pytest.mark.parametrize("name", GATED)
 def test_shares_add_up_through_gates_and_smooth_activations(tiles: Tensor, name: str) -> None:
     torch.manual_seed(11)
-    classifier = classifier_of(timm.create_model(name, num_classes=3))
+    classifier = classifier_of(timm.create_model(name, num_classes=3), EDGE, 3)
     found = DeepShap(classifier, DeepShapSpec(NAMES)).explain(tiles, [1])
     picture = normalised(tiles[:1], classifier.card)
     baselines = torch.stack([BASELINES[each](picture[0]) for each in NAMES])
@@ -98,7 +83,7 @@ class Gate(nn.Module):
 
 
 def test_of_a_product_each_factor_counts_times_the_mean_of_the_other(tiles: Tensor) -> None:
-    classifier = classifier_of(Gate(), classes=2)
+    classifier = classifier_of(Gate(), EDGE, 2)
     found = DeepShap(classifier, DeepShapSpec(("zero",))).explain(tiles[:1], [1])
     picture = normalised(tiles[:1], classifier.card)[0]
     base = BASELINES["zero"](picture)
@@ -109,7 +94,7 @@ def test_of_a_product_each_factor_counts_times_the_mean_of_the_other(tiles: Tens
 
 
 def test_a_network_is_as_before_afterwards(tiles: Tensor) -> None:
-    classifier = classifier_of(plain("relu"))
+    classifier = classifier_of(plain("relu"), EDGE, 3)
     picture = normalised(tiles, classifier.card)
     before = classifier.logits_of(picture)
     DeepShap(classifier, DeepShapSpec(NAMES)).explain(tiles, [0])

@@ -221,7 +221,8 @@ def test_a_handful_of_pictures_has_no_temperature_and_says_how_few_they_are(
     log_p, labels = drawn(5, count)
     found = fit_temperature(4 * log_p, labels, activation)
     assert (found.temperature, found.biases, found.pictures) == (1.0, (), 0)
-    assert f"{count} validation pictures are too few" in found.note
+    held = {1: "1 validation picture,", 6: "6 validation pictures,", 29: "29 validation pictures,"}
+    assert found.note == f"Not calibrated: {held[count]} and 30 at least are needed."
     assert fit_calibration(4 * log_p, labels, weighted=True).temperature == 1
 
 

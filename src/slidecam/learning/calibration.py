@@ -23,6 +23,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
 
 from slidecam.errors import DataSetError
+from slidecam.settings import counted
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -148,7 +149,8 @@ def fit_temperature(
     if activation == "none":
         return Calibration(1.0, "The outputs are scores, not probabilities.")
     if len(truth) < FEWEST:
-        few = f"{len(truth)} validation pictures are too few to calibrate on ({FEWEST} at least)"
+        held = counted(len(truth), "validation picture")
+        few = f"{held}, and {FEWEST} at least are needed"
         return Calibration(1.0, f"Not calibrated: {few}.")
     if values.shape[1] == 1:
         values, activation = two_columns(values), "softmax"
@@ -196,7 +198,8 @@ def fit_calibration(
     if not weighted or len(truth) < FEWEST:
         return found
     if not enough:
-        few = f"one class has {counts.min()} validation pictures ({FEWEST_OF_CLASS} at least)"
+        held = counted(int(counts.min()), "validation picture")
+        few = f"one class has {held} ({FEWEST_OF_CLASS} at least)"
         return replace(found, note=f"{found.note} No bias for each class: {few}.".strip())
     return _best_scaling(np.asarray(logits, np.float64), truth)
 

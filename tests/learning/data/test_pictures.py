@@ -216,7 +216,7 @@ def test_a_table_lists_pictures_relative_to_itself(tmp_path: Path) -> None:
     assert pictures.parts == ("train", "train", "test")
     said = "Columns of list.csv that are not read: x (path, label, group, split are)."
     assert said in pictures.notes
-    result_of(look_at_pictures(pictures)).refuse_broken()
+    result_of(result_of(look_at_pictures(pictures)).refuse_broken())
 
 
 def test_of_many_classes_some_are_counted_in_words(tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_the_real_sets_have_the_counts_of_their_readme(shared_data: Path) -> Non
     busi = read_picture_set(shared_data / "busi")
     assert busi.counts() == {"benign": 300, "malignant": 107, "normal": 80}
     for pictures in (mri, idc, busi):
-        result_of(look_at_pictures(pictures)).refuse_broken()
+        result_of(result_of(look_at_pictures(pictures)).refuse_broken())
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def open_all(paths: list[Path]) -> None:
     unparted: Part = ""
     parts = (unparted,) * len(paths)
     found = PictureSet(paths[0].parent, tuple(paths), labels, ("a",), None, parts)
-    result_of(look_at_pictures(found)).refuse_broken()
+    result_of(result_of(look_at_pictures(found)).refuse_broken())
 
 
 def picture(mode: str, pixels: NDArray[np.uint8]) -> Image.Image:
@@ -134,7 +134,7 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> N
     (tmp_path / "bad.png").write_bytes(content)
     with pytest.raises(DataSetError, match=r"This picture cannot be read.*bad\.png"):
         load_pixels(tmp_path / "bad.png", 8)
-    with pytest.raises(DataSetError, match=r"1 of 1 pictures cannot be opened: .*bad\.png"):
+    with pytest.raises(DataSetError, match=r"1 of 1 pictures cannot be read: .*bad\.png"):
         open_all([tmp_path / "bad.png"])
 
 

@@ -112,7 +112,7 @@ def test_a_folder_of_stacks_is_refused_with_an_option_of_the_command(
 ) -> None:
     code, said = run("train", recipe, "--data", stacks, "--out", tmp_path / "out")
     assert code == 1
-    assert "12 of 12 pictures cannot be opened: this TIFF is a stack of planes (Z=3)" in said
+    assert "12 of 12 pictures cannot be read: this TIFF is a stack of planes (Z=3)" in said
     assert said.count("Pass --plane N (1 to 3)") == 1
 
 
@@ -164,7 +164,7 @@ def test_a_choice_that_no_picture_leaves_is_refused(recipe: Path, tmp_path: Path
             Image.fromarray(noise(number)).save(path.with_suffix(".png"))
     with pytest.raises(UsageError, match=r"None of 12 pictures leaves .* by --plane .*Leave"):
         result_of(dataset_for(tmp_path / "data", DataSpec(plane=2)))
-    with pytest.raises(DataSetError, match=r"12 of 12 pictures cannot be opened.*--image"):
+    with pytest.raises(DataSetError, match=r"12 of 12 pictures cannot be read.*--image"):
         result_of(dataset_for(tmp_path / "data", DataSpec(image="2")))
     with pytest.raises(RecipeError, match=r"--plane stands beside --set data\.plane"):
         read_recipe(recipe, ["data.plane=1"], PictureView(plane=2))

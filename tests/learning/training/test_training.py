@@ -416,6 +416,25 @@ def test_a_corrupt_picture_is_named(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("duplicates", ["group", "ignore"])
+@pytest.mark.parametrize("headers", [0, 1])
+def test_all_pictures_of_any_damage_are_named_at_once(
+    tmp_path: Path, quick: MakeRecipe, make_pictures: MakePictures, duplicates: str, headers: int
+) -> None:
+    data = make_pictures(tmp_path / "data", count=6)
+    truncated = [data / "green" / "3.png", data / "red" / "1.png"]
+    for path in truncated:
+        path.write_bytes(path.read_bytes()[:400])
+    headless = [data / "red" / "4.png"][:headers]
+    for path in headless:
+        path.write_bytes(b"no picture")
+    recipe = quick(tmp_path, f"data.duplicates={duplicates}")
+    with pytest.raises(DataSetError, match=rf"^{2 + headers} of 18 pictures cannot be") as refused:
+        run(recipe, data, tmp_path / "out")
+    for path in (*truncated, *headless):
+        assert str(path) in str(refused.value)
+
+
 def test_one_class_only_is_refused(
     tmp_path: Path, quick: MakeRecipe, make_pictures: MakePictures
 ) -> None:

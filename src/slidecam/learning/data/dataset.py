@@ -165,7 +165,8 @@ def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]
     if not spec.classes:
         _refuse_twins(listed)
     opened = yield from look_at_pictures(replace(listed, seen=spec.seen))
-    opened.refuse_broken()
+    # Who looks for duplicates reads every picture, and names those that cannot be read.
+    yield from opened.refuse_broken(unread=spec.duplicates == "ignore")
     opened.refuse_unheard(spec.seen)
     pictures = opened.noted()
     pictures = replace(

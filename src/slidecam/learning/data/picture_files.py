@@ -41,6 +41,9 @@ PICTURE_TABLE = "pictures.csv"
 TILE_SET_FILE = "tile_set.json"
 """What `slidecam tiles` leaves beside the pictures that it cuts."""
 
+_OF_MACOS = "__MACOSX"
+"""What macOS puts beside what it zips: attributes, and no class."""
+
 LISTED = 5
 """Files that a message names; it counts the others."""
 
@@ -266,10 +269,6 @@ def _folders(path: Path) -> Iterator[Path]:
     for entry in _entries(path):
         if entry.is_dir():
             yield entry
-
-
-_OF_MACOS = "__MACOSX"
-"""What macOS puts beside what it zips: attributes, and no class."""
 
 
 def _entries(folder: Path) -> Iterator[Path]:

@@ -33,9 +33,11 @@ from slidecam.learning.data.picture_tables import from_data
 from slidecam.learning.data.pixels import (
     REPORT_EVERY,
     WORKERS,
+    Given,
     in_order,
     is_read_as_a_slide,
     open_picture,
+    read_picture,
 )
 from slidecam.learning.recipes.tables import DataSpec
 from slidecam.pixels import reason
@@ -43,7 +45,7 @@ from slidecam.settings import Complaints, read_settings
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Sequence
+    from collections.abc import Callable, Collection, Generator, Sequence
     from pathlib import Path
 
     from slidecam.learning.data.pictures import PictureSet
@@ -97,12 +99,20 @@ class OpenedPictures:
         """Whether there is a picture that cannot be opened."""
         return any(map(_PROBLEM, self.found))
 
-    def refuse_broken(self) -> None:
-        """Raise `DataSetError` where there are pictures that cannot be opened, naming them."""
-        bad = list(filter(_PROBLEM, self.found))
+    def refuse_broken(self, *, unread: bool = False) -> Generator[Step, None, None]:
+        """Raise `DataSetError` where there are pictures that cannot be read, naming all of them.
+
+        The others are read to their end where one cannot be opened, so that all damage is told at
+        once, and where nobody reads them before they are learnt from: they are ``unread``.
+        """
+        found: Sequence[OpenedPicture] = self.found
+        if unread or self.is_broken:
+            rows = tuple(zip(self.pictures.paths, self.found, strict=True))
+            look = partial(_read, seen=self.pictures.seen.without(("profile",)))
+            found = yield from _of_each(look, rows, "reading pictures")
+        bad = list(filter(_PROBLEM, found))
         if bad:
-            problems = list(map(_PROBLEM, bad))
-            listed = listed_problems(problems, len(self.found), "opened")
+            listed = listed_problems(list(map(_PROBLEM, bad)), len(found), "read")
             raise DataSetError(listed, remedies_of(bad))
 
     def unheard(self, chosen: PictureView) -> set[str]:
@@ -130,18 +140,22 @@ class OpenedPictures:
 
 
 def look_at_pictures(pictures: PictureSet) -> Generator[Step, None, OpenedPictures]:
-    """Open every picture, which takes a moment, before work that takes hours.
-
-    Damage beyond the header shows when `load_pixels` comes to it.
-    """
-    found: list[OpenedPicture] = []
+    """Open every picture, which takes a moment, before work that takes hours."""
     look = partial(_opened, seen=pictures.seen)
-    with closing(in_order(look, pictures.paths, WORKERS)) as opened:
+    found = yield from _of_each(look, pictures.paths, "opening pictures")
+    return OpenedPictures(pictures, tuple(found))
+
+
+def _of_each(
+    look: Callable[[Given], OpenedPicture], items: Sequence[Given], work: str
+) -> Generator[Step, None, list[OpenedPicture]]:
+    found: list[OpenedPicture] = []
+    with closing(in_order(look, items, WORKERS)) as opened:
         for each in opened:
             found.append(each)
-            if len(found) % REPORT_EVERY == 0 or len(found) == len(pictures):
-                yield Step("opening pictures", len(found), len(pictures))
-    return OpenedPictures(pictures, tuple(found))
+            if len(found) % REPORT_EVERY == 0 or len(found) == len(items):
+                yield Step(work, len(found), len(items))
+    return found
 
 
 def grouped_readings(names: Sequence[str], found: Sequence[OpenedPicture]) -> tuple[str, ...]:
@@ -185,6 +199,17 @@ def _opened(path: Path, seen: PictureView) -> OpenedPicture:
     return OpenedPicture()
 
 
+def _read(row: tuple[Path, OpenedPicture], seen: PictureView) -> OpenedPicture:
+    """Return what is known of a picture once all of it was read."""
+    path, opened = row
+    try:
+        if not opened.problem:
+            read_picture(path, seen=seen)
+    except DataSetError as error:
+        return OpenedPicture(problem=error.clause, remedy=error.remedy)
+    return opened
+
+
 _FEWEST_TO_PROBE, _FOLDS, _DEPTH = 20, 5, 4
 _TELLING, _BEYOND = 0.1, 3.0
 """How far above chance a balanced accuracy must be, and in how many standard deviations."""
@@ -219,10 +244,10 @@ def format_tells(pictures: PictureSet) -> tuple[str, ...]:
         return ()
     said = (
         "Classes can be told from the files' format, colour mode and size in pixels alone:"
-        f" balanced accuracy {reached:.2f}, by chance {chance:.2f}"
+        f" balanced accuracy {reached:.2f}, by chance {chance:.2f}; a classifier may learn where"
+        " pictures come from, and figures on these data flatter it."
     )
-    more = "a classifier may learn where pictures come from, and figures on these data flatter it"
-    return (f"{said}; {more}.",)
+    return (said,)
 
 
 def _look_of(path: Path) -> tuple[str, str, int, int]:
@@ -277,9 +302,6 @@ def reading_for(
     return replace(reading, **settings), notes
 
 
-_ANY_CLASS = PictureSpec(label_pattern="(?P<label>.+)")
-
-
 def fitted_to(
     data: Path,
     spec: PictureSpec,
@@ -308,7 +330,7 @@ def fitted_to(
     """
     if not data.exists():
         return spec, ()
-    rows, _notes = from_data(data, _ANY_CLASS)
+    rows, _notes = from_data(data, PictureSpec(label_pattern="(?P<label>.+)"))
     root = data
     if not data.is_dir():
         root = data.parent

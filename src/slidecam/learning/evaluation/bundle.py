@@ -377,7 +377,7 @@ def _parted_again(
     data: Path, reading: DataSpec, opened: OpenedPictures, digest: object
 ) -> Generator[Step, None, Dataset | None]:
     """Return data as the bundle's recipe parts them; None unless it makes the parts of a digest."""
-    opened.refuse_broken()
+    yield from opened.refuse_broken()
     with suppress(DataSetError):  # nobody has trained on them
         again = yield from dataset_for(data, reading)
         if split_record(again.pictures, reading.parting)["digest"] == digest:
