@@ -35,11 +35,13 @@ from slidecam.events import (
     TileFailed,
     Warned,
 )
+from slidecam.exchange.manifest import read_manifest
 from slidecam.models import open_bundle, save_bundle
-from slidecam.prediction import outputs
+from slidecam.prediction import outputs, preparation
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.outputs import OUTPUTS
 from slidecam.runs.spec import PredictSpec
+from slidecam.sources._tiff import TiffSource
 from slidecam.store import RunStore, TileResults, read_run
 
 if TYPE_CHECKING:
@@ -111,6 +113,38 @@ def test_a_slide_in_all_outputs_out(
     assert seen_in(tmp_path / "out" / "one") == {"run.json", "run.zarr", *OUTPUTS, beside}
     of_all = {"manifest.json", "report.html", "slides.csv", "slides.parquet"}
     assert seen_in(tmp_path / "out") == {"one"} | of_all
+
+
+def test_a_finished_slide_is_known_without_a_look_at_its_pixels(
+    finished: tuple[Path, Path], tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide, out = finished
+    before = read_manifest(out / "manifest.json").slides
+
+    def looks(*_args: object) -> None:
+        raise AssertionError("pixels were read")
+
+    monkeypatch.setattr(TiffSource, "read", looks)
+    monkeypatch.setattr(preparation, "find_foreground", looks)
+    events = list(predict(slide, tiny_bundle, out, replace(SMALL, existing="resume")))
+    assert kinds(events) == {"Started", "Planned", "SlideFinished", "Finished"}
+    assert last(events).exit_code == 0
+    assert read_manifest(out / "manifest.json").slides == before
+
+
+def test_a_run_on_a_mask_that_was_given_is_not_resumed_without_it(
+    tmp_path: Path, finished_once: tuple[Path, Path], tiny_bundle: Path
+) -> None:
+    slide, done = finished_once
+    mask = shutil.copy(done / "one" / "mask.png", tmp_path / "drawn.png")
+    with Image.open(mask) as drawn:
+        half = np.asarray(drawn).copy()
+    half[: len(half) // 2] = 0
+    Image.fromarray(half).save(mask)
+    out = tmp_path / "out"
+    list(predict(slide, tiny_bundle, out, replace(LEAN, mask=Path(mask))))
+    (failed,) = [one for one in predict(slide, tiny_bundle, out, AGAIN) if type(one) is SlideFailed]
+    assert "tissue mask has changed" in failed.problem
 
 
 def test_run_json_tells_what_decided_the_result(finished: tuple[Path, Path]) -> None:

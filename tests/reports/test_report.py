@@ -23,6 +23,7 @@ from slidecam.exchange.manifest import (
     add_to_manifest,
 )
 from slidecam.pages import picture_uri
+from slidecam.reports import report as report_module
 from slidecam.reports.report import (
     EMBEDDED,
     PAGED,
@@ -166,6 +167,36 @@ def test_a_page_of_many_slides_shows_the_pictures_beside_it(tmp_path: Path) -> N
     text, _page = written(tmp_path, *reports)
     assert "data:image" not in text
     assert text.count('loading="lazy" src="s') == EMBEDDED + 1
+
+
+def test_a_page_remakes_those_pictures_alone_that_were_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = [done(name, outputs=overview(tmp_path, name)) for name in "ab"]
+    made: list[str] = []
+
+    def counted(path: Path) -> str | None:
+        made.append(path.parent.name)
+        return picture_uri(path)
+
+    monkeypatch.setattr(report_module, "picture_uri", counted)
+    first, _page = written(tmp_path, *reports)
+    again, _page = written(tmp_path, *reports)
+    assert made == ["a", "b"]
+    assert again == first
+    Image.new("RGB", (640, 333), (1, 77, 3)).save(tmp_path / "b" / "overview.png")
+    changed, _page = written(tmp_path, *reports)
+    assert made == ["a", "b", "b"]
+    assert changed != first
+
+
+def test_a_page_made_elsewhere_leaves_nothing_beside_the_slides(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    report = done("a", outputs=overview(folder, "a"))
+    before = sorted(path.name for path in folder.rglob("*"))
+    write_report(Manifest((report,)), RUN, tmp_path / "report.html", folder)
+    assert sorted(path.name for path in folder.rglob("*")) == before
 
 
 def test_a_picture_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:

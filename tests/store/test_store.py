@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from slidecam.errors import RunExistsError, RunMismatchError, StoreError
+from slidecam.foreground.mask import mask_digest
+from slidecam.geometry import Size
 from slidecam.store import (
     RunStore,
     Status,
     StorePlan,
     TileResults,
+    kept_tissue,
     lock_run,
     open_or_create,
     read_run,
@@ -206,3 +209,43 @@ def test_an_exploding_map_is_cut_off_and_not_infinite(tmp_path: Path) -> None:
     assert store.maps is not None
     kept, largest = np.asarray(store.maps[4]), np.finfo(np.float16).max
     assert (kept.min(), kept.max()) == (-largest, largest)
+
+
+MASK = np.arange(35).reshape(5, 7) % 3 == 0
+PICTURE = {"slide": "f1", "reader": "tiff", "picture": None}
+
+
+def laid_on_found_tissue(folder: Path, **changed: object) -> None:
+    digest = {"slide": "f1", "reader": "tiff", "tissue mask": mask_digest(MASK), **changed}
+    found = {"from": "otsu on saturation", "by": "slidecam 1.7"}
+    RunStore.create(folder, replace(PLAN, digest=digest, tissue=MASK, found=found))
+
+
+def test_found_tissue_is_kept_for_whoever_would_find_the_same(tmp_path: Path) -> None:
+    laid_on_found_tissue(tmp_path)
+    kept = kept_tissue(tmp_path, Size(70, 50), PICTURE, "slidecam 1.7")
+    assert kept is not None
+    assert np.array_equal(kept.mask, MASK)
+    assert (kept.size, kept.origin) == (Size(70, 50), "otsu on saturation")
+
+
+@pytest.mark.parametrize(
+    ("changed", "finder"),
+    [
+        ({}, "slidecam 1.8"),
+        ({"slide": "f2"}, "slidecam 1.7"),
+        ({"picture": {"image": "2"}}, "slidecam 1.7"),
+        ({"tissue mask": "of another mask"}, "slidecam 1.7"),
+    ],
+)
+def test_tissue_is_found_anew_where_it_may_be_another(
+    tmp_path: Path, changed: dict[str, object], finder: str
+) -> None:
+    laid_on_found_tissue(tmp_path, **changed)
+    assert kept_tissue(tmp_path, Size(70, 50), PICTURE, finder) is None
+
+
+def test_tissue_of_a_mask_that_was_given_is_not_taken_for_found(tmp_path: Path) -> None:
+    RunStore.create(tmp_path, replace(PLAN, digest=PICTURE, tissue=MASK))
+    assert kept_tissue(tmp_path, Size(70, 50), PICTURE, "slidecam 1.7") is None
+    assert kept_tissue(tmp_path / "nothing", Size(70, 50), PICTURE, "slidecam 1.7") is None

@@ -95,8 +95,8 @@ class Foreground:
     def _table(self) -> NDArray[np.int32]:
         """Summed-area table: tissue pixels above and left of each corner of the mask's pixels."""
         table = np.zeros((self.mask.shape[0] + 1, self.mask.shape[1] + 1), np.int32)
-        np.cumsum(self.mask, axis=0, dtype=np.int32, out=table[1:, 1:])
-        np.cumsum(table[1:, 1:], axis=1, out=table[1:, 1:])
+        np.cumsum(self.mask, axis=1, dtype=np.int32, out=table[1:, 1:])
+        np.cumsum(table[1:, 1:], axis=0, out=table[1:, 1:])
         return table
 
     def _area(self, row: NDArray[np.float64], column: NDArray[np.float64]) -> NDArray[np.float64]:

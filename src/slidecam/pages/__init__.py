@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from slidecam.files import replacing
+from slidecam.files import replacing, write_json
 from slidecam.settings import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PICTURE_WIDTH = 1100
@@ -67,6 +70,45 @@ def picture_uri(
     # PNG knows no quality, and Pillow passes it over there.
     small.save(file, kind, quality=82, optimize=True)
     return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+class KeptPictures:
+    """The pictures inside a page, kept beside it: the next page makes those alone that are new.
+
+    A picture that was written anew since is another one.
+
+    Parameters
+    ----------
+    file
+        Where they are kept, as JSON; what cannot be read there is made anew.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._before: dict[str, str] = {}
+        self._now: dict[str, str] = {}
+        try:
+            self._before = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return
+
+    def uri(self, picture: Path, make: Callable[[Path], str | None]) -> str | None:
+        """Return a picture as a data URI; ``make`` makes it where it is not kept."""
+        try:
+            facts = picture.stat()
+        except OSError:
+            return make(picture)
+        key = f"{picture.parent.name}/{picture.name} {facts.st_mtime_ns} {facts.st_size}"
+        found = self._before.get(key) or make(picture)
+        if found is not None:
+            self._now[key] = found
+        return found
+
+    def write(self) -> None:
+        """Keep the pictures that were wanted, and no others; where it cannot, that costs time."""
+        if self._now != self._before:
+            with suppress(OSError):
+                write_json(self._file, self._now)
 
 
 def _opened(picture: Path | Image.Image) -> Image.Image:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from slidecam.errors import StoreError, WeightsError
+from slidecam.errors import WeightsError
 from slidecam.models import open_bundle
 from slidecam.models.backends import choose_device
 from slidecam.registry import deferred
-from slidecam.store import RunStore
+from slidecam.store import read_attributes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import torch
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from slidecam.inference import MapRequest
     from slidecam.models import Bundle, Classifier
     from slidecam.models.splits import Precision
+    from slidecam.runs.record import RunRecord
     from slidecam.runs.spec import PredictSpec
 else:
     torch, inference = map(deferred, ("torch", "slidecam.inference"))
@@ -51,6 +55,21 @@ class LoadedModel:
     def sees_pictures(self) -> bool:
         """Whether it classifies whole pictures, and not tiles of a slide at some spacing."""
         return self.bundle.card.spacing is None
+
+    @property
+    def mapped(self) -> dict[str, Any]:
+        """Which maps a run keeps, as its plan has them."""
+        names, request = self.bundle.card.class_names, self.request
+        if request is None:
+            return {"heatmap": None, "heatmap classes": [], "heatmap against": None}
+        against = None
+        if request.against is not None:
+            against = names[request.against]
+        return {
+            "heatmap": list(request.raw),
+            "heatmap classes": [names[index] for index in request.classes],
+            "heatmap against": against,
+        }
 
 
 class WarmClassifiers:
@@ -124,10 +143,7 @@ def batch_size_of(folder: Path, model: LoadedModel, spec: PredictSpec) -> int:
     # was cut off.
     if spec.existing != "resume" or spec.batch is not None:
         return model.batch_size
-    try:
-        stored = RunStore.open(folder).digest.get("batch size")
-    except StoreError:
-        return model.batch_size
+    stored = _digest_begun(folder).get("batch size")
     if isinstance(stored, int) and stored > 0:
         return stored
     return model.batch_size
@@ -157,13 +173,40 @@ def with_usual_maps(
 
 def _methods_begun(folder: Path, request: MapRequest) -> tuple[str, ...]:
     """Return the usual methods that a run was begun with; none where there is no such run."""
-    try:
-        stored = RunStore.open(folder).digest.get("heatmap") or ()
-    except StoreError:
-        return ()
+    stored = _digest_begun(folder).get("heatmap") or ()
     if not set(stored) <= set(request.raw):
         return ()
     return tuple(stored)
+
+
+@cache
+def _version_of_torch() -> str:
+    return version("torch")
+
+
+def _digest_begun(folder: Path) -> Mapping[str, Any]:
+    """Return what decided the results of the run in a folder; nothing where there is none."""
+    attributes = read_attributes(folder)
+    if "complete" not in attributes:
+        return {}
+    digest: Mapping[str, Any] = attributes["digest"]
+    return digest
+
+
+def begun_elsewhere(record: RunRecord | None, model: LoadedModel, done: int) -> tuple[str, ...]:
+    """Return in words where a run was begun whose ``done`` tiles are kept, if not as it goes on."""
+    if record is None or not done:
+        return ()
+    now = {"device": str(model.classifier.device), "torch": _version_of_torch()}
+    then = {"device": record.device, "torch": record.versions.get("torch", "")}
+    changed = []
+    for key, value in now.items():
+        if then[key] not in {"", value}:
+            changed.append(f"{key} {then[key]}, now {value}")
+    if not changed:
+        return ()
+    begun = f"This run was begun with {' and '.join(changed)}"
+    return (f"{begun}; the last digits of its tiles may differ.",)
 
 
 def _proven(bundle: Bundle, classifier: Classifier) -> Classifier:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from slidecam.foreground import (
 from slidecam.foreground.mask import mask_digest
 from slidecam.models.card_parts import VolumeCard
 from slidecam.prediction.checks import tiling_without_effect
-from slidecam.prediction.model import batch_size_of, with_usual_maps
+from slidecam.prediction.model import batch_size_of, begun_elsewhere, with_usual_maps
 from slidecam.prediction.work import OpenRun, SlideWork, Timings
 from slidecam.runs.outputs import all_written, clear_outputs
 from slidecam.runs.record import RunRecord, refuse_later
@@ -31,7 +32,7 @@ from slidecam.sources.names import FoundSlide, names_of
 from slidecam.sources.qupath import QuPathView
 from slidecam.sources.spacing import given_spacing
 from slidecam.sources.volume import VolumeSource
-from slidecam.store import StorePlan, lock_run, open_or_create
+from slidecam.store import StorePlan, kept_tissue, lock_run, open_or_create
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 from slidecam.tiling import TilingSpec, lay_grid, lay_whole, shape_readings
 from slidecam.viewing import PictureView, VolumeView
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from slidecam.models import Card
     from slidecam.prediction.model import LoadedModel
     from slidecam.runs.spec import PredictSpec
-    from slidecam.sources import SettledSpacing, Source, SourceFacts
+    from slidecam.sources import SettledSpacing, Source
     from slidecam.store import Mirror
     from slidecam.tiling import TileGrid
     from slidecam.viewing import Profile
@@ -57,6 +58,9 @@ if TYPE_CHECKING:
 
 WHOLE_PICTURE = "the whole picture"
 WHOLE_SLICE = "the whole slice"
+
+_OF_PICTURE = ("slide", "reader", "µm/px", "picture", "picture window")
+"""Entries of a plan that say which picture is classified; the last two are not in every plan."""
 
 
 def prepare(
@@ -127,12 +131,13 @@ def view_of(card: Card, spec: PredictSpec) -> VolumeView:
 def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec) -> SlideWork:
     spacing = _spacing(source, model, spec)
     qupath = _qupath(source, spec)
-    foreground, grid, tiling = _laid(source, spacing, model, spec)
+    picture = _picture(source, spacing, view_of(model.bundle.card, spec))
+    kept = _kept(source, folder, picture, spec)
+    foreground, grid, tiling = _laid(source, spacing, model, spec, kept)
     model = replace(model, batch_size=batch_size_of(folder, model, spec))
     is_volume = source.facts.stack is not None
     model = with_usual_maps(folder, model, spec, volume=is_volume)
-    plan = _plan(source, spacing, foreground, model, tiling)
-    plan |= _picture(view_of(model.bundle.card, spec), source.facts)
+    plan = _plan(picture, foreground, model, tiling)
     return SlideWork(model, spec, source, spacing, foreground, grid, folder, plan, qupath, run=None)
 
 
@@ -156,7 +161,11 @@ def _corner(source: Source, spec: PredictSpec) -> tuple[int, int]:
 
 
 def _laid(
-    source: Source, spacing: SettledSpacing | None, model: LoadedModel, spec: PredictSpec
+    source: Source,
+    spacing: SettledSpacing | None,
+    model: LoadedModel,
+    spec: PredictSpec,
+    kept: Foreground | None,
 ) -> tuple[Foreground, TileGrid, dict[str, Any]]:
     """Return where there is something to classify, its tiles, and what decided them, in words."""
     card = model.bundle.card
@@ -167,7 +176,7 @@ def _laid(
         everything = replace(whole_slide(source.facts.size), origin=WHOLE_PICTURE)
         source.add_readings(tiling_without_effect(card, spec, volume=False))
         return everything, grid, {"tile": WHOLE_PICTURE, "input px": card.input_px}
-    foreground = _foreground(source, spacing, spec)
+    foreground = kept or _foreground(source, spacing, spec)
     tiling = _tiling(card.spacing, card, spec)
     grid = lay_grid(source.facts, spacing.spacing, foreground, tiling)
     source.add_readings(shape_readings(spacing.spacing, grid))
@@ -248,36 +257,20 @@ def _foreground(source: Source, spacing: SettledSpacing, spec: PredictSpec) -> F
     )
 
 
-def _plan(
-    source: Source,
-    spacing: SettledSpacing | None,
-    foreground: Foreground,
-    model: LoadedModel,
-    tiling: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return what decides every result, in words, since people read what differs."""
-    um_per_pixel = None
+def _picture(source: Source, spacing: SettledSpacing | None, view: VolumeView) -> dict[str, Any]:
+    """Return which picture is classified, of whose pixels and of what size, as the plan has it.
+
+    What the call chose of the file is there only where the file does not decide, so that runs of
+    earlier versions are resumed.
+    """
+    facts, um_per_pixel = source.facts, None
     if spacing is not None:
         um_per_pixel = [spacing.spacing.x, spacing.spacing.y]
-    return {
-        "slide": source.facts.fingerprint,
-        "reader": source.facts.reader,
+    found: dict[str, Any] = {
+        "slide": facts.fingerprint,
+        "reader": facts.reader,
         "µm/px": um_per_pixel,
-        "model": model.bundle.digest,
-        **tiling,
-        "tissue mask": mask_digest(_mask_of(foreground)),
-        **_mapped(model),
-        "backend": model.classifier.backend,
-        "batch size": model.batch_size,
     }
-
-
-def _picture(view: VolumeView, facts: SourceFacts) -> dict[str, Any]:
-    """Return what the call chose of the file, as the plan has it; nothing where the file decides.
-
-    Only then are the keys there, so that runs of earlier versions are resumed.
-    """
-    found: dict[str, Any] = {}
     if view.slide.chosen:
         found["picture"] = view.slide.chosen
     if facts.window is not None:
@@ -285,26 +278,45 @@ def _picture(view: VolumeView, facts: SourceFacts) -> dict[str, Any]:
     return found
 
 
+def _kept(
+    source: Source, folder: Path, picture: Mapping[str, Any], spec: PredictSpec
+) -> Foreground | None:
+    """Return the tissue of a run that is resumed, where the same would be found again."""
+    if spec.existing != "resume" or spec.mask is not None or source.facts.stack is not None:
+        return None
+    seen = dict.fromkeys(_OF_PICTURE) | dict(picture)
+    return kept_tissue(folder, source.facts.size, seen, _finder())
+
+
+@cache
+def _finder() -> str:
+    """Return who finds tissue: another version of slidecam may find other tissue."""
+    return f"slidecam {version('slidecam')}"
+
+
+def _plan(
+    picture: Mapping[str, Any],
+    foreground: Foreground,
+    model: LoadedModel,
+    tiling: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what decides every result, in words, since people read what differs."""
+    return {
+        **picture,
+        "model": model.bundle.digest,
+        **tiling,
+        "tissue mask": mask_digest(_mask_of(foreground)),
+        **model.mapped,
+        "backend": model.classifier.backend,
+        "batch size": model.batch_size,
+    }
+
+
 def _mask_of(foreground: Foreground) -> NDArray[np.bool_]:
     """Return the mask that tiles are laid on: of a volume that of all planes."""
     if isinstance(foreground, VolumeForeground):
         return foreground.volume
     return foreground.mask
-
-
-def _mapped(model: LoadedModel) -> dict[str, Any]:
-    """Return which maps a run keeps, as its plan has them."""
-    names, request = model.bundle.card.class_names, model.request
-    if request is None:
-        return {"heatmap": None, "heatmap classes": [], "heatmap against": None}
-    against = None
-    if request.against is not None:
-        against = names[request.against]
-    return {
-        "heatmap": list(request.raw),
-        "heatmap classes": [names[index] for index in request.classes],
-        "heatmap against": against,
-    }
 
 
 def _started(work: SlideWork) -> SlideWork:
@@ -331,6 +343,9 @@ def open_run(work: SlideWork, lock: FileLock | None, part: range | None = None) 
     planes = None
     if work.is_volume:
         planes = grid.planes
+    found = None
+    if spec.mask is None and not work.is_volume:
+        found = {"from": work.foreground.origin, "by": _finder()}
     layout = StorePlan(
         boxes=grid.boxes,
         batches=batches,
@@ -343,6 +358,7 @@ def open_run(work: SlideWork, lock: FileLock | None, part: range | None = None) 
         class_record=model.bundle.card.classes.record,
         tissue=_mask_of(work.foreground),
         disagrees=model.bundle.card.has_members,
+        found=found,
     )
     if spec.existing == "overwrite":
         clear_outputs(work.folder)
@@ -373,22 +389,7 @@ def open_run(work: SlideWork, lock: FileLock | None, part: range | None = None) 
         grid.boxes,
         done,
         complete,
-        _begun_elsewhere(record, model, done),
+        begun_elsewhere(record, model, done),
         lock,
         planes,
     )
-
-
-def _begun_elsewhere(record: RunRecord | None, model: LoadedModel, done: int) -> tuple[str, ...]:
-    if record is None:
-        return ()
-    now = {"device": str(model.classifier.device), "torch": version("torch")}
-    then = {"device": record.device, "torch": record.versions.get("torch", "")}
-    changed = []
-    for key, value in now.items():
-        if then[key] not in {"", value}:
-            changed.append(f"{key} {then[key]}, now {value}")
-    if not (done and changed):
-        return ()
-    begun = f"This run was begun with {' and '.join(changed)}"
-    return (f"{begun}; the last digits of its tiles may differ.",)

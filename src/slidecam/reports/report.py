@@ -11,6 +11,8 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC
+from functools import partial
+from itertools import starmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ from slidecam.classes import NONE_CALLED, SEVERAL_CALLED
 from slidecam.drawing.style import as_hex, percent_words
 from slidecam.exchange.manifest import remembered
 from slidecam.files import replacing, strict_json
-from slidecam.pages import picture_uri, write_page
+from slidecam.pages import KeptPictures, picture_uri, write_page
 from slidecam.runs.legend import PX2, SHARE_MEANS, SLICES, SLICES_MEANS, UM2
 from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.settings import counted
@@ -37,6 +39,9 @@ OVERVIEWS = tuple(row.name for row in OUTPUT_TABLE.own if row.pictured)
 
 EMBEDDED = 40
 """Slides up to which the pictures are inside the page."""
+
+KEPT = ".pictures.json"
+"""The small pictures of the page before, beside the page."""
 
 PAGED = 200
 """Slides from which on the page shows them by pages: a browser takes seconds to lay out more."""
@@ -87,9 +92,9 @@ class SlideView:
     """A slide's report as the page shows it."""
 
     def __init__(
-        self, report: SlideReport, folder: Path, anchor: str, *, embed: bool = True
+        self, folder: Path, inside: KeptPictures | None, number: int, report: SlideReport
     ) -> None:
-        self.report, self.anchor = report, anchor
+        self.report, self.anchor = report, f"slide-{number}"
         self.status = WORDS[report.status]
         self.pieces = bar_pieces(report)
         self.took = in_words(report.seconds)
@@ -100,15 +105,11 @@ class SlideView:
         self.links = {
             kind: quote(path, errors="surrogateescape") for kind, path in report.outputs.items()
         }
-        shown = next((name for name in OVERVIEWS if name in report.outputs), None)
         self.picture_link: str | None = None
         self._overview: Path | None = None
-        if shown is not None:
-            self.picture_link, self._overview = (
-                self.links[shown],
-                folder / report.outputs[shown],
-            )
-        self._embed = embed
+        for shown in filter(report.outputs.__contains__, OVERVIEWS):
+            self.picture_link, self._overview = self.links[shown], folder / report.outputs[shown]
+        self._inside = inside
         self.error: Exception | None = None
 
     @property
@@ -118,10 +119,10 @@ class SlideView:
         Or its link. None where the picture cannot be read; what nobody foresaw is kept in
         ``error``.
         """
-        if self._overview is None or not self._embed:
+        if self._overview is None or self._inside is None:
             return self.picture_link
         try:
-            return picture_uri(self._overview)
+            return self._inside.uri(self._overview, picture_uri)
         # The boundary of one slide's picture: Pillow promises no list of what it raises.
         except Exception as error:  # noqa: BLE001  (the caller records it)
             self.error = error
@@ -143,11 +144,10 @@ def write_report(
     """
     reports, paged = manifest.slides, len(manifest.slides) > PAGED
     ordered = sorted(reports, key=lambda report: ORDER[report.status])
-    embed = len(reports) <= EMBEDDED
-    slides = [
-        SlideView(report, folder or path.parent, f"slide-{n}", embed=embed)
-        for n, report in enumerate(ordered, 1)
-    ]
+    folder, inside = folder or path.parent, None
+    if len(reports) <= EMBEDDED:
+        inside = KeptPictures(folder / KEPT)
+    slides = list(starmap(partial(SlideView, folder, inside), enumerate(ordered, 1)))
     table, attention = None, [one for one in slides if one.report.status != "done"]
     if paged:
         table, attention = paged_table(slides), attention[:PAGED]
@@ -166,6 +166,8 @@ def write_report(
         shares=cohort_shares(reports),
         several=_several_words(reports),
     )
+    if inside is not None and folder == path.parent:
+        inside.write()
     return {slide.report.slide: slide.error for slide in slides if slide.error is not None}
 
 
@@ -383,10 +385,8 @@ def _share_words(classified: Sequence[SlideReport], unit: str) -> tuple[str, ...
 
 def status_counts(reports: Sequence[SlideReport]) -> Mapping[str, int]:
     """Return how many slides ended how, without those that none did."""
-    counts = {
-        status: sum(report.status == status for report in reports) for status in reversed(ORDER)
-    }
-    return {status: count for status, count in counts.items() if count}
+    counts = Counter[str](report.status for report in reports)
+    return {status: counts[status] for status in reversed(ORDER) if counts[status]}
 
 
 def in_words(seconds: float) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from slidecam.errors import RunExistsError, RunMismatchError, UsageError
 from slidecam.files import lock_folder, write_json
+from slidecam.foreground.mask import Foreground, mask_digest
 from slidecam.registry import deferred
 from slidecam.store.run_store import BEGIN_ANEW, STORE_FOLDER, RunStore
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     import zarr
     from filelock import FileLock
 
+    from slidecam.geometry import Size
     from slidecam.store.layout import StorePlan
 else:
     zarr = deferred("zarr")
@@ -45,6 +49,40 @@ def read_attributes(folder: Path) -> dict[str, Any]:
         return dict(json.loads(text)["attributes"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def kept_tissue(
+    folder: Path, size: Size, picture: Mapping[str, Any], finder: str
+) -> Foreground | None:
+    """Return the tissue that a run's tiles were laid on, where it was found and not given.
+
+    None where there is none, or nobody knows whether the same would be found now: on another
+    picture, by another ``finder``, or because the mask itself is damaged.
+
+    Parameters
+    ----------
+    folder
+        The slide's output folder.
+    size
+        Of its level 0.
+    picture
+        Entries of a plan that say which picture is looked at; None where the plan has none.
+    finder
+        Who would look for tissue now.
+    """
+    kept = read_attributes(folder)
+    found, digest = kept.get("tissue found", {}), kept.get("digest", {})
+    now = json.loads(json.dumps(dict(picture)))
+    if found.get("by") != finder or any(digest.get(key) != now[key] for key in now):
+        return None
+    try:
+        packed = zarr.open_array(folder / STORE_FOLDER / "tissue", mode="r")
+        mask = np.asarray(packed[...], np.bool_)
+    except (OSError, KeyError, ValueError, TypeError):
+        return None
+    if mask_digest(mask) != digest.get("tissue mask"):
+        return None
+    return Foreground(mask, size, str(found["from"]))
 
 
 def write_run(folder: Path, record: Mapping[str, Any]) -> None:
@@ -148,6 +186,8 @@ def _was_cut_off(folder: Path) -> bool:
 
     It holds no batch yet, so there is nothing to lose.
     """
+    if "complete" in read_attributes(folder):
+        return False
     try:
         group = zarr.open_group(folder / STORE_FOLDER, mode="r")
     except FileNotFoundError:

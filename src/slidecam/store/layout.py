@@ -46,6 +46,9 @@ class StorePlan:
         says.
     tissue
         bool, (rows, columns) or (planes, rows, columns): the mask that tiles were laid on.
+    found
+        Of a mask that was found on the slide, and not given: ``from``, in words, and ``by``, who
+        would find the same again.
     disagrees
         Whether the classifier is an ensemble, whose members' disagreement is kept.
     """
@@ -61,6 +64,7 @@ class StorePlan:
     tissue: NDArray[np.bool_] | None = None
     row_step: int = 0
     disagrees: bool = False
+    found: Mapping[str, str] | None = None
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -111,6 +115,8 @@ def lay_out(group: zarr.Group, plan: StorePlan) -> None:
         kept["row step"] = plan.row_step
     if plan.class_record is not None:
         kept["classes"] = dict(plan.class_record)
+    if plan.found is not None:
+        kept["tissue found"] = dict(plan.found)
     group.attrs.update({**kept, "complete": True})
 
 

@@ -7,6 +7,7 @@ import math
 import shutil
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -82,11 +83,11 @@ STORE_FOLDER = "run.zarr"
 FAILURES_FOLDER = "failures"
 
 ARRAYS = ("grid_row", "boxes", "batch_starts", "status", "logits", "probabilities")
-"""What every store holds."""
+"""What every store holds.
 
-SOMETIMES = ("maps", "planes", "tissue", "disagreement")
-"""What comes to it where an explanation was asked for, where the source is a volume, of late, and
-where the classifier is an ensemble."""
+Maps come to it where an explanation was asked for, planes where the source is a volume, the
+disagreement where the classifier is an ensemble, and the tissue of late.
+"""
 
 BEGIN_ANEW = "Pass --overwrite to begin anew; what can still be read in it is lost then."
 
@@ -115,9 +116,11 @@ class RunStore:
         self.folder = folder
         self.mirror: Pushed | None = None
         self._group = group
-        # Opened once: looking an array up reads its metadata again, at every batch.
-        present = [*ARRAYS, *filter(group.__contains__, SOMETIMES)]
-        self._arrays = {name: _array(group, name) for name in present}
+        # Opened once and all together: looking an array up reads its metadata again.
+        self._arrays: dict[str, zarr.Array[Any]] = dict(group.arrays())
+        for name in ARRAYS:
+            if name not in self._arrays:
+                raise KeyError(name)
         self._starts = np.asarray(self._arrays["batch_starts"][:])
 
     @classmethod
@@ -167,7 +170,7 @@ class RunStore:
         down: Any = self._group.attrs.get("row step", across)
         return int(across), int(down)
 
-    @property
+    @cached_property
     def order(self) -> NDArray[np.int64]:
         """Grid row of each row of the store, int64, (tiles,)."""
         return np.asarray(self._arrays["grid_row"][:])
@@ -349,10 +352,3 @@ def _halved(maps: NDArray[np.float32]) -> NDArray[np.float16]:
     # float16 ends at ±65504: a map that explodes is cut off there instead of becoming infinite.
     largest = np.finfo(np.float16).max
     return np.clip(maps, -largest, largest).astype(np.float16)
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = group[name]
-    if not isinstance(array, zarr.Array):
-        raise TypeError(f"{name} is no array")
-    return array
