@@ -221,8 +221,8 @@ def test_a_handful_of_pictures_has_no_temperature_and_says_how_few_they_are(
     log_p, labels = drawn(5, count)
     found = fit_temperature(4 * log_p, labels, activation)
     assert (found.temperature, found.biases, found.pictures) == (1.0, (), 0)
-    held = {1: "1 validation picture,", 6: "6 validation pictures,", 29: "29 validation pictures,"}
-    assert found.note == f"Not calibrated: {held[count]} and 30 at least are needed."
+    held = {1: "1 validation picture.", 6: "6 validation pictures.", 29: "29 validation pictures."}
+    assert found.note == f"Of 30 that are needed it had {held[count]}"
     assert fit_calibration(4 * log_p, labels, weighted=True).temperature == 1
 
 
@@ -294,4 +294,4 @@ def test_of_too_few_pictures_for_a_temperature_the_bias_is_what_the_loss_added()
     found = fit_calibration([[0.3, -1.1]], [0], weighted=True, offsets=[-0.2, -1.7])
     assert found.temperature == 1
     assert found.biases == pytest.approx((0.75, -0.75))
-    assert "Not calibrated" in found.note
+    assert found.note == "Of 30 that are needed it had 1 validation picture."

@@ -150,8 +150,7 @@ def fit_temperature(
         return Calibration(1.0, "The outputs are scores, not probabilities.")
     if len(truth) < FEWEST:
         held = counted(len(truth), "validation picture")
-        few = f"{held}, and {FEWEST} at least are needed"
-        return Calibration(1.0, f"Not calibrated: {few}.")
+        return Calibration(1.0, f"Of {FEWEST} that are needed it had {held}.")
     if values.shape[1] == 1:
         values, activation = two_columns(values), "softmax"
     return _best_temperature(values, truth, activation)

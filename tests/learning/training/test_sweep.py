@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 import torch
 
-from slidecam.errors import CheckpointError, DataSetError, RecipeError, UsageError
+from slidecam.errors import CheckpointError, DataSetError, RecipeError, RunExistsError, UsageError
 from slidecam.learning.evaluation.bundle import BundleEvaluationSpec, evaluate_bundle
+from slidecam.learning.training.folds import FoldSpec, cross_validate
 from slidecam.learning.training.setup import TrainingCall
 from slidecam.learning.training.sweep import (
     Axis,
@@ -20,12 +21,13 @@ from slidecam.learning.training.sweep import (
     read_with_axes,
     sweep,
 )
+from slidecam.learning.training.training import train
 from slidecam.models import open_bundle
 from slidecam.steps import result_of
 from slidecam.viewing import AS_THE_FILE_SAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from slidecam.learning.recipes.tables import Recipe
@@ -162,6 +164,36 @@ def test_a_stopped_sweep_goes_on_to_the_same_choice(
     changed = [Axis("train.lr", ("1e-2", "1e-4"))]
     with pytest.raises(CheckpointError, match=r"train\.lr"):
         swept(recipe, changed, colors, TrainingCall(tmp_path / "out", existing="resume"))
+
+
+@pytest.mark.parametrize("existing", ["refuse", "resume", "overwrite"])
+@pytest.mark.parametrize(
+    ("lies", "begun"),
+    [
+        (".", "a training without folds"),
+        ("fold-1", "a cross-validation"),
+        ("fold-7", "a cross-validation"),
+        ("set-1", "a search among several values"),
+        ("set-7", "a search among several values"),
+    ],
+)
+def test_one_kind_of_call_does_not_go_into_the_folder_of_another_nor_of_more_trainings(
+    tmp_path: Path, colors: Path, quick: MakeRecipe, existing: str, lies: str, begun: str
+) -> None:
+    out, recipe = tmp_path / "out", quick(tmp_path)
+    (out / lies).mkdir(parents=True)
+    (out / lies / "checkpoint.safetensors").touch()
+    call = TrainingCall(out, existing=existing)
+    begin: dict[str, Callable[[], object]] = {
+        ".": lambda: next(train(recipe, colors, call)),
+        "fold": lambda: next(cross_validate(recipe, colors, call, FoldSpec(3))),
+        "set": lambda: next(sweep(recipe, [RATES], colors, call)),
+    }
+    for kind, step in begin.items():
+        if kind != lies.partition("-")[0] or lies.endswith("7"):
+            with pytest.raises(RunExistsError, match=f"(?i){begun} .*was begun in this folder"):
+                step()
+    assert [path.name for path in out.rglob("*.safetensors")] == ["checkpoint.safetensors"]
 
 
 def test_a_wrong_combination_is_refused_before_anything_is_trained(

@@ -157,6 +157,58 @@ def locked_folder(path: Path, existing: str) -> Iterator[TrainingFolder]:
             path.rmdir()
 
 
+@dataclass(frozen=True)
+class CallKind:
+    """A kind of call that `slidecam train` leaves a folder of its own for.
+
+    Attributes
+    ----------
+    name
+        What is begun by it, in words.
+    begins
+        How the folders of its trainings begin, a number behind; nothing where it is one training.
+    """
+
+    name: str
+    begins: str = ""
+
+    def begun_in(self, path: Path) -> list[int]:
+        """Return the numbers of its trainings in a folder; 0 of a single one."""
+        if not self.begins:
+            return [0] * (path / CHECKPOINT_FILE).exists()
+        numbers: list[int] = []
+        for each in path.glob(f"{self.begins}*"):
+            number = each.name.removeprefix(self.begins)
+            if number.isdecimal() and TrainingFolder(each).begun():
+                numbers.append(int(number))
+        return sorted(numbers)
+
+
+SINGLE = CallKind("a training without folds")
+FOLDS = CallKind("a cross-validation", "fold-")
+SWEEP = CallKind("a search among several values", "set-")
+
+
+def refuse_others(path: Path, kind: CallKind, count: int = 0) -> None:
+    """Refuse a folder in which another kind of call was begun, or one of more than ``count``.
+
+    What they left would be taken for a part of what is made now, also where that may overwrite.
+
+    Raises
+    ------
+    RunExistsError
+        In either case.
+    """
+    for other in (SINGLE, FOLDS, SWEEP):
+        if other != kind and other.begun_in(path):
+            problem = f"{other.name} was begun in this folder already."
+            raise RunExistsError(path, problem, "Choose another folder for --out.")
+    left = kind.begun_in(path)
+    if kind.begins and left and left[-1] > count:
+        problem = f"{kind.name} of {left[-1]} trainings or more was begun in this folder already."
+        raise RunExistsError(path, problem, "Call it as it was begun, or choose another --out.")
+
+
 def check_usable(folder: TrainingFolder, existing: str) -> None:
     """Refuse a folder that holds what must not be lost; see `locked_folder`."""
     path = folder.path

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import median_high
 from typing import TYPE_CHECKING, Any
 
-from slidecam.errors import RecipeError, RunExistsError
+from slidecam.errors import RecipeError
 from slidecam.learning.data.dataset import (
     LEARNT_FROM,
     LEARNT_SLIDES,
@@ -35,7 +35,7 @@ from slidecam.learning.evaluation.report import (
     write_evaluation,
 )
 from slidecam.learning.recipes.recipe import with_settings
-from slidecam.learning.training.folder import TrainingFolder
+from slidecam.learning.training.folder import FOLDS, TrainingFolder, refuse_others
 from slidecam.learning.training.loop import Progress
 from slidecam.learning.training.setup import TrainingCall, with_tile_size
 from slidecam.learning.training.training import (
@@ -114,8 +114,8 @@ def cross_validate(
     fitted = with_tile_size(recipe, data)
     if spec.final:
         _refuse_final(fitted)
-    _refuse_single(call)
-    check_call(fitted, _call_of(call, "fold-1"))
+    refuse_others(call.out, FOLDS, spec.count * spec.repeats)
+    check_call(fitted, _call_of(call, f"{FOLDS.begins}1"))
     if call.existing == "overwrite":
         for old in (TrainingFolder(call.out).bundle, call.out / FINAL_FOLDER):
             shutil.rmtree(old, ignore_errors=True)
@@ -124,7 +124,7 @@ def cross_validate(
     datasets = yield from folds_for(data, fitted.data, spec.count, spec.repeats)
     done: list[Trained] = []
     for number, dataset in enumerate(datasets, 1):
-        trained = yield from train_on(fitted, dataset, _call_of(call, f"fold-{number}"))
+        trained = yield from train_on(fitted, dataset, _call_of(call, f"{FOLDS.begins}{number}"))
         done.append(trained)
         figures = trained.evaluations["test"].figures
         shown = {name: figures[name].value or 0.0 for name in ("accuracy", "weighted F1")}
@@ -163,13 +163,6 @@ def bundles_left(out: Path) -> dict[str, str]:
         "final": TrainingFolder(out / FINAL_FOLDER).bundle,
     }
     return {name: str(path) for name, path in found.items() if path.is_dir()}
-
-
-def _refuse_single(call: TrainingCall) -> None:
-    """Refuse a folder in which a single training lies: its bundle would be written over."""
-    if TrainingFolder(call.out).checkpoint.exists():
-        problem = "a training without folds was begun in this folder already."
-        raise RunExistsError(call.out, problem, "Choose another folder for --out.")
 
 
 def _call_of(call: TrainingCall, name: str) -> TrainingCall:

@@ -17,7 +17,7 @@ from slidecam.errors import DataSetError, RecipeError, UsageError
 from slidecam.files import write_csv, write_json
 from slidecam.learning.data.dataset import dataset_for
 from slidecam.learning.recipes.recipe import read_recipe, toml_value, with_settings
-from slidecam.learning.training.folder import TrainingFolder
+from slidecam.learning.training.folder import SWEEP, TrainingFolder, refuse_others
 from slidecam.learning.training.setup import (
     TrainingCall,
     with_tile_size,
@@ -232,9 +232,9 @@ class Sweep:
         best = self.best
         words = ", ".join(f"{key}={value}" for key, value in best.settings.items())
         return (
-            f"{words} was chosen among {len(self.tried)} by the {self.judge} of the validation"
-            f" part, {best.figures[self.judge]}, which flatters it: no picture of the"
-            " test part was looked at; measure it there (slidecam evaluate)."
+            f"Of several settings {words} was chosen among {len(self.tried)} by the {self.judge} of"
+            f" the validation part, {best.figures[self.judge]}, which flatters it: no picture of"
+            " the test part was looked at; measure it there (slidecam evaluate)."
         )
 
     def rows(self) -> list[dict[str, str]]:
@@ -300,6 +300,7 @@ def sweep(
         problem = "several values are not tried of a graph of cells, whose protocols need a test."
         raise RecipeError(problem, "Train each value by itself.", recipe.path)
     combinations = _combinations(recipe, axes, data)
+    refuse_others(call.out, SWEEP, len(combinations))
     for number, (_settings, fitted) in enumerate(combinations, 1):
         check_beginning(fitted, call)
         check_call(fitted, _call_of(call, number))
@@ -345,7 +346,7 @@ def _combinations(
 
 
 def _call_of(call: TrainingCall, number: int) -> TrainingCall:
-    folder = TrainingFolder(call.out / f"set-{number}")
+    folder = TrainingFolder(call.out / f"{SWEEP.begins}{number}")
     existing = call.existing
     if existing == "resume" and not folder.checkpoint.exists():
         existing = "refuse"
@@ -371,6 +372,5 @@ def _seal(swept: Sweep) -> None:
     bundle = swept.best.trained.bundle
     provenance = dict(bundle.card.provenance)
     caveats: Any = provenance.get("caveats") or ()
-    said = f"{swept.chosen[0].upper()}{swept.chosen[1:]}"
-    provenance["caveats"] = [said, *caveats]
+    provenance["caveats"] = [swept.chosen, *caveats]
     write_card(bundle, replace(bundle.card, provenance=provenance))

@@ -358,7 +358,7 @@ def check_same(
     other = [key for key in sorted(now) if checkpoint.facts.get(key) != now[key]]
     if other:
         raise CheckpointError(
-            f"this training was begun with another {' and '.join(other).replace('_', ' ')}.",
+            f"this training was begun with other {' and '.join(other).replace('_', ' ')}.",
             "Call it as it was begun, or begin anew with --overwrite.",
             path,
         )

@@ -22,12 +22,14 @@ from slidecam.learning.data.pixels import Inputs, Pictures, hold_pictures
 from slidecam.learning.evaluation.bundle import measure_bundle
 from slidecam.learning.training.features import FeaturePlan, cached_features, cut_network
 from slidecam.learning.training.folder import (
+    SINGLE,
     TrainingFolder,
     TrainingOutcome,
     check_recipe,
     check_tensorboard,
     locked_folder,
     provenance_of,
+    refuse_others,
     write_plan,
 )
 from slidecam.learning.training.loop import Progress, Samples, logits_of
@@ -143,6 +145,7 @@ def check_call(recipe: Recipe, call: TrainingCall) -> None:
     RunExistsError, CheckpointError, UsageError
         As `train`.
     """
+    refuse_others(call.out, SINGLE)
     with locked_folder(call.out, call.existing) as folder:
         if call.existing == "resume" and folder.checkpoint.exists():
             check_recipe(folder, recipe)
@@ -311,9 +314,7 @@ def _conclude(
 ) -> Bundle:
     samples, progress = trainer.samples, trainer.progress
     offsets = _offsets(trainer)
-    found = with_offsets(
-        Calibration(1.0, "Not calibrated: there is no validation picture."), offsets
-    )
+    found = with_offsets(Calibration(1.0, "There is no validation picture."), offsets)
     if len(samples.val):
         logits = logits_of(trainer.running, samples.inputs, samples.val)
         weighted = recipe.phases[-1].balance != "none"
