@@ -186,7 +186,7 @@ class PredictOptions:
     )
     backend: str = option(
         "folded",
-        "folded (conv + batch norm, channels last) or eager, or another package's.",
+        "folded, eager, compiled (by torch), openvino, or another package's.",
         without={"napari": BY_COMMAND},
     )
     existing: Literal["refuse", "resume", "overwrite"] = option(

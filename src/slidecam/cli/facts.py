@@ -29,7 +29,7 @@ from slidecam.errors import (
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.models import Bundle, find_bundles
 from slidecam.models.architectures import ARCHITECTURES
-from slidecam.models.backends import BACKENDS
+from slidecam.models.backends import BACKENDS, Backend
 from slidecam.models.channels import IN_WORDS
 from slidecam.registry import load
 from slidecam.runs.outputs import OUTPUT_TABLE, Output
@@ -58,6 +58,7 @@ EXTRAS = {
     "cluster": "distributed",
     "parquet": "pyarrow",
     "onnx": "onnxruntime",
+    "openvino": "openvino",
 }
 """For each extra, a distribution that it brings."""
 
@@ -131,7 +132,7 @@ def _entries() -> Iterator[CheckResult]:
         for entry in registry.values():
             own = entry in registry.own
             found = _tried(f"{noun} {entry.name}", entry, needed=own and not _extra_of(entry))
-            if not found.well or registry is READERS or not own:
+            if not found.well or registry is READERS or not own or entry.check:
                 yield found
         for lost in registry.broken:
             yield CheckResult(
@@ -159,7 +160,7 @@ def _tried(what: str, entry: Entry, *, needed: bool) -> CheckResult:
 
 def _extra_of(entry: Entry) -> str:
     """Return the extra of slidecam that brings what an entry needs; empty where none does."""
-    if isinstance(entry, Output):
+    if isinstance(entry, Output | Backend):
         return entry.extra
     return ""
 

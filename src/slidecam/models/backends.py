@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from slidecam.errors import DeviceError
@@ -32,10 +33,26 @@ class Backend(Entry):
         none does.
     devices
         Where it runs: types of torch's devices.
+    extra
+        The extra of slidecam that brings its packages; empty where there is none.
     """
 
     variants: Callable[[Variant, Tensor], Iterable[Variant]] | str
     devices: tuple[str, ...] = ("cpu", "cuda")
+    extra: str = ""
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The packages that it needs and that are not installed."""
+        return tuple(name for name in self.packages if not _is_installed(name))
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 BACKENDS: Registry[Backend] = Registry(
@@ -48,6 +65,21 @@ BACKENDS: Registry[Backend] = Registry(
             help="batch norms folded into convolutions, channels last",
         ),
         Backend("eager", "slidecam.models.variants:as_it_is", help="the network as it is"),
+        Backend(
+            "compiled",
+            "slidecam.models.compiled:compiled",
+            devices=("cpu",),
+            help="torch's own compiler; takes a C++ compiler, and minutes at first",
+        ),
+        Backend(
+            "openvino",
+            "slidecam.models.compiled:openvino",
+            devices=("cpu",),
+            extra="openvino",
+            help="OpenVINO's kernels, also in bf16",
+            packages=("openvino",),
+            check="slidecam.models.compiled:openvino_here",
+        ),
     ),
 )
 """Every way to run a network; another package adds one by the group ``slidecam.backends``."""
@@ -75,7 +107,7 @@ def check_device(device: torch.device, precision: str, backend: str) -> None:
     ------
     DeviceError
         If the device is no CPU or CUDA device of this machine, or it cannot compute in
-        ``precision``, or there is no such backend.
+        ``precision``, or there is no such backend, or what it needs is not installed.
     """
     if device.type not in {"cpu", "cuda"}:
         raise DeviceError(f"device {str(device)!r} is not supported.", _DEVICES)
@@ -92,3 +124,10 @@ def check_device(device: torch.device, precision: str, backend: str) -> None:
     if device.type not in BACKENDS[backend].devices:
         remedy = f"Use --device {' or '.join(BACKENDS[backend].devices)}, or another --backend."
         raise DeviceError(f"backend {backend} does not run on {device.type}.", remedy)
+    absent = BACKENDS[backend].absent
+    if absent:
+        problem = f"backend {backend} needs {' and '.join(absent)}, which is not installed."
+        wanted = " ".join(absent)
+        if BACKENDS[backend].extra:
+            wanted = f"'slidecam[{BACKENDS[backend].extra}]'"
+        raise DeviceError(problem, f"pip install {wanted}, or use another --backend.")

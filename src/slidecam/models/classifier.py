@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from slidecam.errors import CardError, ExplanationError, SlidecamError
-from slidecam.models.backends import BACKENDS, check_device
+from slidecam.errors import CardError, ExplanationError
+from slidecam.models.backends import check_device
 from slidecam.models.channels import GREY, REMEDY, channel_mismatch, luma
+from slidecam.models.choice import Chosen, Trials
 from slidecam.models.ensemble import disagreement, first_of
 from slidecam.models.linear_head import LinearHead, find_linear_head
 from slidecam.models.splits import (
@@ -26,12 +27,10 @@ from slidecam.models.stain import restained
 from slidecam.models.variants import (
     REFUSALS,
     Variant,
-    agrees,
     cause_of_no_map,
     find_cut,
     plain_copy,
 )
-from slidecam.registry import resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -210,10 +209,8 @@ def classifier_for(
     device, precision
         Where and how exactly to compute. ``bf16`` is for the backbone, the head stays in float32.
     backend
-        One of `BACKENDS`: ``eager`` runs the network as it is; ``folded`` folds batch norms into
-        convolutions and lays memory out channels last. Each is compared with the plain network on
-        two tiles of noise; what differs by more than `variants.AGREEMENT` is not used, and
-        `Classifier.backend` says what is.
+        One of `BACKENDS`. Each is compared with the plain network on two tiles of noise; what
+        differs (see `choice`) is not used, and `Classifier.backend` says what is.
     path
         The card's file, for messages; None for its name.
     own
@@ -231,43 +228,30 @@ def classifier_for(
     plain = plain_copy(network, own=own)
     probe, where = normalised(_noise(card.input_px), card), path or card.name
     logits = _plain_logits(plain, probe, card, where)
-    chosen, reference = find_cut(plain, card.split, probe, logits)
+    eager, reference = find_cut(plain, card.split, probe, logits)
     if reference is None:
         _refuse_named(card, where)
-        chosen = Variant(plain, "torch, eager, not split", whole=True)
-        notes: tuple[str, ...] = ()
+        whole = Variant(plain, "torch, eager, not split", whole=True)
+        chosen = Chosen(whole, whole.split(precision))
     else:
-        chosen, notes = _fastest(backend, chosen, probe, reference)
+        chosen = Trials(eager, probe, reference, precision).chosen(backend)
+    variant = chosen.variant
     cause = cause_of_no_map(plain, probe, reference)
     head = None
     if not cause:
-        head = _head_of(chosen.split("fp32"), probe, device)
+        head = _head_of(replace(variant, runner=None).split("fp32"), probe, device)
     return Classifier(
         card=card,
         device=device,
-        backend=f"{chosen.words}, {precision}",
+        backend=f"{variant.words}, {precision}",
         has_map=not cause,
-        network=chosen.network.to(device),
-        split=chosen.split(precision),
-        channels_last=chosen.channels_last,
+        network=variant.network.to(device),
+        split=chosen.split,
+        channels_last=variant.channels_last,
         linear_head=head,
-        notes=notes,
+        notes=chosen.notes,
         no_map=cause,
     )
-
-
-def _fastest(
-    backend: str, plain: Variant, probe: Tensor, reference: ClassifierPass
-) -> tuple[Variant, tuple[str, ...]]:
-    """Return the first variant that agrees with the plain network, else that one, and notes."""
-    try:
-        with BACKENDS.boundary(backend):
-            for variant in resolve(BACKENDS[backend].variants)(plain, probe):
-                if agrees(variant, probe, reference):
-                    return variant, ()
-    except SlidecamError as error:
-        return plain, (f"Left out: {error.clause}. The network runs as it is.",)
-    return plain, ()
 
 
 def _head_of(split: NetworkSplit, probe: Tensor, device: torch.device) -> LinearHead | None:

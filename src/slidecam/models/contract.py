@@ -1,6 +1,6 @@
-"""What every kind of bundle must keep, as a test suite to inherit from.
+"""What every kind of bundle and every backend must keep, as test suites to inherit from.
 
-It lives in the package so that a bundle in another project can be tested as ours are. It imports no
+They live in the package so that those of another project can be tested as ours are. It imports no
 pytest: pytest collects the ``test_`` methods of the class that inherits from it.
 """
 
@@ -9,7 +9,9 @@ pytest: pytest collects the ``test_`` methods of the class that inherits from it
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,14 +19,20 @@ import torch
 from slidecam.errors import ExplanationError
 from slidecam.models.bundle import Bundle, Kind, open_bundle
 from slidecam.models.channels import COLOURS, luma
-from slidecam.models.classifier import Classifier, normalised
+from slidecam.models.choice import BF16_AGREEMENT
+from slidecam.models.classifier import Classifier, classifier_for, normalised
+from slidecam.models.variants import AGREEMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from slidecam.models.card import Card
+    from slidecam.models.splits import Precision
 
 
+_CPU = torch.device("cpu")
 _TILES = 3
 _TOLERANCE = 1e-5
 
@@ -189,7 +197,11 @@ def _classifier(case: BundleCase) -> Classifier:
 
 
 def _tiles(case: BundleCase) -> Tensor:
-    edge, generator = case.bundle.card.input_px, torch.Generator().manual_seed(1)
+    return _noise(case.bundle.card.input_px)
+
+
+def _noise(edge: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
     noise = torch.randint(0, 256, (_TILES, edge, edge, 3), dtype=torch.uint8, generator=generator)
     return noise // torch.tensor([1, 2, 4], dtype=torch.uint8)[:, None, None, None]
 
@@ -204,3 +216,123 @@ def _assert_refused(work: Callable[[], object]) -> None:
     except ExplanationError:
         return
     raise AssertionError("what takes a map was not refused without one")
+
+
+@dataclass(frozen=True)
+class BackendCase:
+    """One network on one backend for the contract to try.
+
+    Attributes
+    ----------
+    backend, precision
+        Its name in `backends.BACKENDS`, and the number format.
+    network, card
+        In eval mode; it has a map, and tiles of noise differ by their logits.
+    """
+
+    backend: str
+    network: nn.Module
+    card: Card
+    precision: Precision = "fp32"
+
+    @property
+    def tolerance(self) -> float:
+        """How far values may be from the plain network's, relative to the largest."""
+        if self.precision == "fp32":
+            return AGREEMENT
+        return BF16_AGREEMENT
+
+    @cached_property
+    def as_given(self) -> dict[str, Tensor]:
+        """The network's weights, before the backend saw it."""
+        return {name: value.clone() for name, value in self.network.state_dict().items()}
+
+    @cached_property
+    def found(self) -> Classifier:
+        """The network's classifier by the backend."""
+        assert self.as_given
+        return classifier_for(self.network, self.card, _CPU, self.precision, self.backend)
+
+    @cached_property
+    def plain(self) -> Classifier:
+        """The network's classifier as it is, in float32."""
+        return classifier_for(self.network, self.card, _CPU, backend="eager")
+
+    def tiles(self) -> Tensor:
+        """Return tiles of noise of three brightnesses, uint8 (B, H, W, 3)."""
+        return _noise(self.card.input_px)
+
+
+class BackendContract:
+    """The promises of `backends.Backend`; inherit and provide the fixture ``case``.
+
+    Examples
+    --------
+    >>> class TestMyBackend(BackendContract):
+    ...     @pytest.fixture
+    ...     def case(self):
+    ...         return BackendCase("mine", my_network, my_card)
+    """
+
+    def test_it_runs_the_network_itself(self, case: BackendCase) -> None:
+        assert case.found.notes == (), "nothing was left out"
+        assert case.found.has_map
+        assert case.found.backend.endswith(case.precision)
+
+    def test_its_probabilities_are_the_plain_networks(self, case: BackendCase) -> None:
+        pair = []
+        for classifier in (case.found, case.plain):
+            logits = classifier.run(case.tiles(), gradients=False).logits
+            pair.append(classifier.probabilities(logits))
+        assert _largest_difference(*pair) <= case.tolerance
+
+    def test_its_maps_and_their_gradients_are_the_plain_networks(self, case: BackendCase) -> None:
+        for index in range(len(case.card.class_names)):
+            found = _with_gradient(case.found, case.tiles(), index)
+            expected = _with_gradient(case.plain, case.tiles(), index)
+            for values, plain in zip(found, expected, strict=True):
+                bound = case.tolerance * float(plain.abs().max())
+                assert _largest_difference(values, plain) <= bound
+
+    def test_a_tile_has_one_answer_in_a_batch_of_any_size(self, case: BackendCase) -> None:
+        tiles = case.tiles()
+        together = case.found.run(tiles, gradients=False).logits
+        bound = case.tolerance * float(together.abs().max())
+        for count in (2, 3):
+            parts = [case.found.run(part, gradients=False).logits for part in tiles.chunk(count)]
+            assert _largest_difference(together, torch.cat(parts)) <= bound
+
+    def test_the_same_tiles_have_the_same_answer_again(self, case: BackendCase) -> None:
+        classifier, tiles = case.found, case.tiles()
+        first = classifier.run(tiles, gradients=False)
+        kept = first.logits.clone()
+        classifier.run(tiles.flip(0), gradients=False)
+        assert torch.equal(first.logits, kept), "a later pass does not change an earlier one"
+        assert torch.equal(classifier.run(tiles, gradients=False).logits, kept)
+
+    def test_threads_side_by_side_have_the_same_answer(self, case: BackendCase) -> None:
+        classifier, tiles = case.found, case.tiles()
+        here = classifier.run(tiles, gradients=case.found.has_map).logits
+        with ThreadPoolExecutor(2) as threads:
+            passes = threads.map(lambda _: classifier.run(tiles, gradients=False).logits, range(4))
+            assert all(torch.equal(there, here) for there in passes)
+
+    def test_the_network_and_its_surroundings_are_left_as_they_were(
+        self, case: BackendCase
+    ) -> None:
+        state = torch.get_rng_state()
+        case.found.run(case.tiles(), gradients=True)
+        after = case.network.state_dict()
+        assert all(torch.equal(after[name], value) for name, value in case.as_given.items())
+        assert not any(module._forward_pre_hooks for module in case.network.modules())  # noqa: SLF001
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.is_grad_enabled()
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def _with_gradient(classifier: Classifier, tiles: Tensor, index: int) -> tuple[Tensor, Tensor]:
+    """Return the activation and the gradient of one class's logits there."""
+    passed = classifier.run(tiles, gradients=True)
+    assert passed.activation is not None
+    (gradient,) = torch.autograd.grad(passed.logits[:, index].sum(), passed.activation)
+    return passed.activation.detach(), gradient

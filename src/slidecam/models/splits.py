@@ -330,10 +330,10 @@ class NamedLayer:
 class Whole:
     """A network that cannot be cut: TorchScript, or one whose halves do not add up to it.
 
-    It has no map.
+    It has no map. What runs it may be a `Backbone` from pixels to logits too.
     """
 
-    network: nn.Module
+    network: Callable[[Tensor], Tensor]
     precision: Precision = "fp32"
 
     def __call__(

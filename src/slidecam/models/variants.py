@@ -1,35 +1,31 @@
-"""The ways to run one network: as it is or folded, whole or cut in two, all computing the same.
+"""The ways to run one network: as it is or folded, in torch or elsewhere, whole or cut in two.
 
-Folding puts a batch norm into the convolution before it: the same function, with fewer passes over
-memory. Batch norm in eval mode is ``(y - m) / sqrt(v + e) * g + b`` for each channel, so that after
-a convolution with weight ``W`` and bias ``c`` both are one convolution with weight ``W * s`` and
-bias ``(c - m) * s + b``, ``s = g / sqrt(v + e)``.
-
-Which norm follows which convolution is not guessed from names: one plain forward pass is watched. A
-pair is folded only if the norm was given the very tensor that the convolution returned, nothing
-else used that tensor, and both ran once. Unlike symbolic tracing, that works for any network that
-runs, and the network's own code stays in place, so that `forward_features`, `forward_head` and
-named layers are still there afterwards.
+All compute the same.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from collections import Counter
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
-from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from slidecam.models.ensemble import Ensemble, SideBySide, first_of, layers_named
+from slidecam.models.folding import NORMS, fold_batch_norms
+from slidecam.models.graphs import (
+    BlocksBefore,
+    FeaturesOf,
+    FromBlock,
+    Runner,
+    block_of,
+    without_blocks_before,
+)
 from slidecam.models.splits import (
     TOKEN_AXES,
     ClassifierPass,
@@ -44,7 +40,7 @@ from slidecam.models.splits import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterator
 
 
 AGREEMENT = 1e-4
@@ -73,6 +69,8 @@ class Variant:
         As in `TorchBackbone`.
     whole
         Whether it is not cut at all.
+    runner
+        What runs the backbone, where that is not torch itself; the head is torch's always.
     """
 
     network: nn.Module
@@ -80,23 +78,60 @@ class Variant:
     layer: str | None = None
     channels_last: bool = False
     whole: bool = False
+    runner: Runner | None = None
 
     def split(self, precision: Precision) -> NetworkSplit:
-        """Return the network cut in two, where it can be."""
+        """Return the network cut in two, where it can be.
+
+        A `runner` makes the backbone anew each time, which takes seconds; it raises one of
+        `REFUSALS` where it cannot.
+        """
         network = self.network
         if isinstance(network, Ensemble):
             each = [replace(self, network=member).split(precision) for member in network.members]
             return SideBySide(tuple(each), network.shares)
-        features = getattr(network, "forward_features", None)
-        head = getattr(network, "forward_head", None)
+        if self.runner is not None:
+            return self._run_by(self.runner, precision)
         if self.layer and not self.whole:
-            layer = network.get_submodule(self.layer)
-            layout = partial(inner_layout_of, _owner(network, self.layer))
-            return NamedLayer(network, layer, layout, self.channels_last, precision)
-        if self.whole or not (callable(features) and callable(head)):
+            return self._cut_at(network, self.layer, precision)
+        halves = _halves(network)
+        if self.whole or halves is None:
             return Whole(network, precision)
+        features, head = halves
         backbone = TorchBackbone(features, self.channels_last, precision)
         return TwoHalves(backbone, head, partial(layout_of, network))
+
+    def _cut_at(self, network: nn.Module, name: str, precision: Precision) -> NamedLayer:
+        layer = network.get_submodule(name)
+        layout = partial(inner_layout_of, _owner(network, name))
+        return NamedLayer(network, layer, layout, self.channels_last, precision)
+
+    def _run_by(self, runner: Runner, precision: Precision) -> NetworkSplit:
+        network = self.network
+        if self.layer and not self.whole:
+            block = block_of(self.layer)
+            rest = sharing_copy(network)
+            without_blocks_before(rest, block)
+            backbone = runner(BlocksBefore(network, block), precision)
+            named = self._cut_at(rest, self.layer, "fp32")
+            return FromBlock(backbone, named, rest.get_submodule(block))
+        halves = _halves(network)
+        if self.whole or halves is None:
+            return Whole(runner(network, precision))
+        backbone = runner(FeaturesOf(network), precision)
+        return TwoHalves(backbone, halves[1], partial(layout_of, network))
+
+
+Half = Callable[[Tensor], Tensor]
+
+
+def _halves(network: nn.Module) -> tuple[Half, Half] | None:
+    """Return what takes pixels to the activation and that to logits, where a network has both."""
+    features = getattr(network, "forward_features", None)
+    head = getattr(network, "forward_head", None)
+    if callable(features) and callable(head):
+        return features, head
+    return None
 
 
 def plain_copy(network: nn.Module, *, own: bool = False) -> nn.Module:
@@ -177,13 +212,13 @@ def cause_of_no_map(plain: nn.Module, probe: Tensor, passed: ClassifierPass | No
     if is_script(plain):
         return "TorchScript cannot be cut in two"
     plain = first_of(plain)
-    features = getattr(plain, "forward_features", None)
-    if not (callable(features) and callable(getattr(plain, "forward_head", None))):
+    halves = _halves(plain)
+    if halves is None:
         return 'it has no forward_features and forward_head, and its card names no layer, "split"'
     if passed is None:
         return "forward_features and forward_head, one after the other, do not give its logits"
     with torch.no_grad():
-        raw = features(probe)
+        raw = halves[0](probe)
     found = "nothing with places"
     if isinstance(raw, Tensor):
         found = f"{' x '.join(map(str, raw.shape[1:]))} values a tile"
@@ -201,7 +236,7 @@ def folded(eager: Variant, probe: Tensor) -> Iterator[Variant]:
     """Yield faster ways to run the network, fastest first, each on a copy of its own."""
     if is_script(eager.network):
         return
-    if not any(isinstance(layer, _NORMS) for layer in eager.network.modules()):
+    if not any(isinstance(layer, NORMS) for layer in eager.network.modules()):
         convolutions = [isinstance(layer, nn.Conv2d) for layer in eager.network.modules()]
         if sum(convolutions) <= 1:
             # A transformer: nothing to fold, and no memory to be laid out otherwise.
@@ -223,7 +258,7 @@ def agrees(variant: Variant, probe: Tensor, reference: ClassifierPass) -> bool:
         return False
     if passed.activation is None or reference.activation is None:
         return passed.activation is reference.activation
-    return _close(passed.activation, reference.activation)
+    return close(passed.activation, reference.activation)
 
 
 def is_script(network: nn.Module) -> bool:
@@ -236,15 +271,16 @@ def _agreeing(variant: Variant, probe: Tensor, logits: Tensor) -> ClassifierPass
         passed = variant.split("fp32")(probe, gradients=False)
     except REFUSALS:
         return None
-    if _close(passed.logits, logits):
+    if close(passed.logits, logits):
         return passed
     return None
 
 
-def _close(values: Tensor, expected: Tensor) -> bool:
+def close(values: Tensor, expected: Tensor, tolerance: float = AGREEMENT) -> bool:
+    """Whether values are the expected ones, to a share of the largest of these."""
     if values.shape != expected.shape:
         return False
-    return bool((values - expected).abs().max() <= AGREEMENT * expected.abs().max())
+    return bool((values - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 def _token_layer(network: nn.Module) -> str | None:
@@ -278,117 +314,3 @@ def _owner(network: nn.Module, layer: str) -> nn.Module:
 
 def _channels_last(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)
-
-
-_CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
-_NORMS = (nn.BatchNorm2d, BatchNormAct2d)
-"""Exactly these: subclasses compute otherwise (standardised weights, synchronised statistics)."""
-
-
-@dataclass
-class _Uses(TorchFunctionMode):
-    """Counts for each convolution's result how many operations take it in, while it is active.
-
-    A look at a tensor's shape or device returns no tensor and is no use.
-    """
-
-    counts: Counter[int] = field(default_factory=Counter)
-    results: dict[int, tuple[nn.Module, Tensor]] = field(default_factory=dict)
-    pairs: list[tuple[nn.Module, nn.Module, Tensor]] = field(default_factory=list)
-    calls: Counter[nn.Module] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        _types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401  (whatever the operation returns)
-        result = func(*args, **(kwargs or {}))
-        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
-            given = set(map(id, tree_leaves((args, kwargs))))
-            self.counts.update(given & self.results.keys())
-        return result
-
-    def after_convolution(self, conv: nn.Module, _inputs: tuple[Any, ...], result: Tensor) -> None:
-        """Remember whose result this is; holding it keeps its identity unique."""
-        self.calls[conv] += 1
-        self.results[id(result)] = (conv, result)
-
-    def before_norm(self, norm: nn.Module, inputs: tuple[Any, ...]) -> None:
-        """Remember whose result the norm is given, if a convolution's."""
-        self.calls[norm] += 1
-        if inputs and id(inputs[0]) in self.results:
-            conv, result = self.results[id(inputs[0])]
-            self.pairs.append((conv, norm, result))
-
-
-def fold_batch_norms(
-    network: nn.Module, pixels: Tensor, *, kept: Collection[nn.Module] = ()
-) -> int:
-    """Fold every batch norm of ``network`` that can be, in place, and return how many were.
-
-    Parameters
-    ----------
-    network
-        In eval mode, float32, on the device of ``pixels``.
-    pixels
-        Float32, (B, C, H, W): what the network is run on, once, to see what follows what.
-    kept
-        Convolutions or norms whose own output is wanted afterwards, and so stay as they are.
-    """
-    pairs = [pair for pair in _watched_pairs(network, pixels) if set(kept).isdisjoint(pair)]
-    names = {module: name for name, module in network.named_modules(remove_duplicate=False)}
-    for conv, norm in pairs:
-        _fold(conv, norm)
-        network.set_submodule(names[norm], _what_is_left(norm))
-    return len(pairs)
-
-
-def _watched_pairs(network: nn.Module, pixels: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    uses = _Uses()
-    named = Counter(dict(network.named_modules(remove_duplicate=False)).values())
-    with ExitStack() as stack:
-        for module in named:
-            if type(module) in _CONVOLUTIONS:
-                stack.callback(module.register_forward_hook(uses.after_convolution).remove)
-            elif type(module) in _NORMS:
-                stack.callback(module.register_forward_pre_hook(uses.before_norm).remove)
-        with torch.no_grad(), uses:
-            network(pixels)
-    pairs = []
-    for conv, norm, result in uses.pairs:
-        once = uses.counts[id(result)] == 1
-        for module in (conv, norm):
-            once = once and uses.calls[module] == named[module] == 1
-        if not once or not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
-            continue
-        if norm.running_mean is not None:
-            pairs.append((conv, norm))
-    return pairs
-
-
-def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Give ``conv`` the weight and bias of both; in float64, so that rounding happens once."""
-    mean = _double(norm.running_mean, 0.0, norm)
-    variance = _double(norm.running_var, 1.0, norm)
-    scale = _double(norm.weight, 1.0, norm) / torch.sqrt(variance + norm.eps)
-    weight = conv.weight.detach().double() * scale[:, None, None, None]
-    bias = (_double(conv.bias, 0.0, norm) - mean) * scale + _double(norm.bias, 0.0, norm)
-    conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
-    conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
-
-
-def _double(values: Tensor | None, otherwise: float, norm: nn.BatchNorm2d) -> Tensor:
-    if values is None:
-        return torch.full((norm.num_features,), otherwise, dtype=torch.float64)
-    return values.detach().double()
-
-
-def _what_is_left(norm: nn.BatchNorm2d) -> nn.Module:
-    if isinstance(norm, BatchNormAct2d):
-        return nn.Sequential(norm.drop, norm.act)
-    return nn.Identity()

@@ -138,14 +138,14 @@ def _name_here(url: str) -> str:
     return Location(url).name or "bucket"
 
 
-def cache_folder() -> Path:
-    """Return the folder of what was fetched, made for its user alone."""
+def cache_folder(kind: str = "") -> Path:
+    """Return the folder of what was fetched, or of another kind, made for its user alone."""
     named = os.environ.get(CACHE_FOLDER)
     if named:
-        folder = Path(named).absolute()
+        folder = Path(named).absolute() / kind
     else:
         above = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(above) / "slidecam" / "objects"
+        folder = Path(above) / "slidecam" / (kind or "objects")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 

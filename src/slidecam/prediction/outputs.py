@@ -180,7 +180,7 @@ def for_qupath(results: Results, path: Path) -> None:
     write_for_qupath(export, path)
 
 
-PACKAGES = ("slidecam", "torch", "timm", "numpy", "zarr")
+PACKAGES = ("slidecam", "torch", "timm", "numpy", "zarr", "openvino")
 """Whose versions `run.json` records beside the readers': each can move a result's last digits."""
 
 TRY_AGAIN = "run.json lists the tiles and why. Repeat the call with --resume to try them again."

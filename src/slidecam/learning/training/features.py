@@ -29,8 +29,9 @@ from slidecam.errors import RecipeError
 from slidecam.files import replacing
 from slidecam.learning.data.augmentation import AugmentationSpec, augment, generator_of
 from slidecam.models.classifier import normalised, scaled
+from slidecam.models.folding import fold_batch_norms
 from slidecam.models.stain import restained
-from slidecam.models.variants import REFUSALS, fold_batch_norms
+from slidecam.models.variants import REFUSALS, close
 from slidecam.settings import names_like
 from slidecam.steps import Step
 
@@ -205,7 +206,7 @@ def _agrees(
 ) -> bool:
     with torch.no_grad(), suppress(*REFUSALS):
         logits: Tensor = end(features)
-        return _close(logits, network(probe))
+        return close(logits, network(probe), CLOSE)
     return False
 
 
@@ -221,16 +222,10 @@ def _fast(
         fold_batch_norms(own, probe[:1])
         layout = torch.channels_last
         fast = Beginning(own.to(memory_format=layout), own.get_submodule(cut), layout)
-        if _close(fast(probe), features):
+        if close(fast(probe), features, CLOSE):
             return fast
     own = deepcopy(network).requires_grad_(requires_grad=False)
     return Beginning(own, own.get_submodule(cut))
-
-
-def _close(values: Tensor, expected: Tensor) -> bool:
-    return values.shape == expected.shape and bool(
-        (values - expected).abs().max() <= CLOSE * expected.abs().max()
-    )
 
 
 _AT_ONCE = 16
