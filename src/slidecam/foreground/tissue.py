@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from slidecam.errors import UsageError
 from slidecam.foreground.ink import find_ink, with_halo
 from slidecam.foreground.mask import Foreground
 from slidecam.geometry import Spacing
+from slidecam.pixels import least_of_channels, most_of_channels
 from slidecam.registry import deferred
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def segment(
 
 
 def _surface(pixels: NDArray[np.uint8], pixel: Spacing, spec: ForegroundSpec) -> _Surface:
-    padding = pixels.max(axis=2) <= PADDING
+    padding = most_of_channels(pixels) <= PADDING
     nothing = np.zeros(padding.shape, np.bool_)
     if _dark_background(pixels, padding):
         contrast = _contrast(_smoothed(pixels, pixel, 4 * spec.smoothing_um))
@@ -244,7 +245,7 @@ def _surface(pixels: NDArray[np.uint8], pixel: Spacing, spec: ForegroundSpec) ->
     # Padding becomes glass, or smoothing would draw a grey rim of tissue round it.
     light = _smoothed(np.where(padding[..., None], np.uint8(255), pixels), pixel, spec.smoothing_um)
     density = _density_above_glass(light)
-    if np.ptp(pixels, axis=2).max() <= GREY:
+    if _spread(pixels).max() <= GREY:
         origin = "otsu on darkness (grey picture)"
         return _Surface(density.mean(axis=2), ~padding, *DARKNESS, origin, nothing)
     ink, origin = nothing, "otsu on saturation"
@@ -253,11 +254,18 @@ def _surface(pixels: NDArray[np.uint8], pixel: Spacing, spec: ForegroundSpec) ->
     if ink.any():
         origin += f", {ink.mean():.2%} left out as pen marks"
     counts = ~padding & ~with_halo(ink, pixel)
-    return _Surface(np.ptp(density, axis=2), counts, spec.floor, spec.ceiling, origin, ink)
+    return _Surface(_spread(density), counts, spec.floor, spec.ceiling, origin, ink)
+
+
+def _spread(values: NDArray[Any]) -> NDArray[Any]:
+    """Return how far the channels of each pixel lie apart."""
+    spread: NDArray[Any] = most_of_channels(values) - least_of_channels(values)
+    return spread
 
 
 def _dark_background(pixels: NDArray[np.uint8], padding: NDArray[np.bool_]) -> bool:
-    brightness = pixels.mean(axis=2)
+    red, green, blue = np.moveaxis(pixels, 2, 0)
+    brightness = (red.astype(np.uint16) + green + blue) / 3
     lit = brightness[~padding]
     return bool(np.median(brightness) < DARK and (lit.size == 0 or np.median(lit) < LIT))
 
@@ -270,7 +278,7 @@ def _smoothed(pixels: NDArray[np.uint8], pixel: Spacing, sigma_um: float) -> NDA
 
 def _contrast(light: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return log brightness, the darkest hundredth of the slide being 0."""
-    brightest = light.max(axis=2)
+    brightest = most_of_channels(light)
     background = min(float(np.percentile(brightest, 1)), BLACKEST)
     contrast: NDArray[np.float32] = np.log((brightest + 1) / (background + 1))
     return contrast
@@ -284,7 +292,7 @@ def _density_above_glass(light: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _glass(light: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the colour of the slide's own glass, or white where too little looks like it."""
-    least, most = light.min(axis=2), light.max(axis=2)
+    least, most = least_of_channels(light), most_of_channels(light)
     white = least > WHITE
     like_glass = (least > BRIGHT) & (most - least < TINT) & ~white
     if like_glass.sum() < GLASS_SHARE * max(1, (~white).sum()):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.drawing.pen import Pen, Place, Type
+from slidecam.drawing.pen import Pen, Place, Type, shrunk
 from slidecam.drawing.style import INK, MUTED, as_hex
 from slidecam.files import replacing
 from slidecam.reports.overlay import class_map, colored, faded, heated, resampled
@@ -178,13 +178,16 @@ def write_overview_png(
         What stands beside the panels.
     """
     summary, tissue = summarise_classes(table, parts), classified_tissue(table, parts)
-    panels = _first_panels(thumbnail, table, facts)
+    alone = facts.whole_picture and bool(table.done.any())
+    count = 2 - alone + sum(min(len(heat.class_names), HEAT_PANELS) for heat in heats)
+    layout = plan_panels(count, facts.size)
+    thumbnail = shrunk(thumbnail, layout.place(0).pixels)
+    panels = _first_panels(thumbnail, table, facts.size, alone=alone)
     for heat in heats:
         panels += _heat_panels(thumbnail, heat, facts.size, summary)
     scales = tuple(HeatScale(heat.label, heat.ticks, heat.signed) for heat in heats)
     beside = SidebarFacts(facts.details, scales, facts.whole_picture)
     sidebar = Sidebar(table, (summary, tissue), beside)
-    layout = plan_panels(len(panels), facts.size)
     pen = Pen(
         layout.size[0] + SIDEBAR + 3 * MARGIN + GAP,
         max(layout.size[1], sidebar.height) + HEADER + FOOTER,
@@ -215,12 +218,12 @@ def _fit(columns: int, rows: int, aspect: float) -> Layout:
 
 
 def _first_panels(
-    thumbnail: NDArray[np.uint8], table: TileTable, facts: OverviewFacts
+    thumbnail: NDArray[np.uint8], table: TileTable, slide: Size, *, alone: bool
 ) -> list[_Panel]:
     """Return the slide and its classes, but that of a whole picture, which stands beside it."""
-    if facts.whole_picture and table.done.any():
+    if alone:
         return [_Panel("Picture", thumbnail)]
-    return [_Panel("Slide", thumbnail), _class_panel(thumbnail, table, facts.size)]
+    return [_Panel("Slide", thumbnail), _class_panel(thumbnail, table, slide)]
 
 
 def _class_panel(thumbnail: NDArray[np.uint8], table: TileTable, slide: Size) -> _Panel:
@@ -365,13 +368,12 @@ def write_figure_png(path: Path, pixels: NDArray[np.uint8], facts: FigureFacts) 
 
 
 def _column_height(facts: FigureFacts) -> float:
-    classes = 0.0
+    height = LEGEND_DETAIL * len(facts.details)
     if facts.legend:
-        classes = 0.3 + LEGEND_ROW * len(facts.legend) + 0.2
-    heat = 0.0
+        height += 0.3 + LEGEND_ROW * len(facts.legend) + 0.2
     if facts.heat:
-        heat = 1.2
-    return classes + heat + LEGEND_DETAIL * len(facts.details)
+        height += 1.2
+    return height
 
 
 def _draw_column(pen: Pen, left: float, top: float, facts: FigureFacts) -> None:

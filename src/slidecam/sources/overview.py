@@ -196,10 +196,18 @@ def _add(
     """Add one chunk to the sums of the thumbnail pixels that it touches."""
     top, bottom = _touched(down, box.y, box.bottom)
     left, right = _touched(across, box.x, box.right)
+    if (bottom - top, right - left) == (box.height, box.width) and _is_whole(across, down):
+        total[top:bottom, left:right] += pixels
+        return
     rows = _sums(pixels, np.clip(down[top : bottom + 1], box.y, box.bottom) - box.y)
     columns = np.clip(across[left : right + 1], box.x, box.right) - box.x
     both = _sums(rows.transpose(1, 0, 2), columns)
     total[top:bottom, left:right] += both.transpose(1, 0, 2)
+
+
+def _is_whole(*edges: NDArray[np.float64]) -> bool:
+    """Whether each thumbnail pixel is one pixel of the level."""
+    return all(each[-1] == len(each) - 1 for each in edges)
 
 
 def _add_glass(

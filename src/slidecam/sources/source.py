@@ -144,6 +144,8 @@ class Source(ABC):
 
     seen: PictureView = AS_THE_FILE_SAYS
     _to_srgb: ToSrgb | None = None
+    # Of a small slide, which is its own overview: tissue is found on it, and results are drawn.
+    _as_it_is: Overview | None = None
 
     def __init__(self, facts: SourceFacts) -> None:
         self.facts = facts
@@ -347,19 +349,16 @@ class Source(ABC):
         RegionReadError
             If no part of the slide can be decoded at all.
         """
-        return overview(self, longest)
+        if max(self.facts.size.width, self.facts.size.height) > longest:
+            return overview(self, longest)
+        if self._as_it_is is None:
+            self._as_it_is = overview(self, longest)
+        return self._as_it_is
 
     def thumbnail(self, longest: int) -> NDArray[np.uint8]:
-        """Return the whole slide with its longest side at most ``longest`` pixels, never enlarged.
+        """Return the pixels of `overview`, uint8, (rows, columns, 3), `GLASS` where it has gaps.
 
-        Each pixel is the mean over exactly the area that it covers, size.width / columns by
-        size.height / rows level-0 pixels. Where the file cannot be decoded it is `GLASS`;
-        `overview` says where that is.
-
-        Returns
-        -------
-        ndarray
-            uint8, (rows, columns, 3).
+        Each is the mean over exactly the area that it covers; a small slide is never enlarged.
         """
         return self.overview(longest).pixels
 
