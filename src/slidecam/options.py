@@ -186,7 +186,7 @@ class PredictOptions:
     )
     backend: str = option(
         "folded",
-        "folded, eager, compiled (by torch), openvino, or another package's.",
+        "auto (by a trial), folded, eager, compiled, openvino, or another package's.",
         without={"napari": BY_COMMAND},
     )
     existing: Literal["refuse", "resume", "overwrite"] = option(

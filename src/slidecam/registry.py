@@ -47,6 +47,8 @@ class Entry:
         A few words on what it is, for ``--help`` and lists.
     packages
         The distributions that it needs, as ``pip`` knows them.
+    extra
+        The extra of slidecam that brings these; empty where there is none.
     check
         ``module:attribute`` of a function without arguments by which ``slidecam doctor`` tries
         whether it works here: it returns a detail, or raises. Empty where there is nothing to try.
@@ -55,6 +57,7 @@ class Entry:
     name: str
     help: str = field(default="", kw_only=True)
     packages: tuple[str, ...] = field(default=(), kw_only=True)
+    extra: str = field(default="", kw_only=True)
     check: str = field(default="", kw_only=True)
 
 

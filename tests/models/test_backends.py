@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
@@ -17,11 +18,14 @@ from slidecam.models.backends import BACKENDS
 from slidecam.models.compiled import openvino_here
 from slidecam.models.contract import BackendCase, BackendContract
 from slidecam.models.ensemble import Ensemble
+from slidecam.models.trial import trials_here
 from small_networks import Small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from slidecam.models import Classifier
     from slidecam.models.graphs import Runner
     from slidecam.models.splits import Precision
     from slidecam.models.variants import Variant
@@ -157,3 +161,79 @@ def test_a_backend_whose_packages_are_absent_is_refused_with_the_extra(
 
 def absent(name: str) -> str:
     raise PackageNotFoundError(name)
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return where trials are remembered, and try nothing but what torch alone runs."""
+    monkeypatch.setenv("SLIDECAM_CACHE", str(tmp_path))
+    only = {name: BACKENDS[name] for name in ("auto", "folded", "eager")}
+    monkeypatch.setattr(BACKENDS, "_entries", only)
+    return tmp_path / "networks"
+
+
+def rates_of(cache: Path) -> dict[str, float]:
+    (path,) = cache.glob("trial-*.json")
+    rates: dict[str, float] = json.loads(path.read_text())["tiles a second"]
+    return rates
+
+
+def remember(cache: Path, **rates: float) -> None:
+    (path,) = cache.glob("trial-*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tiles a second": rates}))
+
+
+def automatic(precision: Precision = "fp32") -> Classifier:
+    small = NETWORKS["pocket"]
+    return classifier_for(small.network(), small.card, CPU, precision, "auto")
+
+
+def test_auto_takes_the_fastest_of_a_trial_that_is_made_once(cache: Path) -> None:
+    first = automatic()
+    assert rates_of(cache).keys() == {"folded", "eager"}
+    remember(cache, eager=41.5, folded=12.25)
+    again = automatic()
+    assert again.backend == "torch, eager, fp32"
+    (note,) = again.notes
+    assert note.startswith("Backend eager of eager 41.5, folded 12.2 tiles a second (8 at once, ")
+    assert note.endswith("--backend names another.")
+    assert len(first.notes) == 1
+
+
+def test_auto_keeps_to_what_needs_no_trial_unless_another_is_clearly_faster(cache: Path) -> None:
+    automatic()
+    remember(cache, eager=12.5, folded=12.25)
+    assert automatic().backend.startswith("torch, 6 batch norms folded")
+
+
+def test_each_precision_and_size_of_tiles_has_a_trial_of_its_own(cache: Path) -> None:
+    automatic()
+    automatic("bf16")
+    assert len([*cache.glob("trial-*.json")]) == 2
+
+
+@pytest.mark.parametrize("damage", ["", "{}", '{"tiles a second": {"lost-backend": 3.5}}', "[7]"])
+def test_a_damaged_trial_is_made_anew(cache: Path, damage: str) -> None:
+    automatic()
+    (path,) = cache.glob("trial-*.json")
+    path.write_text(damage)
+    automatic()
+    assert rates_of(cache).keys() == {"folded", "eager"}
+    (trial,) = trials_here()
+    assert trial.network == "slidecam/pocket_resnet at 32 px"
+
+
+def test_a_backend_that_no_longer_agrees_is_left_out_of_what_a_trial_chose(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    automatic()
+    remember(cache, eager=41.5, folded=12.25)
+
+    def off(eager: Variant, _probe: torch.Tensor) -> Iterator[Variant]:
+        yield replace(eager, words="off", runner=lambda front, _: lambda pixels: -front(pixels))
+
+    entries = {**BACKENDS, "eager": replace(BACKENDS["eager"], variants=off)}
+    monkeypatch.setattr(BACKENDS, "_entries", entries)
+    classifier = automatic()
+    assert classifier.backend == "torch, eager, fp32"
+    assert any(note.startswith("Left out: backend eager: its ") for note in classifier.notes)

@@ -29,10 +29,10 @@ from slidecam.errors import (
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.models import Bundle, find_bundles
 from slidecam.models.architectures import ARCHITECTURES
-from slidecam.models.backends import BACKENDS, Backend
+from slidecam.models.backends import BACKENDS
 from slidecam.models.channels import IN_WORDS
 from slidecam.registry import load
-from slidecam.runs.outputs import OUTPUT_TABLE, Output
+from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.sources import READERS, open_source, settle_spacing
 from slidecam.sources.discovery import LISTED, sample_folders
 from slidecam.sources.volume import VolumeSource
@@ -104,7 +104,7 @@ class CheckResult:
 
 def examine() -> list[CheckResult]:
     """Look at everything slidecam works with."""
-    return [*_platform(), *_packages(), *_entries(), *_devices(), *_extras()]
+    return [*_platform(), *_packages(), *_entries(), *_trials(), *_devices(), *_extras()]
 
 
 def _platform() -> Iterator[CheckResult]:
@@ -131,7 +131,7 @@ def _entries() -> Iterator[CheckResult]:
     for noun, registry in REGISTRIES:
         for entry in registry.values():
             own = entry in registry.own
-            found = _tried(f"{noun} {entry.name}", entry, needed=own and not _extra_of(entry))
+            found = _tried(f"{noun} {entry.name}", entry, needed=own and not entry.extra)
             if not found.well or registry is READERS or not own or entry.check:
                 yield found
         for lost in registry.broken:
@@ -145,9 +145,9 @@ def _entries() -> Iterator[CheckResult]:
 
 
 def _tried(what: str, entry: Entry, *, needed: bool) -> CheckResult:
-    remedy, extra = "", _extra_of(entry)
-    if extra:
-        remedy = f"pip install 'slidecam[{extra}]'"
+    remedy = ""
+    if entry.extra:
+        remedy = f"pip install 'slidecam[{entry.extra}]'"
     elif entry.packages:
         remedy = f"pip install --force-reinstall {' '.join(entry.packages)}"
     try:
@@ -156,13 +156,6 @@ def _tried(what: str, entry: Entry, *, needed: bool) -> CheckResult:
     except Exception as error:  # noqa: BLE001
         return CheckResult(what, well=False, detail=_words(error), remedy=remedy, needed=needed)
     return CheckResult(what, well=True, detail=str(detail), needed=needed)
-
-
-def _extra_of(entry: Entry) -> str:
-    """Return the extra of slidecam that brings what an entry needs; empty where none does."""
-    if isinstance(entry, Output | Backend):
-        return entry.extra
-    return ""
 
 
 def _words(error: Exception) -> str:
@@ -175,6 +168,13 @@ def _versions(entry: Entry) -> str:
     if not entry.packages:
         return entry.help
     return ", ".join(f"{package} {version(package)}" for package in entry.packages)
+
+
+def _trials() -> Iterator[CheckResult]:
+    """Report what trials of the backends have measured on this machine."""
+    for trial in load("slidecam.models.trial:trials_here")():
+        what = f"trial {trial.network}, {trial.precision}"
+        yield CheckResult(what, well=True, detail=f"{trial.words}, {trial.date[:10]}")
 
 
 def _devices() -> Iterator[CheckResult]:

@@ -33,13 +33,13 @@ class Backend(Entry):
         none does.
     devices
         Where it runs: types of torch's devices.
-    extra
-        The extra of slidecam that brings its packages; empty where there is none.
+    quick
+        Whether it is made in seconds, so that ``auto`` tries it.
     """
 
     variants: Callable[[Variant, Tensor], Iterable[Variant]] | str
     devices: tuple[str, ...] = ("cpu", "cuda")
-    extra: str = ""
+    quick: bool = True
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -55,12 +55,20 @@ def _is_installed(package: str) -> bool:
     return True
 
 
+AUTO, UNTRIED = "auto", "folded"
+"""The backend that stands for the fastest, and the one that needs no trial."""
+
 BACKENDS: Registry[Backend] = Registry(
     "slidecam.backends",
     Backend,
     (
         Backend(
-            "folded",
+            AUTO,
+            "slidecam.models.variants:folded",
+            help="the fastest on this machine, by a trial that is remembered; on a GPU, folded",
+        ),
+        Backend(
+            UNTRIED,
             "slidecam.models.variants:folded",
             help="batch norms folded into convolutions, channels last",
         ),
@@ -69,6 +77,7 @@ BACKENDS: Registry[Backend] = Registry(
             "compiled",
             "slidecam.models.compiled:compiled",
             devices=("cpu",),
+            quick=False,
             help="torch's own compiler; takes a C++ compiler, and minutes at first",
         ),
         Backend(

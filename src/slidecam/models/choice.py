@@ -1,4 +1,4 @@
-"""Which of the ways to run a network is taken: one that agrees with it, by a trial the fastest.
+"""Which of a backend's ways to run a network is taken: the first that agrees with it.
 
 A way that leaves torch has to agree by its logits, its activation and the gradients of a backward
 pass through the head, for two tiles and for one.
@@ -44,6 +44,10 @@ class Chosen:
     variant: Variant
     split: NetworkSplit
     notes: tuple[str, ...] = ()
+
+    def noting(self, *notes: str) -> Chosen:
+        """Return the same with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
 
 @dataclass(frozen=True)

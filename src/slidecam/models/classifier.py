@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from slidecam.errors import CardError, ExplanationError
-from slidecam.models.backends import check_device
+from slidecam.models.backends import AUTO, check_device
 from slidecam.models.channels import GREY, REMEDY, channel_mismatch, luma
 from slidecam.models.choice import Chosen, Trials
 from slidecam.models.ensemble import disagreement, first_of
@@ -24,6 +24,7 @@ from slidecam.models.splits import (
     laid_out,
 )
 from slidecam.models.stain import restained
+from slidecam.models.trial import fastest
 from slidecam.models.variants import (
     REFUSALS,
     Variant,
@@ -234,7 +235,11 @@ def classifier_for(
         whole = Variant(plain, "torch, eager, not split", whole=True)
         chosen = Chosen(whole, whole.split(precision))
     else:
-        chosen = Trials(eager, probe, reference, precision).chosen(backend)
+        trials = Trials(eager, probe, reference, precision)
+        if backend == AUTO and device.type == "cpu":
+            chosen = fastest(trials, card)
+        else:
+            chosen = trials.chosen(backend)
     variant = chosen.variant
     cause = cause_of_no_map(plain, probe, reference)
     head = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cache
@@ -50,6 +51,14 @@ class LoadedModel:
         if self.request is None:
             return ()
         return self.request.methods
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """On what it runs; and why by this backend, where that was chosen or another left out."""
+        found = {"system": platform.platform(), "python": platform.python_version()}
+        if self.classifier.notes:
+            found["backend"] = " ".join(self.classifier.notes)
+        return found
 
     @property
     def sees_pictures(self) -> bool:

@@ -6,7 +6,6 @@ other in between.
 
 from __future__ import annotations
 
-import platform
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -220,7 +219,7 @@ def _record(slide: FoundSlide, work: SlideWork) -> RunRecord:
         ngff=work.spec.ngff,
         painting=painting(work.model.request, work.spec),
         device=str(work.model.classifier.device),
-        machine={"system": platform.platform(), "python": platform.python_version()},
+        machine=work.model.machine,
         versions=_versions(),
     )
 

@@ -90,8 +90,6 @@ class Output(Entry):
         the classes of a volume (None of a slide); None for its own name.
     patterns
         What is cleared away with it, where that is more than its name.
-    extra
-        Slidecam's optional extra that brings `packages`.
     pictured
         Whether ``report.html`` shows it.
     """
@@ -105,7 +103,6 @@ class Output(Entry):
         default=None, repr=False
     )
     patterns: tuple[str, ...] = ()
-    extra: str = ""
     pictured: bool = False
 
 
