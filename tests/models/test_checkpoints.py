@@ -245,7 +245,9 @@ def test_what_no_file_holds_is_never_made_up(tmp_path: Path, network: nn.Module)
     headless = Headed(network, nn.Identity())
     with pytest.raises(WeightsError, match=r"fc\.weight is missing.*holds no classifier"):
         make_bundle(wish(saved(tmp_path, headless.state_dict())), tmp_path / "made")
-    headless.backbone.state_dict()
+    foreign = {"blocks.0.weight": torch.zeros(9, 3, 7, 7), "classifier.weight": torch.zeros(3, 9)}
+    with pytest.raises(WeightsError, match=r"blocks\.0\.weight is not in.*Check the architecture"):
+        make_bundle(wish(saved(tmp_path, foreign)), tmp_path / "made")
     lacking = network.state_dict()
     del lacking["layer3.0.conv2.weight"]
     with pytest.raises(WeightsError, match=r"layer3\.0\.conv2\.weight is missing"):

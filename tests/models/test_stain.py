@@ -285,11 +285,20 @@ def test_a_recipe_says_the_stain_and_its_reference(tmp_path: Path) -> None:
 
 def test_a_recipe_is_refused_where_its_stain_is_of_no_use(tmp_path: Path) -> None:
     network = build_network("timm/test_resnet", {}, 2, tmp_path)
-    Image.new("RGB", (32, 32), "white").save(tmp_path / "white.png")
-    white = (tmp_path / "white.png").as_posix()
+    unseen = np.dstack([stained_tile(), np.zeros(stained_tile().shape[:2], np.uint8)])
+    pictures = {
+        "white": (Image.new("RGB", (32, 32), "white"), "no two stains"),
+        "transparent": (Image.fromarray(unseen), "no two stains"),
+        "tiny": (Image.fromarray(stained_tile()[:9, :11]), "11 x 9 pixels, and 100 to 16,777,216"),
+        "huge": (Image.new("L", (4097, 4096)), "4097 x 4096 pixels, and 100 to 16,777,216"),
+    }
+    refused = [('stain_reference = "x.png"', "changes nothing without")]
+    for name, (picture, problem) in pictures.items():
+        path = tmp_path / f"{name}.png"
+        picture.save(path)
+        refused.append((f'stain = "macenko"\nstain_reference = "{path.as_posix()}"', problem))
     for said, problem in (
-        ('stain_reference = "x.png"', "changes nothing without"),
-        (f'stain = "macenko"\nstain_reference = "{white}"', "no two stains"),
+        *refused,
         ('stain = "macenko"\nstain_reference = "gone.png"', "cannot be read"),
     ):
         with pytest.raises(RecipeError, match=problem):

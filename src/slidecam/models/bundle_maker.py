@@ -206,7 +206,8 @@ def _remedy(
         if _shapes(given) == _shapes(expected):
             return f"The names are {names}'s: pass --weights-format {names}."
     layers = _wanted(network, 0).classifier
-    if layers and not any(name.startswith(layers) for name in tensors):
+    missing = expected.keys() - tensors.keys()
+    if layers and missing and all(name.startswith(layers) for name in missing):
         return "The file holds no classifier; train one on it: slidecam train --weights FILE."
     return ""
 

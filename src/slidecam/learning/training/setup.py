@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import timm
 import torch
-from PIL import Image
 
 from slidecam.errors import CardError, DataSetError, RecipeError, UsageError
 from slidecam.learning.data.augmentation import augment
 from slidecam.learning.data.picture_tables import tile_set_facts
+from slidecam.learning.data.pixels import read_picture
 from slidecam.learning.training.optimisation import head_names
 from slidecam.models.architectures import build_network, full_name
 from slidecam.models.bundle_maker import normalisation_of
@@ -26,6 +26,7 @@ from slidecam.models.classifier import normalised, scaled
 from slidecam.models.pretrained import INNER, load_pretrained
 from slidecam.models.stain import Stain, restained, stain_of
 from slidecam.models.weights import check_weights_file, file_digest
+from slidecam.viewing import PictureView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,12 @@ if TYPE_CHECKING:
     from slidecam.learning.data.pixels import Pictures
     from slidecam.learning.recipes.tables import ModelSpec, Recipe
 
+
+FEWEST_OF_REFERENCE, MOST_OF_REFERENCE = 100, 4096**2
+"""Pixels of a reference of stains.
+
+Fewer have no 99th percentile; more take memory (200 bytes each) that no tile is worth.
+"""
 
 _HUB_REFUSALS = (OSError, RuntimeError, ValueError)
 """What timm raises where the hub has no such weights or cannot be reached."""
@@ -212,12 +219,18 @@ def _stain_of(recipe: Recipe) -> Stain | None:
         return Stain(data.stain)
     path = Path(data.stain_reference)
     try:
-        with Image.open(path) as file:
-            tile = np.asarray(file.convert("RGB"))
-    except OSError as error:
-        problem = f"data.stain_reference cannot be read: {error}."
-        raise RecipeError(problem, "Name a picture of stained tissue.", path) from error
-    found = stain_of(torch.from_numpy(tile.copy()), data.stain)
+        picture = read_picture(path, seen=PictureView(profile=data.color_profile))
+    except DataSetError as error:
+        problem = f"data.stain_reference cannot be read: {error.clause}."
+        raise RecipeError(problem, "Name a picture of stained tissue.") from error
+    width, height = picture.size
+    if not FEWEST_OF_REFERENCE <= width * height <= MOST_OF_REFERENCE:
+        problem = (
+            f"data.stain_reference has {width} x {height} pixels, and {FEWEST_OF_REFERENCE:,} to"
+            f" {MOST_OF_REFERENCE:,} are wanted."
+        )
+        raise RecipeError(problem, "Name a tile of stained tissue.", path)
+    found = stain_of(torch.from_numpy(np.array(picture)), data.stain)
     if found is None:
         problem = "data.stain_reference shows no two stains that could be told apart."
         raise RecipeError(problem, "Name a picture of stained tissue.", path)
