@@ -179,7 +179,10 @@ class RunRecord:
     def manifest_facts(self) -> dict[str, Any]:
         """Return what the manifest repeats, as JSON."""
         data = self.to_json()
-        return {key: data[key] for key in MANIFEST_FACTS if key in data}
+        facts = {key: data[key] for key in MANIFEST_FACTS if key in data}
+        if self.plan.get("backend"):
+            facts["backend"] = self.plan["backend"]
+        return facts
 
     def to_json(self) -> dict[str, Any]:
         """Return it as ``run.json`` holds it."""
