@@ -22,7 +22,7 @@ from slidecam.errors import RunExistsError, UsageError, without_secrets
 from slidecam.objects import url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 LOCK_FILE = ".lock"
 """In a folder that one process at a time may work in."""
@@ -105,7 +105,11 @@ def refuse_missing(given: str | Path) -> None:
 
 
 def refuse_inputs(
-    outputs: Iterable[Path], inputs: Iterable[str | Path], *, whole: bool = False
+    outputs: Iterable[Path],
+    inputs: Iterable[str | Path],
+    *,
+    whole: bool = False,
+    option: str = "--out",
 ) -> None:
     """Refuse an output that is what is read, or lies in it; UsageError.
 
@@ -120,7 +124,10 @@ def refuse_inputs(
         Files and folders that are read; URLs are passed over.
     whole
         Whether outputs are replaced as a whole, so that they may hold nothing that is read either.
+    option
+        What names the output.
     """
+    remedy = f"Pass another {option}, beside what is read."
     read: set[_Identity] = set()
     held: dict[_Identity, str] = {}
     for given in inputs:
@@ -134,11 +141,21 @@ def refuse_inputs(
         there = [each for each in (output.resolve(), *output.resolve().parents) if each.exists()]
         if not read.isdisjoint(map(_identity, there)):
             problem = f"The output would lie in what is read, or take its place: {output}."
-            raise UsageError(problem, "Pass another --out, beside what is read.")
+            raise UsageError(problem, remedy)
         if output.exists() and _identity(output) in held:
             inside = held[_identity(output)]
             problem = f"The output would take the place of {output}, in which {inside} is read."
-            raise UsageError(problem, "Pass another --out, beside what is read.")
+            raise UsageError(problem, remedy)
+
+
+def refuse_other_kind(path: Path, is_kind: Callable[[Path], bool], option: str) -> None:
+    """Refuse a file that an output would take the place of, where it is of another kind.
+
+    UsageError; ``option`` names the output.
+    """
+    if path.exists() and not is_kind(path):
+        problem = f"The output would take the place of another kind of file: {path}."
+        raise UsageError(problem, f"Pass another {option}, or move the file away.")
 
 
 def _identity(path: Path) -> _Identity:

@@ -175,6 +175,29 @@ def test_the_size_that_qupath_shows_says_where_it_counts_from(
     assert not (folder / "tiles.geojson.gz").exists()
 
 
+@pytest.mark.parametrize("out", [".", "a", "link"])
+def test_an_export_never_takes_the_place_of_a_run(tmp_path: Path, out: str) -> None:
+    folder = make_run(tmp_path / "results" / "a")
+    (tmp_path / "results" / "link").symlink_to(tmp_path / "results")
+    before = sorted(path.name for path in folder.rglob("*"))
+    with pytest.raises(UsageError, match=r"take its place") as refused:
+        list(export_for_qupath(folder, tmp_path / "results" / out))
+    assert "Pass another --out" in refused.value.remedy
+    assert sorted(path.name for path in folder.rglob("*")) == before
+
+
+def test_an_export_takes_no_place_but_that_of_an_earlier_one(tmp_path: Path) -> None:
+    folder, slides = make_run(tmp_path / "results" / "a"), tmp_path / "slides"
+    (slides / "a").mkdir(parents=True)
+    (slides / "a" / "Slidedat.ini").write_text("[GENERAL]")
+    with pytest.raises(UsageError, match="another kind of file"):
+        list(export_for_qupath(folder, slides))
+    assert (slides / "a" / "Slidedat.ini").read_text() == "[GENERAL]"
+    for _again in range(2):
+        (written,) = export_for_qupath(folder, tmp_path / "for qupath")
+        assert written["slide"] == "a"
+
+
 def test_another_size_another_version_and_no_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ShownSizeError):
         list(export_for_qupath(make_run(tmp_path / "a"), shown=Size(9, 9)))

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from slidecam import runlog
+from slidecam.cluster.gathering import gather
 from slidecam.errors import StoreError, UsageError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.exchange.manifest import read_manifest
@@ -244,6 +245,19 @@ def test_a_table_names_slides_with_what_it_knows_of_each(
         "s1": "p7",
         "third": "",
     }
+
+
+def test_what_a_slide_belongs_to_is_kept_where_its_manifest_is_lost(
+    tmp_path: Path, tiny_bundle: Path, listed: Path
+) -> None:
+    out = tmp_path / "out"
+    list(predict([], tiny_bundle, out, replace(QUICK, table=listed, mpp=0.5)))
+    for name in ("manifest.json", "slides.csv"):
+        (out / name).unlink()
+    gather(out)
+    with (out / "slides.csv").open(encoding="utf-8", newline="") as file:
+        groups = {row["slide"]: row["group"] for row in csv.DictReader(file)}
+    assert groups == {"first": "p7", "s1": "p7", "third": ""}
 
 
 def test_a_row_of_several_slides_says_nothing_of_each(

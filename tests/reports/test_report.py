@@ -15,6 +15,7 @@ from zipfile import ZipFile
 import pytest
 from PIL import Image
 
+from slidecam.errors import UsageError
 from slidecam.exchange.manifest import (
     Manifest,
     RunFacts,
@@ -322,6 +323,25 @@ def test_a_zip_for_a_colleague_has_report_tables_and_pictures_and_no_dead_link(
     links = {link for link in page.links if not link.startswith("#")}
     assert links <= names
     assert "a/tiles.csv" in links
+
+
+def test_a_zip_takes_no_place_among_results_nor_that_of_another_file(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    add_to_manifest(folder / "manifest.json", [done("a")], RUN, lambda _name: True)
+    before = (folder / "manifest.json").read_bytes()
+    for inside in (folder / "manifest.json", folder / "cohort.zip"):
+        with pytest.raises(UsageError, match="lie in what is read") as refused:
+            write_zip(folder, inside)
+        assert "--zip" in refused.value.remedy
+    slide = tmp_path / "S1.svs"
+    slide.write_bytes(b"II*\0 a slide")
+    with pytest.raises(UsageError, match="another kind of file"):
+        write_zip(folder, slide)
+    assert slide.read_bytes() == b"II*\0 a slide"
+    assert (folder / "manifest.json").read_bytes() == before
+    for _again in range(2):
+        assert write_zip(folder, tmp_path / "cohort.zip") == 1
 
 
 def test_a_page_of_many_slides_holds_them_as_data_that_no_name_breaks(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import zarr
 
 from slidecam.errors import RunExistsError, RunMismatchError, StoreError
 from slidecam.foreground.mask import mask_digest
@@ -88,7 +88,7 @@ def test_many_batches_share_a_file_and_stay_apart(tmp_path: Path) -> None:
     store = RunStore.create(tmp_path, StorePlan(boxes, batches, 10, 2, (1, 1, 3, 3)))
     store.commit(3, results(0, 4))
     store.commit(1, results(50, 4))
-    assert len(list((tmp_path / "run.zarr" / "logits").rglob("c/*/*"))) == 1
+    assert len(list((tmp_path / "run.zarr" / "logits").glob("c*"))) == 1
     assert store.logits[12:16].tolist() == results(0, 4).logits.tolist()
     assert store.logits[4:8].tolist() == results(50, 4).logits.tolist()
     assert np.flatnonzero(store.status).tolist() == [4, 5, 6, 7, 12, 13, 14, 15]
@@ -125,8 +125,15 @@ def test_a_damaged_run_is_neither_continued_nor_wiped_unasked(tmp_path: Path, na
     for existing in ("resume", "refuse"):
         with pytest.raises((StoreError, RunExistsError)):
             open_or_create(tmp_path, PLAN, existing)
-    assert (tmp_path / "run.zarr" / "logits" / "c").exists()
+    assert (tmp_path / "run.zarr" / "logits" / "c.0.0").exists()
     assert open_or_create(tmp_path, PLAN, "overwrite").pending_batches() == [0, 1, 2]
+
+
+def lose_files(array: Path) -> None:
+    lost = list(array.glob("c*"))
+    assert lost
+    for path in lost:
+        path.unlink()
 
 
 @pytest.mark.parametrize("name", ["probabilities", "maps"])
@@ -135,14 +142,14 @@ def test_a_lost_file_of_results_is_noticed_and_computed_again(tmp_path: Path, na
     for batch, rows in enumerate((2, 2, 1)):
         store.commit(batch, results(0, rows))
     assert RunStore.open(tmp_path).pending_batches() == []
-    shutil.rmtree(tmp_path / "run.zarr" / name / "c")
+    lose_files(tmp_path / "run.zarr" / name)
     assert RunStore.open(tmp_path).pending_batches() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["boxes", "grid_row"])
 def test_a_lost_file_of_places_is_noticed(tmp_path: Path, name: str) -> None:
     open_or_create(tmp_path, PLAN, "resume")
-    shutil.rmtree(tmp_path / "run.zarr" / name / "c")
+    lose_files(tmp_path / "run.zarr" / name)
     with pytest.raises(RunMismatchError, match="damaged"):
         open_or_create(tmp_path, PLAN, "resume")
 
@@ -249,3 +256,21 @@ def test_tissue_of_a_mask_that_was_given_is_not_taken_for_found(tmp_path: Path) 
     RunStore.create(tmp_path, replace(PLAN, digest=PICTURE, tissue=MASK))
     assert kept_tissue(tmp_path, Size(70, 50), PICTURE, "slidecam 1.7") is None
     assert kept_tissue(tmp_path / "nothing", Size(70, 50), PICTURE, "slidecam 1.7") is None
+
+
+def test_an_array_is_a_folder_of_files_alone_and_older_stores_are_read(tmp_path: Path) -> None:
+    store = RunStore.create(tmp_path / "now", PLAN)
+    store.commit(0, results(0, 2))
+    arrays = tmp_path / "now" / "run.zarr"
+    assert {path.parent.parent for path in arrays.rglob("*") if path.is_dir()} == {arrays.parent}
+    before = zarr.open_group(tmp_path / "before" / "run.zarr", mode="w", zarr_format=3)
+    now = zarr.open_group(arrays, mode="r")
+    for name, array in now.arrays():
+        before.create_array(name, data=np.asarray(array[...]), chunks=array.chunks)
+    before.attrs.update(now.attrs.asdict())
+    assert (tmp_path / "before" / "run.zarr" / "logits" / "c" / "0" / "0").is_file()
+    older = RunStore.open(tmp_path / "before")
+    assert older.pending_batches() == store.pending_batches() == [1, 2]
+    older.commit(1, results(10, 2))
+    assert older.pending_batches() == [2]
+    assert older.logits[[2, 1]].tolist() == [[10, 11], [12, 13]]

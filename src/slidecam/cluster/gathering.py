@@ -114,6 +114,10 @@ def _finished(folder: Path, record: RunRecord, known: SlideReport | None) -> Sli
         reason = f"{lost} of {len(table)} tiles gave no result"
     elif record.status == "skipped" and record.foreground is not None:
         reason = f"nothing to classify ({record.foreground.origin})"
+    facts = record.manifest_facts()
+    if known is not None and "group" in known.facts:
+        # Of the last list of slides, which may say more than the first one.
+        facts["group"] = known.facts["group"]
     return SlideReport(
         slide=folder.name,
         path=record.input.path,
@@ -131,7 +135,7 @@ def _finished(folder: Path, record: RunRecord, known: SlideReport | None) -> Sli
         reason=reason,
         remedy=remedy,
         warnings=warnings,
-        facts=record.manifest_facts(),
+        facts=facts,
         bundle=record.bundle.name,
         bundle_digest=record.bundle.digest or "",
     )

@@ -28,7 +28,7 @@ from slidecam.exchange.geojson import (
 )
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.tables import PROBABILITY, as_text, lines, pieces
-from slidecam.files import replacing_folder
+from slidecam.files import refuse_inputs, refuse_other_kind, replacing_folder
 from slidecam.geometry import Box
 from slidecam.runs import Run
 from slidecam.runs.outputs import QUPATH_FOLDER
@@ -287,13 +287,16 @@ def export_for_qupath(
     Raises
     ------
     UsageError
-        If there is no run.
+        If there is no run, or an export would take the place of one, or of anything that is none.
     ShownSizeError
         If ``shown`` is not the slide's size nor that of its scanned bounds.
     StoreError
         If a run is damaged or too old to say what is needed.
     """
-    for folder in find_runs(runs):
+    folders = find_runs(runs)
+    if out is not None:
+        _refuse_places([out / folder.resolve().name for folder in folders], folders)
+    for folder in folders:
         run = Run.open(folder)
         table = _as_shown(run, shown)
         heatmaps = [folder / heatmap.file for heatmap in run.record.heatmaps]
@@ -310,6 +313,18 @@ def export_for_qupath(
         if out is not None:
             place = out / export.slide
         yield {"folder": str(place), **write_for_qupath(export, place)}
+
+
+def _refuse_places(places: Sequence[Path], folders: Sequence[Path]) -> None:
+    """Refuse folders whose place an export must not take; UsageError."""
+    refuse_inputs(places, folders, whole=True)
+    for place in places:
+        refuse_other_kind(place, _is_export, "--out")
+
+
+def _is_export(place: Path) -> bool:
+    """Whether a folder is one that QuPath loads, or empty."""
+    return (place / INDEX).is_file() or (place.is_dir() and not any(place.iterdir()))
 
 
 def _as_shown(run: Run, shown: Size | None) -> TileTable:

@@ -210,7 +210,7 @@ def _record(slide: FoundSlide, work: SlideWork) -> RunRecord:
         started=started,
         resumed=resumed,
         made_in=_working_folder(slide),
-        input=RecordedInput.of(slide.shown, work.source.facts, _volume(work)),
+        input=RecordedInput.of(slide.shown, work.source.facts, _volume(work), slide.group),
         spacing=None if spacing is None else RecordedSpacing(spacing.spacing, spacing.origin),
         foreground=RecordedForeground(work.foreground.origin, work.foreground.share),
         bundle=RecordedBundle(work.card.name, said(bundle.path), bundle.digest, work.card.classes),

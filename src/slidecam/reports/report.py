@@ -17,12 +17,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile, is_zipfile
 
 from slidecam.classes import NONE_CALLED, SEVERAL_CALLED
 from slidecam.drawing.style import as_hex, percent_words
 from slidecam.exchange.manifest import remembered
-from slidecam.files import replacing, strict_json
+from slidecam.files import refuse_inputs, refuse_other_kind, replacing, strict_json
 from slidecam.pages import KeptPictures, picture_uri, write_page
 from slidecam.runs.legend import PX2, SHARE_MEANS, SLICES, SLICES_MEANS, UM2
 from slidecam.runs.outputs import OUTPUT_TABLE
@@ -142,14 +142,14 @@ def write_report(
     dict
         By the names of slides that are shown without their picture, what was raised by it.
     """
-    reports, paged = manifest.slides, len(manifest.slides) > PAGED
+    reports = manifest.slides
     ordered = sorted(reports, key=lambda report: ORDER[report.status])
     folder, inside = folder or path.parent, None
     if len(reports) <= EMBEDDED:
         inside = KeptPictures(folder / KEPT)
     slides = list(starmap(partial(SlideView, folder, inside), enumerate(ordered, 1)))
     table, attention = None, [one for one in slides if one.report.status != "done"]
-    if paged:
+    if len(reports) > PAGED:
         table, attention = paged_table(slides), attention[:PAGED]
     write_page(
         "report",
@@ -218,8 +218,10 @@ def write_zip(folder: Path, path: Path) -> int:
     Raises
     ------
     UsageError
-        If ``folder`` is no folder of outputs.
+        If ``folder`` is no folder of outputs, or ``path`` lies in it or is another kind of file.
     """
+    refuse_inputs([path], [folder], option="--zip")
+    refuse_other_kind(path, is_zipfile, "--zip")
     manifest = remembered(folder)
     sent: dict[str, Path] = {}
     kept = {row.name for row in OUTPUT_TABLE.own if row.media in FOR_A_COLLEAGUE}
@@ -338,8 +340,8 @@ def cohort_shares(reports: Sequence[SlideReport]) -> CohortShares:
         return CohortShares(means=(OLDER.format(count=counted(len(classified), "slide")),))
     unit = min(units, key=(UM2, PX2, SLICES).index)
     totals: dict[str, Piece] = {}
-    counts, areas = Counter[str](), defaultdict[str, float](float)
-    whole, none, none_area = 0.0, 0, 0.0
+    counts, areas, whole = Counter[str](), defaultdict[str, float](float), 0.0
+    none, none_area = 0, 0.0
     for report in classified:
         if report.tissue is None or report.tissue.unit != unit:
             continue
@@ -367,17 +369,14 @@ OLDER = "{count} written by an older slidecam: shares there are of tiles, and no
 
 def _share_words(classified: Sequence[SlideReport], unit: str) -> tuple[str, ...]:
     """Return what the shares of the page are, and which slides the total is without."""
-    words, older, other = [SHARE_MEANS], 0, 0
-    if unit == SLICES:
-        words = [SLICES_MEANS]
+    words, older, other = [SLICES_MEANS if unit == SLICES else SHARE_MEANS], 0, 0
     for report in classified:
         if report.tissue is None:
             older += 1
         elif report.tissue.unit != unit:
             other += 1
     if other:
-        whose = counted(other, "slide")
-        words.append(f"{whose} without areas in {unit}: not in the total.")
+        words.append(f"{counted(other, 'slide')} without areas in {unit}: not in the total.")
     if older:
         words.append(OLDER.format(count=counted(older, "slide")))
     return tuple(words)

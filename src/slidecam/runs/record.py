@@ -182,6 +182,8 @@ class RunRecord:
         facts = {key: data[key] for key in MANIFEST_FACTS if key in data}
         if self.plan.get("backend"):
             facts["backend"] = self.plan["backend"]
+        if self.input.group:
+            facts["group"] = self.input.group
         return facts
 
     def to_json(self) -> dict[str, Any]:

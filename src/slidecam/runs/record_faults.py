@@ -120,6 +120,7 @@ RULES = (
     _Rule("input.fingerprint", str | None),
     _Rule("input.reader", str | None),
     _Rule("input.format", str),
+    _Rule("input.group", str),
     _Rule("input.size_px", tuple[Edge, Edge] | None, needed=True),
     _Rule("input.bounds_px", tuple[int, int, int, int] | None, needed=True),
     _Rule("input.axis", Axis),

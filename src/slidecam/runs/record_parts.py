@@ -86,6 +86,8 @@ class RecordedInput:
         None for a slide.
     readings
         What was chosen of the file, as sentences: see `slidecam.sources.SourceFacts`.
+    group
+        What the call's list of slides says that it belongs to; empty where it says nothing.
     """
 
     path: str
@@ -96,9 +98,12 @@ class RecordedInput:
     bounds: Box | None = None
     volume: RecordedVolume | None = None
     readings: tuple[str, ...] = ()
+    group: str = ""
 
     @classmethod
-    def of(cls, path: str, facts: SourceFacts, volume: RecordedVolume | None) -> RecordedInput:
+    def of(
+        cls, path: str, facts: SourceFacts, volume: RecordedVolume | None, group: str = ""
+    ) -> RecordedInput:
         """Return what a run records of a slide that was opened, by the path that may be shown."""
         return cls(
             path=path,
@@ -109,6 +114,7 @@ class RecordedInput:
             bounds=facts.bounds,
             volume=volume,
             readings=facts.readings,
+            group=group,
         )
 
     @classmethod
@@ -123,13 +129,16 @@ class RecordedInput:
             bounds=if_known(data["bounds_px"], lambda box: Box(*map(int, box))),
             volume=RecordedVolume.from_json(data),
             readings=tuple(data.get("readings", ())),
+            group=str(data.get("group", "")),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return it as ``input``."""
-        volume = {}
+        volume: dict[str, Any] = {}
         if self.volume is not None:
             volume = self.volume.to_json()
+        if self.group:
+            volume["group"] = self.group
         return {
             "path": self.path,
             "fingerprint": self.fingerprint,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import zarr
     from numpy.typing import NDArray
+    from zarr.core.chunk_key_encodings import ChunkKeyEncodingLike
 
 
 GROWN = ("status", "logits", "probabilities", "disagreement", "maps")
@@ -87,6 +88,12 @@ Few enough files for a network drive, small enough to rewrite at each batch and 
 one process among many: no two may write the same file at a time.
 """
 
+BESIDE: ChunkKeyEncodingLike = {"name": "default", "separator": "."}
+"""An array's files lie beside each other, and not in a folder for each of its axes.
+
+A drive of ten thousand slides runs out of files before it runs out of bytes.
+"""
+
 CHUNK_BYTES = 2_000_000
 """Largest file of raw maps that is rewritten at each batch."""
 
@@ -109,7 +116,7 @@ def lay_out(group: zarr.Group, plan: StorePlan) -> None:
         _empty(group, "maps", (rows, *plan.map_shape), "float16", batch)
     if plan.tissue is not None:
         packed = plan.tissue.astype(np.uint8)
-        group.create_array("tissue", data=packed, chunks=packed.shape)
+        group.create_array("tissue", data=packed, chunks=packed.shape, chunk_key_encoding=BESIDE)
     kept: dict[str, Any] = {"step": plan.step, "digest": dict(plan.digest)}
     if plan.row_step not in {0, plan.step}:
         kept["row step"] = plan.row_step
@@ -122,7 +129,10 @@ def lay_out(group: zarr.Group, plan: StorePlan) -> None:
 
 def _filled(group: zarr.Group, name: str, values: NDArray[np.int64]) -> None:
     chunks = (max(1, min(len(values), 1 << 16)), *values.shape[1:])
-    group.create_array(name, shape=values.shape, dtype="int64", chunks=chunks)[...] = values
+    array = group.create_array(
+        name, shape=values.shape, dtype="int64", chunks=chunks, chunk_key_encoding=BESIDE
+    )
+    array[...] = values
 
 
 def _empty(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, batch: int) -> None:
@@ -139,4 +149,5 @@ def _empty(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, bat
         dtype=dtype,
         chunks=(batch * batches, *shape[1:]),
         fill_value=fill,
+        chunk_key_encoding=BESIDE,
     )

@@ -44,10 +44,10 @@ WAIT = 0.5
 OWN = "own"
 """Instead of the identity of what was put by this process, until it is listed."""
 
-_STATUS = f"{STORE_FOLDER}/status/c/"
+_STATUS = f"{STORE_FOLDER}/status/c"
 _LAID_OUT = f"{STORE_FOLDER}/zarr.json"
 _OF_RUN = (RUN_FILE, f"{STORE_FOLDER}/", f"{FAILURES_FOLDER}/")
-_MAPS = f"{STORE_FOLDER}/maps/c/"
+_MAPS = f"{STORE_FOLDER}/maps/c"
 
 
 class Mirror:

@@ -83,11 +83,11 @@ STORE_FOLDER = "run.zarr"
 FAILURES_FOLDER = "failures"
 
 ARRAYS = ("grid_row", "boxes", "batch_starts", "status", "logits", "probabilities")
-"""What every store holds.
+"""What every store holds."""
 
-Maps come to it where an explanation was asked for, planes where the source is a volume, the
-disagreement where the classifier is an ensemble, and the tissue of late.
-"""
+SOMETIMES = ("maps", "planes", "tissue", "disagreement")
+"""What comes to it where an explanation was asked for, where the source is a volume, of late, and
+where the classifier is an ensemble."""
 
 BEGIN_ANEW = "Pass --overwrite to begin anew; what can still be read in it is lost then."
 
@@ -116,11 +116,10 @@ class RunStore:
         self.folder = folder
         self.mirror: Pushed | None = None
         self._group = group
-        # Opened once and all together: looking an array up reads its metadata again.
-        self._arrays: dict[str, zarr.Array[Any]] = dict(group.arrays())
-        for name in ARRAYS:
-            if name not in self._arrays:
-                raise KeyError(name)
+        # Opened once: looking an array up reads its metadata again, at every batch.
+        store = folder / STORE_FOLDER
+        present = [*ARRAYS, *(name for name in SOMETIMES if (store / name).is_dir())]
+        self._arrays = {name: _array(group, name) for name in present}
         self._starts = np.asarray(self._arrays["batch_starts"][:])
 
     @classmethod
@@ -352,3 +351,10 @@ def _halved(maps: NDArray[np.float32]) -> NDArray[np.float16]:
     # float16 ends at ±65504: a map that explodes is cut off there instead of becoming infinite.
     largest = np.finfo(np.float16).max
     return np.clip(maps, -largest, largest).astype(np.float16)
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise TypeError(f"{name} is no array")
+    return array
