@@ -64,3 +64,14 @@ def test_a_recipe_of_a_readme_takes_the_weights_that_it_is_given(command: str) -
 
 def test_the_readmes_have_commands() -> None:
     assert len(commands()) > 40
+
+
+def test_the_recipe_that_a_readme_explains_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "training/README.md").read_text(encoding="utf-8")
+    example = re.search(r"## What a recipe says\n\n```toml\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    path = tmp_path / "example.toml"
+    path.write_text(example[1], encoding="utf-8")
+    recipe, _axes, _notes = read_with_axes(path, [], AS_THE_FILE_SAYS)
+    assert recipe.idle == ()
+    assert [phase.trainable for phase in recipe.phases] == ["head"]

@@ -80,6 +80,7 @@ def test_people_are_told_of_tiles_areas_and_slides(
     assert all(
         words in told for words in ("tiles right", "area accuracy", "area of A", "sensitivity")
     )
+    assert "resamples of 1 group (patients" in " ".join(told.split())
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -167,6 +167,8 @@ def training_facts(trained: Trained) -> dict[str, Any]:
     }
     for part, evaluation in trained.evaluations.items():
         facts |= {f"{part} {name}": str(evaluation.figures[name]) for name in FIRST_FIGURES}
+        for name, said in _of_groups(evaluation).items():
+            facts[f"{part} {name}"] = said
     return facts
 
 
@@ -217,7 +219,14 @@ def evaluation_facts(evaluation: Evaluation) -> dict[str, Any]:
     for name, figure in evaluation.figures.items():
         if figure.value is not None:
             facts[name] = str(figure)
-    return facts | evaluation.remarks
+    return facts | _of_groups(evaluation) | evaluation.remarks
+
+
+def _of_groups(evaluation: Evaluation) -> dict[str, Any]:
+    """Return how intervals are made where pictures have patients: few of them say little."""
+    if evaluation.predictions.groups is None:
+        return {}
+    return {"intervals": evaluation.method}
 
 
 def tile_set_facts(made: TileSet) -> dict[str, Any]:

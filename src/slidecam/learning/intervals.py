@@ -33,6 +33,7 @@ from slidecam.learning.metrics import (
     classes_present,
 )
 from slidecam.learning.resampling import ResampledFigures, Resampler, resamples
+from slidecam.settings import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -316,13 +317,14 @@ def _members(groups: Sequence[str] | None, count: int) -> NDArray[np.intp]:
 
 def _method(groups: Sequence[str] | None, members: NDArray[np.intp], spec: IntervalSpec) -> str:
     count = int(members.max()) + 1
-    unit, more, first = "groups", f" ({GROUPS}) with all their pictures", ""
+    unit, more, first = "group", f" ({GROUPS}) with all their pictures", ""
     if groups is None:
-        unit, more, first = "pictures", "", f"{WILSON}'s for shares of pictures; else "
+        unit, more, first = "picture", "", f"{WILSON}'s for shares of pictures; else "
+    held = counted(count, unit)
     words = (
-        f"95 %: {first}bootstrap, the spread of {spec.resamples} resamples of {count} {unit}{more}"
+        f"95 %: {first}bootstrap, the spread of {spec.resamples} resamples of {held}{more}"
         f" on the logit scale (NLL: log), Student's t of {count - 1}, seed {spec.seed}"
     )
     if count < FEW_GROUPS:
-        words += f"; so few {unit} say little of others"
+        words += f"; so few {unit}s say little of others"
     return words
