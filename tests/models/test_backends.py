@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -97,6 +99,14 @@ def test_the_words_say_what_runs_the_network() -> None:
     case = case_of("openvino", "pocket")
     assert case.found.backend == "OpenVINO, head in torch, fp32"
     assert "OpenVINO 20" in openvino_here()
+
+
+@NEEDS_OPENVINO
+def test_openvino_is_imported_without_what_sends_word_of_it() -> None:
+    assert case_of("openvino", "pocket").found.backend.startswith("OpenVINO")
+    assert "openvino_telemetry" not in sys.modules
+    used = import_module("openvino.tools.ovc.telemetry_utils").tm.__name__
+    assert used == "openvino.tools.ovc.telemetry_stub"
 
 
 @NEEDS_OPENVINO

@@ -6,6 +6,7 @@ Neither asks the network for anything, and both write into the cache folder alon
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import warnings
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 INDUCTOR_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 """Variable of the environment by which torch is told where compiled code is kept."""
+
+TELEMETRY = "openvino_telemetry"
+"""The package by which OpenVINO sends word of its use, and which it does without."""
 
 FORMATS = {"fp32": "f32", "bf16": "bf16"}
 """OpenVINO's names for the formats that it computes in."""
@@ -55,9 +59,25 @@ def openvino(eager: Variant, probe: Tensor) -> Iterator[Variant]:
 
 def openvino_here() -> str:
     """Return which OpenVINO is installed, and what this processor computes in it, for `doctor`."""
-    core = load("openvino:Core")()
+    core = _loaded("openvino:Core")()
     formats = sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     return f"OpenVINO {version('openvino')}; the processor has {', '.join(formats)}"
+
+
+def _loaded(address: str) -> Any:  # noqa: ANN401  (OpenVINO's own)
+    """Return what lies at an address in OpenVINO, imported without its telemetry.
+
+    Its import alone would send word to its makers and write into the home folder. It does neither
+    where the package for that cannot be imported; a program that has imported it has decided.
+    """
+    if TELEMETRY in sys.modules:
+        return load(address)
+    absent: Any = None  # makes an import fail
+    sys.modules[TELEMETRY] = absent
+    try:
+        return load(address)
+    finally:
+        del sys.modules[TELEMETRY]
 
 
 def _in_torch(eager: Variant, probe: Tensor) -> list[Variant]:
@@ -124,7 +144,7 @@ class _Converter:
 
     def __call__(self, front: nn.Module, precision: Precision) -> Backbone:
         """See `graphs.Runner`."""
-        core = load("openvino:Core")()
+        core = _loaded("openvino:Core")()
         if precision == "bf16" and "BF16" not in core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
@@ -143,16 +163,15 @@ class _Converter:
 def _converted(front: nn.Module, probe: Tensor) -> Any:  # noqa: ANN401  (OpenVINO's own)
     """Return OpenVINO's model of a module, of any number of tiles.
 
-    Its front end is called by itself: ``openvino.convert_model`` would send word of each conversion
-    to its makers.
+    Its front end is called by itself: ``openvino.convert_model`` sends word of each conversion.
     """
     with warnings.catch_warnings(), torch.no_grad(), arithmetic(CPU, "fp32"):
         # What a trace takes for a constant is found by another number of tiles: see `choice`.
         warnings.simplefilter("ignore")
         trace: Any = torch.jit.trace  # torch has no types for it
         traced = trace(front, probe.contiguous(), check_trace=False)
-        decoder = load("openvino.frontend.pytorch.ts_decoder:TorchScriptPythonDecoder")(traced)
-        reader = load("openvino.frontend:FrontEndManager")().load_by_framework("pytorch")
+        decoder = _loaded("openvino.frontend.pytorch.ts_decoder:TorchScriptPythonDecoder")(traced)
+        reader = _loaded("openvino.frontend:FrontEndManager")().load_by_framework("pytorch")
         model = reader.convert(reader.load(decoder))
     model.reshape([-1, *probe.shape[1:]])
     return model
