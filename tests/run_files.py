@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fsspec.implementations.memory import MemoryFileSystem
 
 from slidecam.objects import Location
+from slidecam.reports.report import KEPT
 from slidecam.sources.discovery import OF_ALL_SLIDES
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def files_of(out: Path) -> dict[str, bytes]:
     """Return every file of a run but those of all slides, times left out of its record."""
     found: dict[str, bytes] = {}
     for path in out.rglob("*"):
-        if path.is_file() and path.name not in {".lock", *OF_ALL_SLIDES}:
+        if path.is_file() and path.name not in {".lock", KEPT, *OF_ALL_SLIDES}:
             found[path.relative_to(out).as_posix()] = comparable(path.name, path.read_bytes())
     return found
 

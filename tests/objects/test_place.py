@@ -81,12 +81,21 @@ def test_what_is_kept_has_a_limit(
     folder: Location, nothing_kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(kept_module.CACHE_LIMIT, "0.000025")
+    others = [
+        nothing_kept / "backends",
+        nothing_kept / "brca" / "slides",
+        nothing_kept / ("f" * 32),
+    ]
+    for other in others:
+        other.mkdir(parents=True)
+        (other / "theirs").write_bytes(b"x" * 26_000)
     for name in ("a", "b", "c", "d"):
         (folder / name).write(name.encode() * 10_000)
         assert fetched((folder / name).url).read_bytes() == name.encode() * 10_000
     left = sorted(path.name for path in nothing_kept.rglob("?"))
     assert "d" in left
     assert "a" not in left
+    assert all((other / "theirs").is_file() for other in others)
 
 
 def test_a_folder_is_put_with_what_speaks_for_it_last(

@@ -32,6 +32,9 @@ CACHE_FOLDER, CACHE_LIMIT = "SLIDECAM_CACHE", "SLIDECAM_CACHE_GB"
 ORIGIN = "origin"
 """File beside what was fetched, or is to be put, that says from or to which URL."""
 
+_OF_FETCHED = re.compile(r"[0-9a-f]{32}")
+"""What folders of what was fetched are called."""
+
 _OWNER, _WORK = "owner", "work-"
 _SINCE = 19
 """Which field of a process's ``stat`` says when it began, from its name on."""
@@ -163,6 +166,11 @@ def said(text: str | Path) -> str:
     return text
 
 
+def _is_fetched(folder: Path) -> bool:
+    """Whether a folder is of what was fetched: others' may lie where a user keeps it."""
+    return _OF_FETCHED.fullmatch(folder.name) is not None and (folder / ORIGIN).is_file()
+
+
 def _make_room() -> None:
     """Remove what was fetched and used longest ago, if it is too much in all."""
     limit = CACHE_GB
@@ -170,7 +178,7 @@ def _make_room() -> None:
         limit = float(os.environ.get(CACHE_LIMIT, CACHE_GB))
     kept: list[tuple[float, int, Path]] = []
     total = 0
-    for folder in cache_folder().glob("[0-9a-f]*"):
+    for folder in filter(_is_fetched, cache_folder().iterdir()):
         size = 0
         with suppress(OSError):  # removed by another process meanwhile
             for path in folder.rglob("*"):
