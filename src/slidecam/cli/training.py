@@ -143,7 +143,7 @@ def train(
         )
         if lr_range:
             tested = terminal.walk(noted(notes, range_test(read, data, call)))
-            terminal.table(str(out), tested.record())
+            terminal.table(str(out), tested.record() if json else tested.facts)
             terminal.look_at(*out.glob("lr_range.png"))
         elif axes:
             swept = terminal.walk(noted(notes, sweep(read, axes, data, call)))

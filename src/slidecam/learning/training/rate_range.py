@@ -104,6 +104,11 @@ class LearningRateRange:
             words += " It was still falling at the highest rate, so that more may be borne."
         return words
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was tried, for people, and the suggestion."""
+        return {"suggestion": self.said, "steps": len(self.rates)}
+
     def record(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {
