@@ -12,11 +12,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydicom.filereader import read_file_meta_info, read_partial
-from pydicom.uid import UID
-
 from slidecam.errors import RefusedSourceError
 from slidecam.geometry import Size
+from slidecam.registry import deferred
 from slidecam.sources.images import associated_name
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
@@ -24,9 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from pydicom import filereader, uid
     from pydicom.dataset import Dataset
 
     from slidecam.geometry import Spacing
+else:
+    # Half a second, which the slides of other vendors need not wait for.
+    filereader, uid = map(deferred, ("pydicom.filereader", "pydicom.uid"))
 
 _SHARED_GROUPS = 0x52009229
 """After it follow the groups of each frame, of which there may be a hundred thousand."""
@@ -116,7 +118,9 @@ def instances_of(paths: Sequence[Path]) -> list[SlideInstance]:
 
 def _instance(path: Path) -> SlideInstance:
     with path.open("rb") as stream:
-        header = read_partial(stream, stop_when=lambda tag, _kind, _length: tag > _SHARED_GROUPS)
+        header = filereader.read_partial(
+            stream, stop_when=lambda tag, _kind, _length: tag > _SHARED_GROUPS
+        )
     kinds = [*header.get("ImageType", ()), "", "", ""]
     columns = header.get("TotalPixelMatrixColumns") or header.get("Columns") or 0
     rows = header.get("TotalPixelMatrixRows") or header.get("Rows") or 0
@@ -130,7 +134,7 @@ def _instance(path: Path) -> SlideInstance:
         optical_paths=tuple(map(_path_name, header.get("OpticalPathSequence") or ())),
         planes=_planes(header),
         sparse=header.get("DimensionOrganizationType") == "TILED_SPARSE",
-        encoding=str(UID(_transfer_syntax(path)).name),
+        encoding=str(uid.UID(_transfer_syntax(path)).name),
         identifier=_identifier(header),
     )
 
@@ -158,7 +162,7 @@ def _planes(header: Dataset) -> int:
 
 
 def _transfer_syntax(path: Path) -> str:
-    return str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
+    return str(filereader.read_file_meta_info(path).get("TransferSyntaxUID", ""))
 
 
 def _spacing(header: Dataset) -> Spacing | None:
