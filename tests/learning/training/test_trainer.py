@@ -225,7 +225,7 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, damage: str) -> N
 def test_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
     checkpoint = small()
     check_same(checkpoint, {"recipe": "abc", "class_names": ("a", "b")}, tmp_path)
-    with pytest.raises(CheckpointError, match="another class names and recipe"):
+    with pytest.raises(CheckpointError, match="other class names and recipe"):
         check_same(checkpoint, {"recipe": "xyz", "class_names": ["a"]}, tmp_path)
-    with pytest.raises(CheckpointError, match="another pictures"):
+    with pytest.raises(CheckpointError, match="other pictures"):
         check_same(replace(checkpoint, facts={}), {"pictures": "abc"}, tmp_path)
