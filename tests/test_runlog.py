@@ -11,7 +11,7 @@ from slidecam.events import SlideFailed
 from slidecam.exchange.manifest import SlideReport, SlideStatus, TileCounts
 from slidecam.models import open_bundle
 from slidecam.reports import report
-from slidecam.runlog import RunLog
+from slidecam.runlog import PARTLY, RunLog
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.names import FoundSlide
 from slidecam.store import Outlet
@@ -154,3 +154,31 @@ def test_a_whole_report_leaves_no_word_of_failed_outputs(tmp_path: Path, tiny_bu
     log.write()
     assert "failed_outputs" not in json.loads((tmp_path / "manifest.json").read_text())["run"]
     assert log.warnings() == []
+
+
+def test_a_manifest_that_cannot_be_written_takes_no_slide_with_it(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    (tmp_path / "manifest.json").mkdir()
+    log = log_of(tmp_path, tiny_bundle, ["done", "failed"], 2)
+    log.write()
+    assert [failed.output for failed in log.failed_outputs] == ["manifest.json"]
+    assert "slidecam report" in log.warnings()[0].message
+    assert log.exit_code == PARTLY
+    assert "s1" in (tmp_path / "report.html").read_text()
+    (tmp_path / "manifest.json").rmdir()
+    log.write()
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert [slide["status"] for slide in manifest["slides"]] == ["done", "failed"]
+    assert log.failed_outputs == []
+
+
+def test_a_damaged_manifest_in_mid_run_ends_nothing(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slidecam.runlog.WRITE_EVERY", 0.0)
+    (tmp_path / "manifest.json").write_text("{")
+    log = log_of(tmp_path, tiny_bundle, ["done", "failed", "partly"], 3)
+    assert [report.status for report in log.reports] == ["done", "failed", "partly"]
+    log.write()
+    assert "is not JSON" in log.warnings()[0].message

@@ -19,13 +19,14 @@ from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from slidecam.errors import SlidecamError
+from slidecam.errors import SlidecamError, StoreError
 from slidecam.events import Finished, SlideFailed, SlideFinished, Started, Warned
 from slidecam.exchange.manifest import (
     FailedOutput,
     RunFacts,
     SlideReport,
     add_to_manifest,
+    read_or_none,
 )
 from slidecam.exchange.tables import slide_rows, write_slides_csv
 from slidecam.objects import as_given, said
@@ -64,6 +65,8 @@ NO_MEMORY = (
     "Pass a smaller --batch or --memory, or classify this slide on a larger machine; then repeat"
     " the call with --resume."
 )
+
+REPORT_ANEW = "`slidecam report OUT` makes it anew from what every slide recorded."
 
 OF_SINGLE_SLIDES = ("spacings", "shown")
 """Settings that are of one slide each: of ten thousand they would hide the others."""
@@ -174,11 +177,9 @@ class RunLog:
         self.reports.append(report)
         if time.monotonic() > self._next and not self.spec.dry_run:
             begun = time.monotonic()
-            with self.outlet.alone():
-                manifest = self._remember()
-                # What stands in the way is said when the run ends, and no reason to end it.
-                with suppress(OSError):
-                    self._write_csv(manifest, self.out / TABLE)
+            # What stands in the way is said when the run ends, and no reason to end it.
+            with suppress(OSError, SlidecamError), self.outlet.alone():
+                self._write_csv(self._remember(), self.out / TABLE)
                 self.outlet.put((TABLE,))
             took = time.monotonic() - begun
             self._next = time.monotonic() + max(WRITE_EVERY, took / WRITING)
@@ -188,14 +189,28 @@ class RunLog:
         return {slide.name: slide.group for slide in self.slides}
 
     def _remember(self) -> Manifest:
-        """Write what this call did into the folder's manifest, and return all that it holds."""
-        self.outlet.look((), (MANIFEST,))
-        manifest = add_to_manifest(self.out / MANIFEST, self._all(), self._facts(), self._has_run)
-        self.outlet.put((MANIFEST,))
+        """Write what this call did into the folder's manifest, and return all that it holds.
+
+        The manifest is a view of what slides have recorded themselves: that it cannot be written
+        is noted, tried again the next time, and takes no slide with it.
+        """
+        self.failed_outputs = [each for each in self.failed_outputs if each.output != MANIFEST]
+        path, facts = self.out / MANIFEST, self._facts()
+        try:
+            self.outlet.look((), (MANIFEST,))
+            manifest = add_to_manifest(path, self._all(), facts, self._has_run)
+            self.outlet.put((MANIFEST,))
+        # The boundary of bookkeeping: file systems, locks, stores and damaged records of other
+        # slides raise what they like, and every slide's results lie there already.
+        except Exception as error:  # noqa: BLE001  (it is recorded with its traceback)
+            self._fail(MANIFEST, error)
+            return read_or_none(path).with_call(self._all(), facts, self._has_run)
         return manifest
 
     def _has_run(self, slide: str) -> bool:
-        record = RunRecord.find(self.out / slide)
+        record = None
+        with suppress(StoreError, OSError):
+            record = RunRecord.find(self.out / slide)
         return record is not None and record.is_finished
 
     def _all(self) -> list[SlideReport]:
@@ -272,6 +287,8 @@ class RunLog:
 
     def _fail(self, output: str, error: Exception, slide: str = "") -> None:
         problem, remedy = error_words(error)
+        if output == MANIFEST:
+            remedy = f"{remedy} {REPORT_ANEW}"
         lines = "".join(TracebackException.from_exception(error).format()).splitlines()
         public = tuple(map(self._public, lines))
         failed = FailedOutput(output, slide, self._public(problem), remedy, public)

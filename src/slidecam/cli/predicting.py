@@ -272,6 +272,7 @@ app.command(
 )(predict)
 
 
+@app.command("report")
 @app.command()
 def gather(
     out: Annotated[

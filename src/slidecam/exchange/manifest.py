@@ -282,6 +282,8 @@ def read_manifest(path: Path) -> Manifest:
     ------
     StoreError
         If the file is no manifest of ours, or damaged.
+    OSError
+        If it cannot be read.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -298,6 +300,14 @@ def read_manifest(path: Path) -> Manifest:
     except NotTakenError as error:
         raise _no_manifest(path, f"is damaged: {_first_fault(error.__cause__)}") from error
     return Manifest(slides, calls)
+
+
+def read_or_none(path: Path) -> Manifest:
+    """Return what a folder's ``manifest.json`` says, or an empty one where it cannot be read."""
+    try:
+        return read_manifest(path).still_in(path.parent)
+    except (StoreError, OSError):
+        return Manifest()
 
 
 def remembered(folder: Path) -> Manifest:

@@ -94,7 +94,9 @@ def found_and_settled(
     spec = replace(spec, spacings={**spec.spacings, **rows.spacings(found)})
     outlet.look([slide.name for slide in spec.share_of(found.slides)], (MANIFEST,))
     refuse_unclear(found, outlet, spec)
-    read_manifest(outlet.folder / MANIFEST)
+    # What cannot be read for a moment may be written later; and if not, no slide fails by it.
+    with suppress(OSError):
+        read_manifest(outlet.folder / MANIFEST)
     return found, with_project(spec, found)
 
 
