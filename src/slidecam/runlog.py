@@ -36,6 +36,7 @@ from slidecam.runs.record import RunRecord
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import OF_ALL_SLIDES
 from slidecam.sources.identifiers import public_path
+from slidecam.system_errors import system_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -384,6 +385,9 @@ def error_words(error: Exception) -> tuple[str, str]:
     if isinstance(error, SlidecamError):
         return error.problem, error.remedy
     said = str(TracebackException.from_exception(error))
+    fault = system_fault(error)
+    if fault is not None:
+        return f"{fault.problem} ({said}).", fault.remedy
     if isinstance(error, OSError):
         return f"{said}.", NO_ROOM
     problem = ": ".join(filter(None, (type(error).__name__, said))) + "."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from slidecam.errors import RefusedSourceError, RegionReadError, UnreadableSourceError, UsageError
 from slidecam.objects import remote_errors
 from slidecam.pixels import reason
+from slidecam.system_errors import system_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,15 @@ passes.
 
 class NotDecodedError(ValueError):
     """Nothing here decodes what may be sound."""
+
+
+def repeated(error: BaseException) -> Exception:
+    """Return an error once more, for whoever meets it later; a library's own as ValueError."""
+    if isinstance(error, NotDecodedError):
+        return NotDecodedError(str(error))
+    if isinstance(error, OSError) and error.errno is not None:
+        return OSError(error.errno, error.strerror, error.filename)
+    return ValueError(str(error))
 
 
 CONVERT = "Convert it to another compression, or to none, where it comes from."
@@ -77,6 +87,9 @@ def opening(
         raise
     except (*DECODING_ERRORS, *also, *remote_errors()) as error:
         problem = f"{what}, but it cannot be opened: {reason(error)}."
+        fault = system_fault(error)
+        if fault is not None:
+            problem, remedy = f"{what}, but it cannot be opened. {fault.problem}.", fault.remedy
         if refused:
             raise RefusedSourceError(path, problem, remedy) from error
         raise UnreadableSourceError(path, problem, remedy) from error
@@ -98,6 +111,9 @@ def decoding(path: str, level: int, box: LevelBox) -> Iterator[None]:
         raise
     # The boundary of one region: decoders promise no list of what they raise.
     except Exception as error:
+        fault = system_fault(error)
+        if fault is not None:
+            raise RegionReadError(path, level, box, fault.problem, fault.remedy) from error
         raise RegionReadError(path, level, box, reason(error)) from error
 
 

@@ -19,6 +19,7 @@ from slidecam.pixels import reason
 from slidecam.registry import deferred, load
 from slidecam.sources._dicom import begins_as_dicom, is_volume
 from slidecam.sources._library import DECODING_ERRORS
+from slidecam.system_errors import system_fault
 from slidecam.viewing import DEFAULT_VIEW, VolumeView
 
 if TYPE_CHECKING:
@@ -276,20 +277,25 @@ def _unreachable(given: str, error: Exception) -> UnreadableSourceError:
         problem = f"The server does not show it to everybody: {reason(answer)}."
         remedy = "Pass the URL with the token or signature that opens it, or with a new one."
         return UnreadableSourceError(given, problem, remedy)
+    problem, remedy = _not_reached(given, error)
+    return UnreadableSourceError(given, problem, remedy)
+
+
+def _not_reached(given: str, error: Exception) -> tuple[str, str]:
     if isinstance(error, FileNotFoundError) and "://" in given:
         problem = "There is no such file, or its server cannot be reached."
-        return UnreadableSourceError(given, problem, "Check the URL and the network.")
+        return problem, "Check the URL and the network."
     if isinstance(error, FileNotFoundError):
-        return UnreadableSourceError(given, "There is no such file.", "Check the path.")
+        return "There is no such file.", "Check the path."
     if isinstance(error, PermissionError):
-        return UnreadableSourceError(
-            given, "This may not be read.", "Ask for the right to read it."
-        )
+        return "This may not be read.", "Ask for the right to read it."
     if isinstance(error, ImportError):
         remedy = "Install the package named there, or copy the slide to this machine."
-        return UnreadableSourceError(given, f"This URL needs a package: {reason(error)}.", remedy)
-    problem = f"This cannot be reached: {reason(error)}."
-    return UnreadableSourceError(given, problem, "Check the path or URL.")
+        return f"This URL needs a package: {reason(error)}.", remedy
+    fault = system_fault(error)
+    if fault is not None:
+        return f"{fault.problem}.", fault.remedy
+    return f"This cannot be reached: {reason(error)}.", "Check the path or URL."
 
 
 def looks_like(probe: Probe, formats: str) -> tuple[str, str]:

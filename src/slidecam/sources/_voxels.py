@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -22,8 +23,9 @@ import numpy as np
 
 from slidecam.errors import RefusedSourceError
 from slidecam.pixels import to_uint8
-from slidecam.sources._library import NotDecodedError
+from slidecam.sources._library import repeated
 from slidecam.sources._ranges import note_on_bits
+from slidecam.system_errors import naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -210,7 +212,7 @@ class Voxels:
     def _ready(self) -> Path:
         with self._lock:
             if self._failure is not None:
-                raise type(self._failure)(*self._failure.args)
+                raise repeated(self._failure)
             if self._path is not None:
                 return self._path
             if self._spool is None:
@@ -223,15 +225,20 @@ class Voxels:
         with tempfile.NamedTemporaryFile(prefix="slidecam-", suffix=".raw", delete=False) as stream:
             path = Path(stream.name)
             try:
-                written = sum(map(stream.write, self._unpack()))
+                written = 0
+                for piece in self._unpack():
+                    with naming(path):
+                        written += stream.write(piece)
+                with naming(path):
+                    stream.flush()
                 _refuse_short(written, self.layout.total_bytes)
             except BaseException as error:
-                stream.close()
+                # What is left in the buffer may not fit either, and is to be thrown away.
+                with suppress(OSError):
+                    stream.close()
                 path.unlink(missing_ok=True)
                 # A volume that failed once is not unpacked again for each of its slices.
-                self._failure = ValueError(str(error))
-                if isinstance(error, NotDecodedError):
-                    self._failure = NotDecodedError(str(error))
+                self._failure = repeated(error)
                 raise
         return path
 

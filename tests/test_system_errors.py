@@ -1,0 +1,134 @@
+"""What the system refuses is told as that, and never as damage of the file that was read."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from slidecam.errors import RegionReadError, UnreadableSourceError
+from slidecam.geometry import LevelBox
+from slidecam.runlog import error_words
+from slidecam.sources import open_source
+from slidecam.sources._library import decoding, opening, repeated
+from slidecam.system_errors import naming, system_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BOX = LevelBox(3, 5, 17, 11)
+
+
+def error_of(number: int, name: str | None = None) -> OSError:
+    return OSError(number, "what the system says", name)
+
+
+@pytest.mark.parametrize(
+    ("number", "word", "remedy"),
+    [
+        (errno.ENOSPC, "no space left", "Make room"),
+        (errno.EIO, "input/output error", "may be sound"),
+        (errno.ESTALE, "mounted anew", "mounted"),
+        (errno.EMFILE, "Too many files are open", "ulimit -n"),
+        (errno.ENOMEM, "memory is used up", "--memory"),
+        (errno.ENOLCK, "no locks", "lockd"),
+        (errno.EROFS, "only be read", "another folder"),
+        (errno.EACCES, "may not be", "Allow it"),
+    ],
+)
+def test_every_number_has_its_words_whichever_library_met_it(
+    number: int, word: str, remedy: str
+) -> None:
+    failed = ValueError("a codec failed")
+    failed.__cause__ = error_of(number)
+    with pytest.raises(RegionReadError) as decoded, decoding("s.tif", 1, BOX):
+        raise failed
+    with (
+        pytest.raises(UnreadableSourceError) as opened,
+        opening("s.tif", "This is a TIFF", "Copy it again."),
+    ):
+        raise error_of(number)
+    for raised in (decoded.value, opened.value):
+        assert word in raised.problem
+        assert remedy in raised.remedy
+        assert "damaged" not in str(raised)
+        assert "opy it again" not in str(raised)
+    problem, mend = error_words(error_of(number))
+    assert word in problem
+    assert remedy in mend
+
+
+def test_a_thread_that_does_not_start_is_a_limit_and_no_fault_of_ours() -> None:
+    problem, remedy = error_words(RuntimeError("can't start new thread"))
+    assert "no more threads" in problem
+    assert "--workers 1" in remedy
+
+
+def test_a_library_s_own_words_stay_a_library_s_own() -> None:
+    assert system_fault(ValueError("bad marker")) is None
+    assert system_fault(OSError("broken data stream")) is None
+    with pytest.raises(RegionReadError, match="damaged there"), decoding("s.tif", 1, BOX):
+        raise OSError("broken data stream")
+
+
+def test_the_folder_that_is_full_is_named(tmp_path: Path) -> None:
+    found = system_fault(error_of(errno.ENOSPC, str(tmp_path / "tiles.csv")))
+    assert found is not None
+    assert found.problem == f"There is no space left: {tmp_path}"
+
+
+def test_a_full_temporary_folder_is_called_so_for_every_slice(
+    tmp_path: Path, sample_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("slidecam.sources._voxels.tempfile.NamedTemporaryFile", _Full)
+    with open_source(sample_data / "brain.nii.gz") as source:
+        for _again in range(2):
+            with pytest.raises(RegionReadError) as failed:
+                source.read(0, LevelBox(0, 0, 9, 8), plane=7)
+            assert f"temporary folder: {tmp_path}" in failed.value.problem
+            assert "TMPDIR" in failed.value.remedy
+            assert "damaged" not in str(failed.value)
+
+
+def test_an_error_met_again_keeps_its_number_and_file() -> None:
+    again = repeated(error_of(errno.EIO, "x"))
+    assert isinstance(again, OSError)
+    assert (again.errno, again.filename) == (errno.EIO, "x")
+    assert repeated(gzip.BadGzipFile("no")).args == ("no",)
+
+
+def test_a_file_that_the_system_named_keeps_its_name(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as failed, naming(tmp_path / "a"):  # noqa: PT011  (its file matters)
+        raise error_of(errno.ENOSPC, "b")
+    assert failed.value.filename == "b"
+
+
+class _Full:
+    """A temporary file on a disk that is full."""
+
+    closed = False
+
+    def __init__(self, prefix: str, suffix: str, *, delete: bool) -> None:
+        assert not delete
+        self.name = str(Path(tempfile.gettempdir()) / f"{prefix}x{suffix}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        assert self.closed
+
+    def write(self, _piece: Iterable[int]) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        raise AssertionError
+
+    def close(self) -> None:
+        self.closed = True
+        raise OSError(errno.ENOSPC, "No space left on device")
