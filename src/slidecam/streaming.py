@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain, product
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from PIL import Image
@@ -38,6 +38,9 @@ STRIPE = 16
 
 Two rows of it are about 100 MB of RGB, and one tile in 16 meets a stripe's border.
 """
+
+LEAVE_SECONDS = 2.0
+"""How long whoever stops waits for threads that read: a share that is gone never answers them."""
 
 Chunk = tuple[int, int, int, int]
 """Plane, stripe, row and column of a decoding chunk.
@@ -187,6 +190,12 @@ class TileStream:
         The rows of each batch that is still wanted, from `plan_batches`, with their indices.
     spec
         Batch size, threads and memory.
+
+    Attributes
+    ----------
+    blocked
+        Whether a thread was still reading when the stream was closed: the source may not be closed
+        under it.
     """
 
     def __init__(
@@ -205,6 +214,7 @@ class TileStream:
         self._chunks: dict[Chunk, Future[_Decoded]] = {}
         self._ready: deque[Future[TileBatch]] = deque()
         self._budget = spec.memory_mb * 1_000_000
+        self.blocked = False
         self._fill()
 
     def __iter__(self) -> Iterator[TileBatch]:
@@ -221,10 +231,17 @@ class TileStream:
         self.close()
 
     def close(self) -> None:
-        """Cancel what waits and let go of every chunk; threads that are decoding finish first."""
+        """Cancel what waits and let go of every chunk.
+
+        Threads that are decoding finish first, but for those that are blocked in a read: they are
+        left alone after `LEAVE_SECONDS`, and ``blocked`` says so.
+        """
         self._waiting.clear()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        jobs: list[Future[Any]] = [*self._chunks.values(), *self._ready]
+        running = [job for job in jobs if job.running()]
+        self.blocked = bool(wait(running, LEAVE_SECONDS).not_done)
         self._ready.clear()
-        self._pool.shutdown(wait=True, cancel_futures=True)
         self._chunks.clear()
 
     def _fill(self) -> None:

@@ -34,7 +34,7 @@ from slidecam.events import BatchDone, Planned, SlideFinished
 from slidecam.models import open_bundle
 from slidecam.sources import discovery
 from slidecam.store import RunStore
-from stopping import stopped_process
+from stopping import PATIENCE, stopped_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
 COMMIT = "slidecam.store.run_store:RunStore.commit"
+DECODE = "slidecam.streaming:_Cutter.decode"
 """Where a batch's results are written."""
 
 
@@ -197,7 +198,7 @@ def test_a_process_killed_at_once_is_resumed_and_ends_bit_identical(
     assert np.asarray(whole.maps[:]).tobytes() == np.asarray(parts.maps[:]).tobytes()
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], name: str
 ) -> None:
@@ -225,6 +226,29 @@ def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(
     assert [(slide["slide"], slide["status"]) for slide in manifest["slides"]] == [
         ("one", "unfinished")
     ]
+
+
+def test_a_read_that_never_returns_holds_up_no_stop(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    call = ["predict", slide, "--model", tiny_bundle, "--batch", "4", "--out", tmp_path / "out"]
+    with stopped_process([*map(str, call)], (DECODE, 1)) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 3
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert [each["status"] for each in manifest["slides"]] == ["unfinished"]
+
+
+def test_a_second_signal_ends_at_once(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    call = ["predict", slide, "--model", tiny_bundle, "--batch", "4", "--out", tmp_path / "out"]
+    with stopped_process([*map(str, call)], (COMMIT, 2)) as process:
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) in {128 + signal.SIGTERM, 128 + signal.SIGINT}
 
 
 def test_spacings_from_a_csv_are_used(

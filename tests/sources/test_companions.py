@@ -215,3 +215,51 @@ def test_jpeg_2000_pictures_are_read_as_training_reads_them(
         shown = source.read(0, LevelBox(0, 0, 303, 201))
     np.testing.assert_array_equal(shown, pixels)
     np.testing.assert_array_equal(np.asarray(read_picture(path)), pixels)
+
+
+NRRD = """NRRD0004
+type: uint8
+dimension: 3
+sizes: 7 5 3
+encoding: raw
+space: left-posterior-superior
+space directions: (1,0,0) (0,1,0) (0,0,1)
+space origin: (0,0,0)
+data file: {}
+
+"""
+
+
+@pytest.mark.parametrize("place", ["{root}/secret.bin", "../secret.bin", "a/../../secret.bin"])
+def test_samples_in_another_folder_are_not_read(tmp_path: Path, place: str) -> None:
+    (tmp_path / "secret.bin").write_bytes(bytes(105))
+    (tmp_path / "data").mkdir()
+    header = tmp_path / "data" / "far.nhdr"
+    header.write_text(NRRD.format(place.format(root=tmp_path)))
+    with pytest.raises(RefusedSourceError, match=r"data file .* outside of its folder: .*secret"):
+        open_source(header)
+
+
+@pytest.mark.parametrize("place", ["near.bin", "below/near.bin", "{root}/near.bin"])
+def test_samples_beside_or_below_are_read_however_they_are_named(
+    tmp_path: Path, place: str
+) -> None:
+    name = place.format(root=tmp_path)
+    (tmp_path / "below").mkdir()
+    (tmp_path / name).write_bytes(bytes(range(105)))
+    header = tmp_path / "near.nhdr"
+    header.write_text(NRRD.format(name))
+    with open_source(header) as source:
+        assert source.facts.planes == 3
+
+
+def test_a_list_of_parts_leads_to_no_other_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret.jpg").write_bytes(b"x")
+    (tmp_path / "slide").mkdir()
+    (tmp_path / "slide" / "a.jpg").write_bytes(b"x")
+    path = tmp_path / "slide" / "s.vms"
+    path.write_text(
+        "[Virtual Microscope Specimen]\nImageFile=a.jpg\nMapFile=a.jpg\nMacroImage=../secret.jpg\n"
+    )
+    with pytest.raises(RefusedSourceError, match=r"no \.\./secret\.jpg beside it"):
+        open_source(path)

@@ -753,3 +753,38 @@ def test_levels_that_old_bio_formats_wrote_as_images_are_one_pyramid(
             np.testing.assert_array_equal(whole(source, level), pixels[level])
     with opened(tmp_path / "a.ome.tif", image=names[3]) as source:
         np.testing.assert_array_equal(whole(source), other)
+
+
+OME = (
+    '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">{above}'
+    '<Image ID="Image:0" Name="i"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8"'
+    ' SizeX="{x}" SizeY="51" SizeC="3" SizeZ="{z}" SizeT="1">'
+    '<Channel ID="Channel:0:0" SamplesPerPixel="3"/>'
+    '<TiffData IFD="{ifd}" PlaneCount="{count}"/></Pixels></Image></OME>'
+)
+STEPS = (
+    '<StructuredAnnotations><XMLAnnotation ID="Annotation:0"><Value><Modulo>'
+    '<ModuloAlongZ Type="angle" Start="0" End="1" Step="1e-12"/>'
+    "</Modulo></Value></XMLAnnotation></StructuredAnnotations>"
+)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"x": 99_999_999_999},
+        {"z": 88_888_888_888},
+        {"count": 77_777_777_777},
+        {"ifd": 66_666_666_666},
+        {"above": STEPS},
+    ],
+)
+def test_numbers_in_ome_xml_that_no_file_holds_cost_nothing(
+    tmp_path: Path, lie: dict[str, Any]
+) -> None:
+    said = OME.format(**{"x": 67, "z": 1, "ifd": 0, "count": 1, "above": "", **lie})
+    path = tmp_path / "a.tif"
+    pixels = np.full((51, 67, 3), 201, np.uint8)
+    tifffile.imwrite(path, pixels, photometric="rgb", description=said, metadata=None)
+    with pytest.raises(RefusedSourceError, match="OME-XML"):
+        open_source(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from slidecam import inference
+    from slidecam import inference, streaming
     from slidecam.exchange.manifest import SlideReport
     from slidecam.inference import ScoredBatch
     from slidecam.prediction import outputs, preparation
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 else:
     # What takes seconds to load, after all that may be refused.
     inference = deferred("slidecam.inference")
+    streaming = deferred("slidecam.streaming")
     outputs = deferred("slidecam.prediction.outputs")
     preparation = deferred("slidecam.prediction.preparation")
 
@@ -65,6 +66,10 @@ UNFINISHED = 2
 Each holds its file, its lock and its memory. With two the device waits for the outputs of a slide
 only where slide after slide takes longer to be written than to be classified.
 """
+
+
+WRITE_SECONDS = 30.0
+"""How long whoever stops a run waits for what is being written: a disk may never answer."""
 
 
 def predict(
@@ -89,7 +94,7 @@ def predict(
         cleanup.callback(log.write)
         pools = [ThreadPoolExecutor(1, f"slidecam-{name}") for name in THREADS]
         for pool in pools:
-            cleanup.enter_context(pool)
+            cleanup.callback(pool.shutdown, wait=False)
         yield from _SlidesOnTheirWay(loaded, completed, log, *pools).through(slides)
     yield from log.warnings()
     yield log.summary()
@@ -113,22 +118,25 @@ class _SlidesOnTheirWay:
         outside of it: a manifest that cannot be written concerns all slides.
         """
         finishing: deque[Future[SlideReport | Failure]] = deque()
-        with closing(_one_ahead(self.ahead, map(self._preparing, slides))) as prepared:
-            for number, (slide, work) in enumerate(zip(slides, prepared, strict=True), 1):
-                if isinstance(work, Failure):
-                    yield self._ended(work)
-                    continue
-                failure = yield from self._classified(slide, work, (number, len(slides)))
-                if failure is not None:
-                    yield self._ended(failure)
-                elif work.run is None:
-                    self.log.planned(slide)
-                else:
-                    finishing.append(self.behind.submit(self._finish, slide, work))
-                while finishing and (len(finishing) > UNFINISHED or finishing[0].done()):
-                    yield self._ended(finishing.popleft().result())
-        while finishing:
-            yield self._ended(finishing.popleft().result())
+        try:
+            with closing(_one_ahead(self.ahead, map(self._preparing, slides))) as prepared:
+                for number, (slide, work) in enumerate(zip(slides, prepared, strict=True), 1):
+                    if isinstance(work, Failure):
+                        yield self._ended(work)
+                        continue
+                    failure = yield from self._classified(slide, work, (number, len(slides)))
+                    if failure is not None:
+                        yield self._ended(failure)
+                    elif work.run is None:
+                        self.log.planned(slide)
+                    else:
+                        finishing.append(self.behind.submit(self._finish, slide, work))
+                    while finishing and (len(finishing) > UNFINISHED or finishing[0].done()):
+                        yield self._ended(finishing.popleft().result())
+            while finishing:
+                yield self._ended(finishing.popleft().result())
+        finally:
+            wait(finishing, WRITE_SECONDS)
 
     def _ended(self, fate: SlideReport | Failure) -> Event:
         if isinstance(fate, Failure) and fate.claimed:
@@ -216,9 +224,18 @@ def _one_ahead(
             yield ahead.popleft().result()
     finally:
         for left in ahead:
-            work = left.result()
-            if isinstance(work, SlideWork):
-                let_go(work)
+            left.cancel()
+            left.add_done_callback(_let_go_unused)
+        wait(ahead, streaming.LEAVE_SECONDS)
+
+
+def _let_go_unused(prepared: Future[SlideWork | Failure]) -> None:
+    """Let a slide go that was prepared for nobody, whenever its file answers."""
+    if prepared.cancelled():
+        return
+    work = prepared.result()
+    if isinstance(work, SlideWork):
+        let_go(work)
 
 
 def score(
@@ -261,8 +278,7 @@ def _committed(
         while writing:
             yield _landed(writing, timings)
     finally:
-        for _scored_batch, future in writing:
-            future.result()
+        wait([future for _scored, future in writing], WRITE_SECONDS)
 
 
 def _commit(store: RunStore, scored: ScoredBatch) -> float:

@@ -245,7 +245,13 @@ class SlideWork:
             if self.run is not None:
                 self.run.close()
         finally:
-            lost = self.source.let_go()
+            lost = self._let_source_go()
             if self.mirror is not None:
                 self.mirror.release()
         return lost
+
+    def _let_source_go(self) -> str:
+        """Close the file, but not under a thread that still reads it: a native reader would die."""
+        if self.run is not None and self.run.stream.blocked:
+            return "A read of this slide did not return, and its file stays open."
+        return self.source.let_go()

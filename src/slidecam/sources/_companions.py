@@ -8,11 +8,12 @@ a header (.hdr) and its samples (.img), and neither is anything alone.
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import struct
 from configparser import ConfigParser
 from configparser import Error as NotAnIni
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ from slidecam.errors import RefusedSourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from slidecam.sources._probe import Probe
     from slidecam.sources.source import SourceFacts
@@ -203,11 +203,38 @@ def _lost_of_vsi(path: Path) -> tuple[str, str]:
 
 
 def _lost_of_hamamatsu(path: Path) -> tuple[str, str] | None:
-    missing = _missing(path.parent, _NEEDED.findall(_text(path)))
+    text = _text(path)
+    needed = _NEEDED.findall(text)
+    needed += [name for name in _LISTED.findall(text) if leads_elsewhere(path.parent, name)]
+    missing = _missing(path.parent, needed)
     if not missing:
         return None
     problem = f"This is the list of a Hamamatsu slide's files, and there is no {missing} beside it."
     return problem, "Copy all files that it names to lie beside it."
+
+
+def leads_elsewhere(folder: Path, name: str) -> bool:
+    """Whether a file that a file in ``folder`` names lies neither beside nor below it.
+
+    By the name alone: a link that lies there was put there by whoever owns the folder.
+    """
+    home = folder.absolute()
+    return not Path(os.path.normpath(home / name)).is_relative_to(os.path.normpath(home))
+
+
+def refuse_elsewhere(probe: Probe, folder: Path, name: str, what: str) -> None:
+    """Refuse a file whose pixels it says to lie in another folder; RefusedSourceError.
+
+    Whoever hands a file on could have any file of its reader's shown so.
+    """
+    if leads_elsewhere(folder, name):
+        problem = f"The data file of {what} is named outside of its folder: {name}."
+        remedy = "Put it beside the header and name it there without a folder."
+        raise RefusedSourceError(probe.given, problem, remedy)
+
+
+def _lies_in(folder: Path, name: str) -> bool:
+    return (folder / name).is_file() and not leads_elsewhere(folder, name)
 
 
 def foreign_kind(path: Path) -> str:
@@ -301,7 +328,7 @@ def _text(path: Path) -> str:
 
 def _missing(folder: Path, names: list[str]) -> str:
     """Return which of the names are no files of the folder, for a sentence."""
-    lost = [name for name in dict.fromkeys(names) if not (folder / name).is_file()]
+    lost = [name for name in dict.fromkeys(names) if not _lies_in(folder, name)]
     more = ""
     if len(lost) > _NAMED:
         more = f" (and {len(lost) - _NAMED} more)"

@@ -12,6 +12,7 @@ import nrrd
 import numpy as np
 
 from slidecam.errors import RefusedSourceError
+from slidecam.sources._companions import refuse_elsewhere
 from slidecam.sources._library import opening
 from slidecam.sources._nrrd_samples import Axes, Pieces, StoredSamples
 from slidecam.sources._probe import fingerprint_of_stream
@@ -119,6 +120,7 @@ def _refuse_unread(probe: Probe, path: Path, header: Mapping[str, Any]) -> None:
     if str(name).startswith("LIST") or "%" in str(name):
         problem = f"The samples of this NRRD volume lie in several files ({name})."
         raise RefusedSourceError(probe.given, problem, _CONVERT)
+    refuse_elsewhere(probe, path.parent, str(name), "this NRRD volume")
     if not (path.parent / str(name)).is_file():
         problem = f"The samples of this NRRD volume are missing: it names {name}."
         raise RefusedSourceError(probe.given, problem, f"Copy {name} to lie where it says.")

@@ -31,7 +31,7 @@ from slidecam.sources._tiff_colours import (
     to_colours,
 )
 from slidecam.sources._tiff_evidence import alpha_by_pixels, deny_bits
-from slidecam.sources._tiff_layers import from_resolution, per_pixel
+from slidecam.sources._tiff_layers import from_resolution, per_pixel, refuse_frames
 from slidecam.sources._tiff_pages import PageReader, open_tiff
 from slidecam.sources._tiff_pictures import choose_picture
 from slidecam.sources._tiff_refusals import check_colours
@@ -187,6 +187,7 @@ class TiffSource(Source):
 
 
 def _refuse_empty(probe: Probe, tiff: TiffFile) -> None:
+    refuse_frames(probe.given, tiff)
     if not tiff.series:
         problem, remedy = "This TIFF holds no picture.", "Copy or download it again."
         raise UnreadableSourceError(probe.given, problem, remedy)

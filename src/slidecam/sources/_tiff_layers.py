@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from slidecam.errors import RefusedSourceError
 from slidecam.geometry import Size, Spacing
 from slidecam.sources._tiff_colours import GREY, photometric_of
 from slidecam.sources.channels import Channel, color_of_ome
@@ -26,6 +27,12 @@ _RESOLUTION_UNIT = {2: ("inch", 25_400.0), 3: ("centimetre", 10_000.0)}
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 282, 283, 296
 _REDUCED, _MASK, _MACRO = 1, 4, 8
 """Bits of NewSubfileType; the last is Aperio's, of what is no level of the slide."""
+
+MOST_FRAMES = 1_000_000
+"""Pages that a file may be said to have."""
+
+_COUNTS = ("IFD", "PlaneCount", "NumPlanes", "FirstC", "FirstZ", "FirstT")
+_MEND = "Mend its OME-XML, or export it again."
 
 _PAGE_NAME = 285
 _LONGEST_NAME = 80
@@ -191,12 +198,77 @@ def ome_images(tiff: TiffFile) -> list[OmeImage]:
     return found
 
 
-def _images_in(tiff: TiffFile) -> Iterator[OmeImage]:
-    if not tiff.is_ome:
-        return
+def refuse_frames(given: str, tiff: TiffFile) -> None:
+    """Refuse a file whose OME-XML counts more frames than any file holds: each costs memory.
+
+    To be called before tifffile makes series of it.
+
+    Raises
+    ------
+    RefusedSourceError
+        Beyond `MOST_FRAMES`.
+    """
+    page = tiff.pages.first
+    for pixels in _pixels_in(tiff):
+        numbers = [number for each in pixels.iter() for number in _numbers(each)]
+        sizes = [_number(pixels.get(f"Size{axis}", "1")) for axis in "XYCZT"]
+        frames = math.prod(sizes) // max(1, page.imagewidth * page.imagelength)
+        if max(frames, *numbers, 0) > MOST_FRAMES:
+            said = " x ".join(map(str, sizes))
+            size = f"{page.imagewidth} x {page.imagelength}"
+            problem = f"The OME-XML speaks of {said} pixels (XYCZT) and a page has {size}."
+            raise RefusedSourceError(given, problem, _MEND)
+    root = _ome_root(tiff)
+    for element in () if root is None else root.iter():
+        if _steps(element) > MOST_FRAMES:
+            problem = "The OME-XML counts more steps of an axis than any file holds."
+            raise RefusedSourceError(given, problem, _MEND)
+
+
+def _steps(element: ET.Element) -> float:
+    """Return how many places an axis has that is said by its ends and a step."""
     try:
-        root = ET.fromstring(tiff.ome_metadata or "")  # noqa: S314 - expat refuses entity bombs since 2.4.1
+        start, end, step = (float(element.attrib[name]) for name in ("Start", "End", "Step"))
+    except (KeyError, ValueError):
+        return 0.0
+    if not step:
+        return math.inf
+    return abs((end - start) / step)
+
+
+def _numbers(element: ET.Element) -> Iterator[int]:
+    """Yield what an element of the planes counts: where they begin and how many they are."""
+    for name in _COUNTS:
+        if name in element.attrib:
+            yield abs(_number(element.attrib[name]))
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return 1
+
+
+def _pixels_in(tiff: TiffFile) -> Iterator[ET.Element]:
+    root = _ome_root(tiff)
+    if root is not None:
+        for image in _children(root, "Image"):
+            yield from _children(image, "Pixels")
+
+
+def _ome_root(tiff: TiffFile) -> ET.Element | None:
+    if not tiff.is_ome:
+        return None
+    try:
+        return ET.fromstring(tiff.ome_metadata or "")  # noqa: S314 - expat refuses entity bombs since 2.4.1
     except ET.ParseError:
+        return None
+
+
+def _images_in(tiff: TiffFile) -> Iterator[OmeImage]:
+    root = _ome_root(tiff)
+    if root is None:
         return
     for image in _children(root, "Image"):
         for pixels in _children(image, "Pixels"):
