@@ -146,6 +146,58 @@ def test_a_lost_file_of_results_is_noticed_and_computed_again(tmp_path: Path, na
     assert RunStore.open(tmp_path).pending_batches() == [0, 1, 2]
 
 
+def chunk_of(folder: Path, name: str) -> Path:
+    files = sorted(path for path in (folder / "run.zarr" / name / "c").rglob("*") if path.is_file())
+    return files[0]
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
+    changed = {
+        "empty": b"",
+        "cut": content[:middle],
+        "foreign": b"not what zstd packs",
+        "flipped": content[:-1] + bytes([content[-1] ^ 0x55]),
+    }
+    path.write_bytes(changed[how])
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "foreign", "flipped"])
+@pytest.mark.parametrize("name", ["status", "logits", "probabilities", "maps", "disagreement"])
+def test_a_damaged_file_of_results_is_computed_again_by_whoever_goes_on(
+    tmp_path: Path, name: str, how: str
+) -> None:
+    plan = replace(PLAN, disagrees=True)
+    store = RunStore.create(tmp_path, plan)
+    whole = [
+        replace(results(first, rows), disagreement=np.full(rows, 0.37, np.float32))
+        for first, rows in ((3, 2), (17, 2), (29, 1))
+    ]
+    for batch, each in enumerate(whole):
+        store.commit(batch, each)
+    before = (store.status, store.logits, store.probabilities, store.disagreement)
+    damage(chunk_of(tmp_path, name), how)
+    with pytest.raises(StoreError, match=rf"of {name} in run.zarr is damaged.*--resume"):
+        RunStore.open(tmp_path).pending_batches()
+    store = open_or_create(tmp_path, plan, "resume")
+    assert store.pending_batches() == [0, 1, 2]
+    for batch, each in enumerate(whole):
+        store.commit(batch, each)
+    again = RunStore.open(tmp_path)
+    after = (again.status, again.logits, again.probabilities, again.disagreement)
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("name", ["boxes", "grid_row", "batch_starts"])
+def test_a_damaged_file_of_places_is_told_with_what_to_do(tmp_path: Path, name: str) -> None:
+    RunStore.create(tmp_path, PLAN).commit(0, results(0, 2))
+    damage(chunk_of(tmp_path, name), "empty")
+    with pytest.raises(StoreError, match=r"run\.zarr.*--overwrite"):
+        open_or_create(tmp_path, PLAN, "resume")
+
+
 @pytest.mark.parametrize("name", ["boxes", "grid_row"])
 def test_a_lost_file_of_places_is_noticed(tmp_path: Path, name: str) -> None:
     open_or_create(tmp_path, PLAN, "resume")

@@ -11,7 +11,7 @@ from slidecam.errors import RunExistsError, RunMismatchError, UsageError
 from slidecam.files import lock_folder, write_json
 from slidecam.foreground.mask import Foreground, mask_digest
 from slidecam.registry import deferred
-from slidecam.store.run_store import BEGIN_ANEW, STORE_FOLDER, RunStore
+from slidecam.store.run_store import BEGIN_ANEW, DAMAGE, STORE_FOLDER, RunStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,7 @@ def kept_tissue(
     try:
         packed = zarr.open_array(folder / STORE_FOLDER / "tissue", mode="r")
         mask = np.asarray(packed[...], np.bool_)
-    except (OSError, KeyError, ValueError, TypeError):
+    except DAMAGE:
         return None
     if mask_digest(mask) != digest.get("tissue mask"):
         return None
@@ -177,6 +177,7 @@ def open_or_create(folder: Path, plan: StorePlan, existing: str) -> RunStore:
             "Pass --resume to continue it or --overwrite.",
         )
     store = RunStore.open(folder)
+    store.mends = True
     _refuse_other_plan(store, plan)
     return store
 
@@ -192,7 +193,7 @@ def _was_cut_off(folder: Path) -> bool:
         group = zarr.open_group(folder / STORE_FOLDER, mode="r")
     except FileNotFoundError:
         return not any((folder / STORE_FOLDER).iterdir())
-    except (OSError, KeyError, ValueError, TypeError):
+    except DAMAGE:
         return False
     return "complete" not in group.attrs
 

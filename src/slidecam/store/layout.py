@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.registry import deferred
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import zarr
     from numpy.typing import NDArray
+    from zarr import codecs
     from zarr.core.chunk_key_encodings import ChunkKeyEncodingLike
+else:
+    codecs = deferred("zarr.codecs")
 
 
 GROWN = ("status", "logits", "probabilities", "disagreement", "maps")
@@ -148,6 +153,7 @@ def _empty(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, bat
         shape=shape,
         dtype=dtype,
         chunks=(batch * batches, *shape[1:]),
+        compressors=codecs.ZstdCodec(level=0, checksum=True),
         fill_value=fill,
         chunk_key_encoding=BESIDE,
     )

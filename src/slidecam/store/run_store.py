@@ -8,12 +8,14 @@ import shutil
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from slidecam.errors import StoreError
 from slidecam.files import write_text
+from slidecam.pixels import reason
 from slidecam.registry import deferred
 from slidecam.store.layout import GROWN, lay_out
 
@@ -89,6 +91,11 @@ SOMETIMES = ("maps", "planes", "tissue", "disagreement")
 """What comes to it where an explanation was asked for, where the source is a volume, of late, and
 where the classifier is an ensemble."""
 
+DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, EOFError)
+"""What zarr and its codecs raise of files that are cut off, empty or of other bytes."""
+
+_Selection = EllipsisType | tuple[slice | int, ...]
+
 BEGIN_ANEW = "Pass --overwrite to begin anew; what can still be read in it is lost then."
 
 
@@ -110,17 +117,21 @@ class RunStore:
         The slide's output folder, which holds ``run.zarr`` and ``run.json``.
     mirror
         What puts each batch to a URL, where the folder is of one; else None.
+    mends
+        Whether files of batches that cannot be decoded are removed when they are read, so that
+        their tiles are pending again: whoever continues the run, alone in its folder, says so.
     """
 
     def __init__(self, folder: Path, group: zarr.Group) -> None:
         self.folder = folder
         self.mirror: Pushed | None = None
+        self.mends = False
         self._group = group
         # Opened once: looking an array up reads its metadata again, at every batch.
         store = folder / STORE_FOLDER
         present = [*ARRAYS, *(name for name in SOMETIMES if (store / name).is_dir())]
         self._arrays = {name: _array(group, name) for name in present}
-        self._starts = np.asarray(self._arrays["batch_starts"][:])
+        self._starts = self._values("batch_starts")
 
     @classmethod
     def create(cls, folder: Path, plan: StorePlan) -> RunStore:
@@ -143,18 +154,18 @@ class RunStore:
             group = zarr.open_group(folder / STORE_FOLDER, mode="r+")
             if "complete" in group.attrs:
                 return cls(folder, group)
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except StoreError:
+            raise
+        except DAMAGE as error:
             raise StoreError(
                 folder, f"The run.zarr cannot be read: {error}.", BEGIN_ANEW
             ) from error
         raise StoreError(folder, "The run.zarr was cut off while it was laid out.", BEGIN_ANEW)
 
     def __repr__(self) -> str:
-        left = len(self.pending_batches())
-        batches = len(self._starts)
-        return (
-            f"<RunStore of {len(self)} tiles, {left} of {batches} batches pending, {self.folder}>"
-        )
+        left, batches = len(self.pending_batches()), len(self._starts)
+        said = f"{len(self)} tiles, {left} of {batches} batches pending"
+        return f"<RunStore of {said}, {self.folder}>"
 
     def __len__(self) -> int:
         return int(self._arrays["status"].shape[0])
@@ -172,7 +183,7 @@ class RunStore:
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """Grid row of each row of the store, int64, (tiles,)."""
-        return np.asarray(self._arrays["grid_row"][:])
+        return self._values("grid_row")
 
     @property
     def boxes(self) -> NDArray[np.int64]:
@@ -224,7 +235,7 @@ class RunStore:
         """The mask that tiles were laid on, as `StorePlan.tissue`; None where an older run ends."""
         if "tissue" not in self._arrays:
             return None
-        return np.asarray(self._arrays["tissue"][...], np.bool_)
+        return self._values("tissue").astype(np.bool_)
 
     @property
     def failures(self) -> dict[int, str]:
@@ -234,8 +245,8 @@ class RunStore:
         for path in sorted(self._failures_folder.glob("*.json")):
             start = int(self._starts[int(path.stem)])
             reasons = json.loads(path.read_text(encoding="utf-8"))
-            for place, reason in reasons.items():
-                failures[int(order[start + int(place)])] = str(reason)
+            for place, said in reasons.items():
+                failures[int(order[start + int(place)])] = str(said)
         return failures
 
     @property
@@ -283,7 +294,7 @@ class RunStore:
         """Return the batches with a tile of such a status, or one that has lost its numbers."""
         if not len(self):
             return []
-        status = np.asarray(self._arrays["status"][:])
+        status = self._values("status")
         found = np.isin(status, undone) | (self._holes() & (status != Status.FAILED))
         return list(map(int, np.flatnonzero(np.logical_or.reduceat(found, self._starts))))
 
@@ -294,9 +305,12 @@ class RunStore:
         """
         holes = np.zeros(len(self), np.bool_)
         for name in ("logits", "probabilities"):
-            holes |= np.isnan(np.asarray(self._arrays[name][:])).any(axis=1)
+            holes |= np.isnan(self._values(name)).any(axis=1)
         if "maps" in self._arrays:
-            holes |= np.isnan(np.asarray(self._arrays["maps"][:, 0, 0, 0, 0]))
+            # One value of each tile: to read it a file is decoded whole.
+            holes |= np.isnan(self._values("maps", (slice(None), 0, 0, 0, 0)))
+        if "disagreement" in self._arrays:
+            holes |= np.isnan(self._values("disagreement"))
         return np.asarray(holes)
 
     def commit(self, batch: int, results: TileResults) -> None:
@@ -340,8 +354,39 @@ class RunStore:
             and (plan.planes is None or np.array_equal(self.planes, plan.planes))
         )
 
+    def _values(self, name: str, selection: _Selection = ...) -> NDArray[Any]:
+        """Return an array, or a part of it, from disk.
+
+        Raises
+        ------
+        StoreError
+            If a file of it cannot be decoded, and it is not for `mends` to lose it.
+        """
+        try:
+            return np.asarray(self._arrays[name][selection])
+        except DAMAGE as error:
+            if not (self.mends and name in GROWN):
+                remedy = BEGIN_ANEW
+                if name in GROWN:
+                    remedy = "Repeat slidecam predict with --resume: it computes anew what is lost."
+                said = f"A file of {name} in run.zarr is damaged: {reason(error)}."
+                raise StoreError(self.folder, said, remedy) from error
+        self._lose_damaged(name)
+        return np.asarray(self._arrays[name][selection])
+
+    def _lose_damaged(self, name: str) -> None:
+        """Remove the files of an array that cannot be decoded; their tiles count as not done."""
+        array = self._arrays[name]
+        rows = array.chunks[0]
+        for number in range(-(-len(self) // rows)):
+            try:
+                array[number * rows : (number + 1) * rows]
+            except DAMAGE:
+                key = array.metadata.encode_chunk_key((number, *[0] * (array.ndim - 1)))
+                (self.folder / STORE_FOLDER / name / key).unlink(missing_ok=True)
+
     def _in_grid_order(self, name: str) -> NDArray[Any]:
-        values = np.asarray(self._arrays[name][:])
+        values = self._values(name)
         ordered = np.empty_like(values)
         ordered[self.order] = values
         return ordered
