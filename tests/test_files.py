@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from slidecam.errors import RunExistsError, UsageError
 from slidecam.files import (
+    changed_since,
     check_folder,
     lock_folder,
+    marks_of,
     refuse_inputs,
     refuse_url,
     replacing,
@@ -201,3 +204,19 @@ def test_what_is_replaced_as_a_whole_may_hold_nothing_that_is_read(read: Path) -
 def test_outputs_beside_what_is_read_are_as_good_as_any(read: Path) -> None:
     beside = [read.parent / "out", read.parent / "cells.zarr2", read.with_suffix("")]
     refuse_inputs(beside, [read, "s3://bucket/slide.tif", read / "gone"], whole=True)
+
+
+def test_a_file_that_is_written_anew_is_noticed_and_one_that_comes_or_goes_is_not(
+    tmp_path: Path,
+) -> None:
+    for name in ("a.dcm", "b.dcm", "c.dcm", ".DS_Store"):
+        (tmp_path / name).write_bytes(name.encode())
+        os.utime(tmp_path / name, (1_000_003, 1_000_003))
+    marks = marks_of([tmp_path, "s3://bucket/slide", tmp_path / "nowhere"])
+    assert changed_since(marks) == []
+    (tmp_path / "new.dcm").write_bytes(b"another series")
+    (tmp_path / "c.dcm").unlink()
+    (tmp_path / ".DS_Store").write_bytes(b"its owner has looked in")
+    assert changed_since(marks) == []
+    (tmp_path / "b.dcm").write_bytes(b"B.DCM")
+    assert changed_since(marks) == [tmp_path / "b.dcm"]

@@ -10,8 +10,10 @@ import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -32,6 +34,13 @@ DELIMITERS = (",", ";", "\t")
 
 _Identity = tuple[int, int]
 """A file system and a file in it."""
+
+
+Mark = tuple[int, int]
+"""Bytes of a file, and when it was written last, in nanoseconds."""
+
+MOST_MARKS = 20_000
+"""Files of one folder whose marks are kept: the chunks of a store may be millions."""
 
 
 def table_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -162,6 +171,43 @@ def _identity(path: Path) -> _Identity:
     """Return what the file system knows a file or folder by, whatever it is called."""
     found = path.stat()
     return found.st_dev, found.st_ino
+
+
+def marks_of(places: Iterable[str | Path]) -> dict[Path, Mark]:
+    """Return the marks of files, and of those in folders, by which a change shows.
+
+    At most `MOST_MARKS` of a folder; those whose names begin with a point are programs' own notes.
+    What is not there, or is at a URL, has none.
+    """
+    marks: dict[Path, Mark] = {}
+    for place in places:
+        path = Path(place)
+        found: Iterable[Path] = (path,)
+        if path.is_dir():
+            found = islice(path.rglob("[!.]*"), MOST_MARKS)
+        for file in found:
+            mark = _mark(file)
+            if mark is not None:
+                marks[file] = mark
+    return marks
+
+
+def changed_since(marks: Mapping[Path, Mark]) -> list[Path]:
+    """Return the files that are there and have another size or time than when marks were taken.
+
+    What was taken away meanwhile is read on, where it is open, or fails by itself.
+    """
+    return [path for path, mark in marks.items() if _mark(path) not in {None, mark}]
+
+
+def _mark(path: Path) -> Mark | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def check_folder(path: Path) -> None:

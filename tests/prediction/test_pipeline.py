@@ -220,6 +220,34 @@ def test_resuming_with_another_slide_of_that_name_is_refused(
     assert last(events).exit_code == 1
 
 
+def test_a_slide_that_is_written_while_it_is_classified_is_not_done_nor_gone_on_with(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide, other = write_slide(tmp_path / "one.tif"), write_slide(tmp_path / "two.tif")
+    events: list[Event] = []
+    for event in predict([slide, other], tiny_bundle, tmp_path / "out", LEAN):
+        events.append(event)
+        if isinstance(event, BatchDone) and event.slide == "one":
+            with slide.open("r+b") as file:
+                file.write(slide.read_bytes())
+            os.utime(slide, (1_234_567, 1_234_567))
+    (failed,) = [event for event in events if isinstance(event, SlideFailed)]
+    assert failed.slide == "one"
+    assert "one.tif was written while it was classified" in failed.problem
+    assert "--overwrite" in failed.remedy
+    statuses = {
+        report.slide: report.status
+        for report in read_manifest(tmp_path / "out" / "manifest.json").slides
+    }
+    assert statuses == {"one": "failed", "two": "done"}
+    assert not (tmp_path / "out" / "one" / "tiles.csv").exists()
+    again = list(predict(slide, tiny_bundle, tmp_path / "out", AGAIN))
+    (failed,) = [event for event in again if isinstance(event, SlideFailed)]
+    assert "was written while" in failed.problem
+    anew = replace(LEAN, existing="overwrite")
+    assert last(list(predict(slide, tiny_bundle, tmp_path / "out", anew))).exit_code == 0
+
+
 def test_two_inputs_of_one_stem_are_refused_before_anything_runs(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:

@@ -276,6 +276,8 @@ def finish_slide(slide: FoundSlide, work: SlideWork) -> SlideReport:
         raise UsageError(
             "A dry run leaves nothing to finish.", "Prepare the slide without dry_run."
         )
+    if not run.complete:
+        work.refuse_changed()
     table = _table(run, work)
     _refuse_nothing_read(slide, run, table)
     status, reason = _outcome(work, table)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import SpacingError
 from slidecam.exchange.volumes import words_on_itk
+from slidecam.files import marks_of
 from slidecam.foreground import (
     VOLUME_MASKS,
     ForegroundSpec,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
     from numpy.typing import NDArray
 
+    from slidecam.files import Mark
     from slidecam.foreground import Foreground
     from slidecam.models import Card
     from slidecam.prediction.model import LoadedModel
@@ -91,7 +93,9 @@ def prepare(
     timings = Timings()
     with timings.at_work():
         view = view_of(model.bundle.card, spec)
+        marks: dict[Path, Mark] = {}
         if isinstance(slide, FoundSlide):
+            marks = marks_of(slide.own_places)
             source = open_source(slide.path, spec.reader, view)
             source.facts = slide.named(source.facts)
             spec = replace(spec, mask=slide.mask or spec.mask)
@@ -99,7 +103,7 @@ def prepare(
             source = open_source(slide, spec.reader, view)
         try:
             work = _prepare(source, folder, model, spec)
-            work = _started(replace(work, timings=timings, mirror=mirror))
+            work = _started(replace(work, timings=timings, mirror=mirror, marks=marks))
         except BaseException:
             source.let_go()
             raise

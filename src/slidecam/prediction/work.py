@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from slidecam.errors import SlideFailedError
+from slidecam.files import changed_since
 from slidecam.runs.legend import own_parts, own_slices
 from slidecam.runs.outputs import QUPATH_FOLDER, output_names
+from slidecam.store import WHEN_WHOLE, spoil_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
     from numpy.typing import NDArray
 
+    from slidecam.files import Mark
     from slidecam.foreground import Foreground
     from slidecam.geometry import Spacing
     from slidecam.inference import ScoredBatch
@@ -157,6 +161,9 @@ class SlideWork:
         Its seconds.
     mirror
         What puts its folder to a URL; None where its outputs stay on this machine.
+    marks
+        Of its files before they were opened: what is read of a file that changes meanwhile is of
+        two slides.
     """
 
     model: LoadedModel
@@ -171,6 +178,22 @@ class SlideWork:
     run: OpenRun | None
     timings: Timings = field(default_factory=Timings)
     mirror: Mirror | None = None
+    marks: Mapping[Path, Mark] = field(default_factory=dict)
+
+    def refuse_changed(self) -> None:
+        """Give a slide up whose files were written while they were read; SlideFailedError.
+
+        Its run is not continued either: nobody knows which of its tiles are of which content.
+        """
+        changed = changed_since(self.marks)
+        if not changed or self.run is None:
+            return
+        words = f"The file {changed[0].name} was written while it was classified"
+        if len(changed) > 1:
+            words = f"{words}, and {len(changed) - 1} more"
+        problem = f"{words}: its tiles are of two contents."
+        spoil_run(self.folder, problem)
+        raise SlideFailedError(self.source.facts.path, problem, WHEN_WHOLE)
 
     def put(self) -> None:
         """Put what has changed in its folder to where its outputs go, if that is elsewhere."""

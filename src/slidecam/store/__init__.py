@@ -15,6 +15,7 @@ the lock.
 
 from slidecam.store.folder import (
     RUN_FILE,
+    WHEN_WHOLE,
     find_runs,
     has_run,
     kept_tissue,
@@ -22,6 +23,7 @@ from slidecam.store.folder import (
     open_or_create,
     read_attributes,
     read_run,
+    spoil_run,
     write_run,
 )
 from slidecam.store.layout import StorePlan
@@ -36,6 +38,7 @@ from slidecam.store.run_store import (
 __all__ = [
     "RUN_FILE",
     "STORE_FOLDER",
+    "WHEN_WHOLE",
     "Mirror",
     "Outlet",
     "RunStore",
@@ -49,5 +52,6 @@ __all__ = [
     "open_or_create",
     "read_attributes",
     "read_run",
+    "spoil_run",
     "write_run",
 ]

@@ -27,6 +27,9 @@ else:
 
 RUN_FILE = "run.json"
 
+WHEN_WHOLE = "Wait until the slide is whole, then repeat the call with --overwrite."
+"""What to do about a slide that was written while it was read."""
+
 DIGESTS = ("slide", "model", "tissue mask")
 """Entries of a plan that are digests of content."""
 
@@ -83,6 +86,11 @@ def kept_tissue(
     if mask_digest(mask) != digest.get("tissue mask"):
         return None
     return Foreground(mask, size, str(found["from"]))
+
+
+def spoil_run(folder: Path, words: str) -> None:
+    """Note in ``run.zarr`` why nobody may continue it, as a sentence."""
+    zarr.open_group(folder / STORE_FOLDER, mode="r+").attrs["spoiled"] = words
 
 
 def write_run(folder: Path, record: Mapping[str, Any]) -> None:
@@ -206,6 +214,9 @@ def _refuse_other_plan(store: RunStore, plan: StorePlan) -> None:
         problem = f"The run here was made by another plan: {changes}."
         remedy = "Call it as the first time, pass --overwrite, or choose another --out."
         raise RunMismatchError(store.folder, problem, remedy)
+    spoiled = read_attributes(store.folder).get("spoiled")
+    if spoiled:
+        raise RunMismatchError(store.folder, str(spoiled), WHEN_WHOLE)
     if not store.fits(plan):
         problem = "The run.zarr is damaged or holds other tiles than these."
         raise RunMismatchError(store.folder, problem, BEGIN_ANEW)
