@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,6 @@ from slidecam.runlog import error_words
 from slidecam.sources import open_source
 from slidecam.sources._library import decoding, opening, repeated
 from slidecam.system_errors import naming, system_fault
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 BOX = LevelBox(3, 5, 17, 11)
 
@@ -85,7 +83,14 @@ def test_a_full_temporary_folder_is_called_so_for_every_slice(
     tmp_path: Path, sample_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("slidecam.sources._voxels.tempfile.NamedTemporaryFile", _Full)
+    opened = Path.open
+
+    def full(path: Path, mode: str = "r", **how: Any) -> Any:
+        if path.suffix == ".raw" and mode == "wb":
+            return _Full()
+        return opened(path, mode, **how)
+
+    monkeypatch.setattr(Path, "open", full)
     with open_source(sample_data / "brain.nii.gz") as source:
         for _again in range(2):
             with pytest.raises(RegionReadError) as failed:
@@ -93,6 +98,7 @@ def test_a_full_temporary_folder_is_called_so_for_every_slice(
             assert f"temporary folder: {tmp_path}" in failed.value.problem
             assert "TMPDIR" in failed.value.remedy
             assert "damaged" not in str(failed.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_met_again_keeps_its_number_and_file() -> None:
@@ -108,27 +114,12 @@ def test_a_file_that_the_system_named_keeps_its_name(tmp_path: Path) -> None:
     assert failed.value.filename == "b"
 
 
-class _Full:
-    """A temporary file on a disk that is full."""
+class _Full(io.BytesIO):
+    """A file on a disk that is full."""
 
-    closed = False
-
-    def __init__(self, prefix: str, suffix: str, *, delete: bool) -> None:
-        assert not delete
-        self.name = str(Path(tempfile.gettempdir()) / f"{prefix}x{suffix}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        assert self.closed
-
-    def write(self, _piece: Iterable[int]) -> int:
+    def write(self, _piece: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def flush(self) -> None:
-        raise AssertionError
-
     def close(self) -> None:
-        self.closed = True
+        super().close()
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -7,25 +7,20 @@ command needs is imported in its body, so that ``slidecam --help`` answers at on
 from __future__ import annotations
 
 import io
-import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
+from slidecam.cli.stopping import Stopping, leave
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 from slidecam.files import refuse_inputs, refuse_missing
 from slidecam.objects import url_of
 from slidecam.options import option_of
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -182,58 +177,9 @@ def root(
     """Classify whole slides and show why. Research use only."""
 
 
-STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-"""Signals that end a command cleanly: Ctrl-C, a batch queue or QuPath, a terminal that closes."""
-
-OUR_THREADS = "slidecam-"
-"""What the names of threads begin with that read and write."""
-
-BLOCKED_SECONDS = 1.0
-"""How long a command that is over waits for its threads, before it leaves without them."""
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    """Stop cleanly; at the next signal at once.
-
-    A terminal that closes sends SIGHUP once itself and once through its shell.
-    """
-    _heed_signals(_leave_at_once)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
-def _leave_at_once(number: int, _frame: object) -> None:
-    os._exit(128 + number)
-
-
-def _heed_signals(handler: Callable[[int, FrameType | None], None]) -> None:
-    """Take every signal that asks a command to stop, but for those that are ignored (nohup)."""
-    for name in STOPS:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
-
-
-def _leave(code: int) -> NoReturn:
-    """End the process; at once where a thread still waits for a disk or a server.
-
-    Python would wait for it, and a share that is gone never answers.
-    """
-    for thread in threading.enumerate():
-        if thread.name.startswith(OUR_THREADS):
-            thread.join(BLOCKED_SECONDS)
-            if thread.is_alive():
-                with suppress(OSError, ValueError):
-                    sys.stdout.flush()
-                    sys.stderr.flush()
-                os._exit(code)
-    raise SystemExit(code)
-
-
 def main() -> None:
     """Run the command line; what stands on ``sys.argv`` decides."""
-    _heed_signals(_interrupt)
+    Stopping().heed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file name need not be text
@@ -241,5 +187,5 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == EXIT_PARTLY:
-            _leave(EXIT_PARTLY)
+            leave(EXIT_PARTLY)
         raise

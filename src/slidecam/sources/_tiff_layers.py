@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -210,7 +211,7 @@ def refuse_frames(given: str, tiff: TiffFile) -> None:
     """
     page = tiff.pages.first
     for pixels in _pixels_in(tiff):
-        numbers = [number for each in pixels.iter() for number in _numbers(each)]
+        numbers = list(chain.from_iterable(map(_numbers, pixels.iter())))
         sizes = [_number(pixels.get(f"Size{axis}", "1")) for axis in "XYCZT"]
         frames = math.prod(sizes) // max(1, page.imagewidth * page.imagelength)
         if max(frames, *numbers, 0) > MOST_FRAMES:

@@ -11,10 +11,7 @@ the file.
 from __future__ import annotations
 
 import os
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -25,10 +22,11 @@ from slidecam.errors import RefusedSourceError
 from slidecam.pixels import to_uint8
 from slidecam.sources._library import repeated
 from slidecam.sources._ranges import note_on_bits
-from slidecam.system_errors import naming
+from slidecam.sources.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -135,7 +133,7 @@ class Voxels:
         self.layout = layout
         self._broken, self._lowest = broken, lowest
         self._path, self._offset, self._unpack = path, offset, unpack
-        self._spool: Path | None = None
+        self._spool: Spool | None = None
         self._lock = Lock()
         self._failure: Exception | None = None
 
@@ -217,37 +215,29 @@ class Voxels:
                 return self._path
             if self._spool is None:
                 self._spool = self._spooled()
-            return self._spool
+            return self._spool.path
 
-    def _spooled(self) -> Path:
+    def _spooled(self) -> Spool:
         if self._unpack is None:
             raise ValueError("the volume was closed")
-        with tempfile.NamedTemporaryFile(prefix="slidecam-", suffix=".raw", delete=False) as stream:
-            path = Path(stream.name)
-            try:
-                written = 0
-                for piece in self._unpack():
-                    with naming(path):
-                        written += stream.write(piece)
-                with naming(path):
-                    stream.flush()
-                _refuse_short(written, self.layout.total_bytes)
-            except BaseException as error:
-                # What is left in the buffer may not fit either, and is to be thrown away.
-                with suppress(OSError):
-                    stream.close()
-                path.unlink(missing_ok=True)
-                # A volume that failed once is not unpacked again for each of its slices.
-                self._failure = repeated(error)
-                raise
-        return path
+        spool = Spool()
+        try:
+            with spool.writing() as write:
+                written = sum(map(write, self._unpack()))
+            _refuse_short(written, self.layout.total_bytes)
+        except BaseException as error:
+            spool.remove()
+            # A volume that failed once is not unpacked again for each of its slices.
+            self._failure = repeated(error)
+            raise
+        return spool
 
     def close(self) -> None:
         """Remove what was unpacked."""
         with self._lock:
             self._path, self._unpack = None, None
             if self._spool is not None:
-                self._spool.unlink(missing_ok=True)
+                self._spool.remove()
             self._spool = None
 
 

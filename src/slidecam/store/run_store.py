@@ -355,20 +355,14 @@ class RunStore:
         )
 
     def _values(self, name: str, selection: _Selection = ...) -> NDArray[Any]:
-        """Return an array, or a part of it, from disk.
-
-        Raises
-        ------
-        StoreError
-            If a file of it cannot be decoded, and it is not for `mends` to lose it.
-        """
+        """Return an array, or a part of it; StoreError if a file of it cannot be decoded."""
         try:
             return np.asarray(self._arrays[name][selection])
         except DAMAGE as error:
+            remedy = BEGIN_ANEW
+            if name in GROWN:
+                remedy = "Repeat slidecam predict with --resume: it computes anew what is lost."
             if not (self.mends and name in GROWN):
-                remedy = BEGIN_ANEW
-                if name in GROWN:
-                    remedy = "Repeat slidecam predict with --resume: it computes anew what is lost."
                 said = f"A file of {name} in run.zarr is damaged: {reason(error)}."
                 raise StoreError(self.folder, said, remedy) from error
         self._lose_damaged(name)
@@ -376,13 +370,13 @@ class RunStore:
 
     def _lose_damaged(self, name: str) -> None:
         """Remove the files of an array that cannot be decoded; their tiles count as not done."""
-        array = self._arrays[name]
+        array, beyond = self._arrays[name], [0] * (self._arrays[name].ndim - 1)
         rows = array.chunks[0]
         for number in range(-(-len(self) // rows)):
             try:
                 array[number * rows : (number + 1) * rows]
             except DAMAGE:
-                key = array.metadata.encode_chunk_key((number, *[0] * (array.ndim - 1)))
+                key = array.metadata.encode_chunk_key((number, *beyond))
                 (self.folder / STORE_FOLDER / name / key).unlink(missing_ok=True)
 
     def _in_grid_order(self, name: str) -> NDArray[Any]:

@@ -1,0 +1,113 @@
+"""How a command ends that is asked to: cleanly at first, at once the second time, and always.
+
+Python runs its signal handlers on the main thread, which a read from a share that is gone may hold
+for ever. A thread of its own therefore hears every signal too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
+
+from slidecam.cli.terminal import EXIT_PARTLY
+from slidecam.sources.spool import remove_spools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    Handler = Callable[[int, FrameType | None], None]
+
+STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""Signals that end a command cleanly: Ctrl-C, a batch queue or QuPath, a terminal that closes."""
+
+OUR_THREADS = "slidecam-"
+"""What the names of threads begin with that read and write."""
+
+BLOCKED_SECONDS = 1.0
+"""How long a command that is over waits for its threads, before it leaves without them."""
+
+HELD_SECONDS = 4.0
+"""How long the main thread may be held by a read before the command ends without it."""
+
+HELD = "Stopped while a file or server did not answer. Repeat the command with --resume.\n"
+
+
+class Stopping:
+    """The signals that ask this process to stop, heard on the main thread and beside it."""
+
+    def __init__(self) -> None:
+        self._begun = threading.Event()
+        self._heard, self._signals = socket.socketpair()
+
+    def heed(self) -> None:
+        """Take every signal that asks a command to stop, but for those that are ignored (nohup)."""
+        self._signals.settimeout(0)
+        signal.set_wakeup_fd(self._signals.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, name="signals", daemon=True).start()
+        for number in _numbers():
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._interrupt)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        """Stop cleanly, once: what follows is for `_listen`."""
+        if self._begun.is_set():
+            return
+        self._begun.set()
+        raise KeyboardInterrupt
+
+    def _listen(self) -> None:
+        """Leave without the main thread, if it is held or a second signal comes.
+
+        A terminal that closes sends SIGHUP once itself and once through its shell: that is one.
+        """
+        first = self._next()
+        if not self._begun.wait(HELD_SECONDS):
+            with suppress(OSError, ValueError):
+                sys.stderr.write(HELD)
+            leave_at_once(EXIT_PARTLY)
+        while True:
+            again = self._next()
+            if (again, first) != (_HANG_UP, _HANG_UP):
+                leave_at_once(128 + again)
+
+    def _next(self) -> int:
+        """Return the number of the next signal that asks to stop."""
+        while True:
+            number = self._heard.recv(1)[0]
+            if number in _numbers():
+                return number
+
+
+_HANG_UP = int(getattr(signal, "SIGHUP", 0))
+
+
+def _numbers() -> list[int]:
+    return [int(getattr(signal, name)) for name in STOPS if hasattr(signal, name)]
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """End the process as it stands; what it had unpacked is removed."""
+    remove_spools(os.getpid())
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process; at once where a thread still waits for a disk or a server.
+
+    Python would wait for it, and a share that is gone never answers.
+    """
+    for thread in threading.enumerate():
+        if thread.name.startswith(OUR_THREADS):
+            thread.join(BLOCKED_SECONDS)
+            if thread.is_alive():
+                leave_at_once(code)
+    raise SystemExit(code)
