@@ -44,7 +44,7 @@ SLIDE_STAGES = {
     "spacing": (preparation, "settle_spacing"),
     "foreground": (preparation, "find_foreground"),
     "grid": (preparation, "lay_grid"),
-    "fingerprint and plan": (preparation, "_plan"),
+    "fingerprint and plan": (preparation, "_picture"),
     "lock": (preparation, "lock_run"),
     "store": (preparation, "open_or_create"),
     "order of tiles": (preparation, "plan_batches"),
