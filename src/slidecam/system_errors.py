@@ -113,7 +113,9 @@ def system_fault(error: BaseException) -> SystemFault | None:
     for each in _chain(error):
         if isinstance(each, RuntimeError) and NO_THREAD in str(each):
             return _THREADS
-        if isinstance(each, OSError) and each.errno in _TABLE:
+        if not isinstance(each, OSError) or each.errno is None:
+            continue
+        if each.errno in _TABLE:
             return _worded(_TABLE[each.errno], each)
     return None
 
