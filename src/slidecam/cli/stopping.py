@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from slidecam.cli.terminal import EXIT_PARTLY
-from slidecam.sources.spool import remove_spools
+from slidecam.spool import remove_spools
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ from slidecam.errors import RefusedSourceError
 from slidecam.pixels import to_uint8
 from slidecam.sources._library import repeated
 from slidecam.sources._ranges import note_on_bits
-from slidecam.sources.spool import Spool
+from slidecam.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

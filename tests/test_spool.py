@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slidecam.sources.spool import Spool, remove_spools
+from slidecam.spool import Spool, remove_spools
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ABANDON = """
 import os
-from slidecam.sources.spool import Spool
+from slidecam.spool import Spool
 spool = Spool()
 with spool.writing() as write:
     write(b"a patient")
