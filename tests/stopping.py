@@ -153,8 +153,10 @@ class _Way:
 def main() -> None:
     """Run the command that follows the stops on the command line."""
     del sys.path[0]  # this folder: its rooms bear the names of modules of others
-    # Where the tests run in a shell's background, Ctrl-C is ignored by all that they start.
+    # Where the tests run in a shell's background, or by nohup, all that they start ignores these.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     stops: list[Stop] = [(place, number) for place, number in json.loads(sys.argv.pop(1))]
     way = _Way(stops)
     for place in sorted({place for place, _number in stops}):

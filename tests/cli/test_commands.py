@@ -198,7 +198,7 @@ def test_a_process_killed_at_once_is_resumed_and_ends_bit_identical(
     assert np.asarray(whole.maps[:]).tobytes() == np.asarray(parts.maps[:]).tobytes()
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", sorted({"SIGINT", "SIGTERM", "SIGHUP"} & set(dir(signal))))
 def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], name: str
 ) -> None:
