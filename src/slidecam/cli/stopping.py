@@ -32,10 +32,14 @@ OUR_THREADS = "slidecam-"
 BLOCKED_SECONDS = 1.0
 """How long a command that is over waits for its threads, before it leaves without them."""
 
-HELD_SECONDS = 4.0
-"""How long the main thread may be held by a read before the command ends without it."""
+HELD_SECONDS = 8.0
+"""How long the main thread may be held, by a read or one long computation, before the command ends
+without it."""
 
-HELD = "Stopped while a file or server did not answer. Repeat the command with --resume.\n"
+HELD = (
+    "Stopped while a file, a server or a computation did not answer. Repeat the command with"
+    " --resume.\n"
+)
 
 
 class Stopping:
@@ -77,10 +81,13 @@ class Stopping:
                 leave_at_once(128 + again)
 
     def _next(self) -> int:
-        """Return the number of the next signal that asks to stop."""
+        """Return the number of the next signal that asks to stop.
+
+        Those that others take meanwhile, as a server does while it serves, are theirs to heed.
+        """
         while True:
             number = self._heard.recv(1)[0]
-            if number in _numbers():
+            if number in _numbers() and signal.getsignal(number) == self._interrupt:
                 return number
 
 
