@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar, cast
 import typer
 
 from slidecam.cli.stopping import Stopping, leave
-from slidecam.cli.terminal import EXIT_PARTLY, Terminal
+from slidecam.cli.terminal import Terminal
 from slidecam.files import refuse_inputs, refuse_missing
 from slidecam.objects import url_of
 from slidecam.options import option_of
@@ -186,6 +186,6 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
-        if end.code == EXIT_PARTLY:
-            leave(EXIT_PARTLY)
-        raise
+        if isinstance(end.code, str):
+            raise
+        leave(end.code or 0)
