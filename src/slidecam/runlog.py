@@ -26,7 +26,7 @@ from slidecam.exchange.manifest import (
     RunFacts,
     SlideReport,
     add_to_manifest,
-    read_or_none,
+    read_or_empty,
 )
 from slidecam.exchange.tables import slide_rows, write_slides_csv
 from slidecam.objects import as_given, said
@@ -205,7 +205,7 @@ class RunLog:
         # slides raise what they like, and every slide's results lie there already.
         except Exception as error:  # noqa: BLE001  (it is recorded with its traceback)
             self._fail(MANIFEST, error)
-            return read_or_none(path).with_call(self._all(), facts, self._has_run)
+            return read_or_empty(path).with_call(self._all(), facts, self._has_run)
         return manifest
 
     def _has_run(self, slide: str) -> bool:
@@ -387,7 +387,7 @@ def error_words(error: Exception) -> tuple[str, str]:
     said = str(TracebackException.from_exception(error))
     fault = system_fault(error)
     if fault is not None:
-        return f"{fault.problem} ({said}).", fault.remedy
+        return f"{fault.problem} ({said}).", f"{fault.remedy} {GO_ON}"
     if isinstance(error, OSError):
         return f"{said}.", NO_ROOM
     problem = ": ".join(filter(None, (type(error).__name__, said))) + "."

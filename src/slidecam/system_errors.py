@@ -17,9 +17,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-RESUME = "then repeat the call with --resume"
-"""How a run goes on after its machine was mended."""
-
 NO_THREAD = "can't start new thread"
 """What Python says, without a number, where a limit on processes or threads is met."""
 
@@ -37,19 +34,19 @@ class SystemFault:
 
 _NO_ROOM = SystemFault(
     "There is no space left{where}",
-    f"Make room there, or have the folder on a larger disk, {RESUME}.",
+    "Make room there, or have the folder on a larger disk.",
 )
 _TEMPORARY = SystemFault(
     "There is no space left in the temporary folder{where}",
-    f"Make room there, or name a larger folder in the variable TMPDIR, {RESUME}.",
+    "Make room there, or name a larger folder in the variable TMPDIR.",
 )
 _TOO_MANY_FILES = SystemFault(
     "Too many files are open",
-    f"Allow more with `ulimit -n`, or pass a smaller --workers, {RESUME}.",
+    "Allow more with `ulimit -n`.",
 )
 _NO_MEMORY = SystemFault(
     "The memory is used up",
-    f"Pass a smaller --batch or --memory, or take a machine with more, {RESUME}.",
+    "Take a machine with more, or less at once: a smaller --batch or --memory, where there is one.",
 )
 _NO_LOCKS = SystemFault(
     "The file system has no locks{where}",
@@ -57,9 +54,9 @@ _NO_LOCKS = SystemFault(
 )
 _THREADS = SystemFault(
     "The system starts no more threads",
-    f"Allow more (`ulimit -u`, or the pids limit of a container), or pass --workers 1, {RESUME}.",
+    "Allow more (`ulimit -u`, or a container's limit on pids), or pass --workers 1 if known.",
 )
-_MAY_NOT = SystemFault("This may not be read or written{where}", f"Allow it, {RESUME}.")
+_MAY_NOT = SystemFault("This may not be read or written{where}", "Allow it.")
 
 _TABLE: Mapping[int, SystemFault] = MappingProxyType(
     {
@@ -67,27 +64,25 @@ _TABLE: Mapping[int, SystemFault] = MappingProxyType(
         getattr(errno, "EDQUOT", errno.ENOSPC): _NO_ROOM,
         errno.EFBIG: SystemFault(
             "A file grew beyond what is allowed{where}",
-            f"Raise the limit (`ulimit -f`) or take another file system, {RESUME}.",
+            "Raise the limit (`ulimit -f`) or take another file system.",
         ),
         errno.EIO: SystemFault(
             "The disk or share does not answer as it should (input/output error){where}",
-            f"Check the disk, cable or network; the file itself may be sound, {RESUME}.",
+            "Check the disk, cable or network; the file itself may be sound.",
         ),
         getattr(errno, "ESTALE", errno.EIO): SystemFault(
             "The share was taken away or mounted anew meanwhile (stale file handle){where}",
-            f"See that it is mounted, {RESUME}.",
+            "See that it is mounted.",
         ),
         errno.ETIMEDOUT: SystemFault(
             "The share or server did not answer in time{where}",
-            f"See that it can be reached, {RESUME}.",
+            "See that it can be reached.",
         ),
         errno.EMFILE: _TOO_MANY_FILES,
         errno.ENFILE: _TOO_MANY_FILES,
         errno.ENOMEM: _NO_MEMORY,
         errno.ENOLCK: _NO_LOCKS,
-        errno.EROFS: SystemFault(
-            "The file system can only be read{where}", f"Name another folder, {RESUME}."
-        ),
+        errno.EROFS: SystemFault("The file system can only be read{where}", "Name another folder."),
         errno.EACCES: _MAY_NOT,
         errno.EPERM: _MAY_NOT,
     }

@@ -42,12 +42,22 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
 COMMIT = "slidecam.store.run_store:RunStore.commit"
-DECODE = "slidecam.streaming:_Cutter.decode"
 """Where a batch's results are written."""
+
+DECODE = "slidecam.streaming:_Cutter.decode"
+"""Where a chunk of a slide is read."""
 
 
 def slidecam(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def in_fours(slide: Path, bundle: Path, out: Path) -> list[str]:
+    """Return the call that classifies a slide, four tiles at a time."""
+    return [
+        *("predict", str(slide), "--model", str(bundle)),
+        *("--batch", "4", "--out", str(out)),
+    ]
 
 
 def json_lines(result: Result) -> list[dict[str, Any]]:
@@ -202,19 +212,8 @@ def test_a_process_killed_at_once_is_resumed_and_ends_bit_identical(
 def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], name: str
 ) -> None:
-    slide = write_slide(tmp_path / "one.tif")
-    call = [
-        "predict",
-        str(slide),
-        "--model",
-        str(tiny_bundle),
-        "--batch",
-        "4",
-        "--json",
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    with stopped_process(call, (COMMIT, 2)) as process:
+    call = in_fours(write_slide(tmp_path / "one.tif"), tiny_bundle, tmp_path / "out")
+    with stopped_process([*call, "--json"], (COMMIT, 2)) as process:
         process.send_signal(signal.Signals[name])
         rest, errors = process.communicate("go on")
     assert process.returncode == 3
@@ -231,9 +230,8 @@ def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(
 def test_a_read_that_never_returns_holds_up_no_stop(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
-    slide = write_slide(tmp_path / "one.tif")
-    call = ["predict", slide, "--model", tiny_bundle, "--batch", "4", "--out", tmp_path / "out"]
-    with stopped_process([*map(str, call)], (DECODE, 1)) as process:
+    call = in_fours(write_slide(tmp_path / "one.tif"), tiny_bundle, tmp_path / "out")
+    with stopped_process(call, (DECODE, 1)) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 3
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
@@ -243,9 +241,8 @@ def test_a_read_that_never_returns_holds_up_no_stop(
 def test_a_second_signal_ends_at_once(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
-    slide = write_slide(tmp_path / "one.tif")
-    call = ["predict", slide, "--model", tiny_bundle, "--batch", "4", "--out", tmp_path / "out"]
-    with stopped_process([*map(str, call)], (COMMIT, 2)) as process:
+    call = in_fours(write_slide(tmp_path / "one.tif"), tiny_bundle, tmp_path / "out")
+    with stopped_process(call, (COMMIT, 2)) as process:
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) in {128 + signal.SIGTERM, 128 + signal.SIGINT}

@@ -302,7 +302,7 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(slides, calls)
 
 
-def read_or_none(path: Path) -> Manifest:
+def read_or_empty(path: Path) -> Manifest:
     """Return what a folder's ``manifest.json`` says, or an empty one where it cannot be read."""
     try:
         return read_manifest(path).still_in(path.parent)

@@ -94,6 +94,7 @@ def predict(
         cleanup.callback(log.write)
         pools = [ThreadPoolExecutor(1, f"slidecam-{name}") for name in THREADS]
         for pool in pools:
+            # Whoever stops has waited for what it wants: a thread that is held may never end.
             cleanup.callback(pool.shutdown, wait=False)
         yield from _SlidesOnTheirWay(loaded, completed, log, *pools).through(slides)
     yield from log.warnings()
@@ -115,7 +116,7 @@ class _SlidesOnTheirWay:
         """Take slide after slide: one is prepared ahead, one on the device, one being written.
 
         Every stage of a slide ends at its boundary. The log is written out here, on one thread and
-        outside of it: a manifest that cannot be written concerns all slides.
+        outside of it: no slide fails by a manifest that cannot be written.
         """
         finishing: deque[Future[SlideReport | Failure]] = deque()
         try:

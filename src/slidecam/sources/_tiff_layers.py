@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -209,20 +208,18 @@ def refuse_frames(given: str, tiff: TiffFile) -> None:
     RefusedSourceError
         Beyond `MOST_FRAMES`.
     """
+    root = _ome_root(tiff)
+    if root is None:
+        return
     page = tiff.pages.first
-    for pixels in _pixels_in(tiff):
-        numbers = list(chain.from_iterable(map(_numbers, pixels.iter())))
-        sizes = [_number(pixels.get(f"Size{axis}", "1")) for axis in "XYCZT"]
-        frames = math.prod(sizes) // max(1, page.imagewidth * page.imagelength)
-        if max(frames, *numbers, 0) > MOST_FRAMES:
-            said = " x ".join(map(str, sizes))
-            size = f"{page.imagewidth} x {page.imagelength}"
+    for element in root.iter():
+        sizes = [_number(element.get(f"Size{axis}", "1")) for axis in "XYCZT"]
+        if math.prod(sizes) // max(1, page.imagewidth * page.imagelength) > MOST_FRAMES:
+            said, size = " x ".join(map(str, sizes)), f"{page.imagewidth} x {page.imagelength}"
             problem = f"The OME-XML speaks of {said} pixels (XYCZT) and a page has {size}."
             raise RefusedSourceError(given, problem, _MEND)
-    root = _ome_root(tiff)
-    for element in () if root is None else root.iter():
-        if _steps(element) > MOST_FRAMES:
-            problem = "The OME-XML counts more steps of an axis than any file holds."
+        if max(_steps(element), *_numbers(element), 0) > MOST_FRAMES:
+            problem = "The OME-XML counts more planes, or steps of an axis, than any file holds."
             raise RefusedSourceError(given, problem, _MEND)
 
 
@@ -249,13 +246,6 @@ def _number(text: str) -> int:
         return int(text)
     except ValueError:
         return 1
-
-
-def _pixels_in(tiff: TiffFile) -> Iterator[ET.Element]:
-    root = _ome_root(tiff)
-    if root is not None:
-        for image in _children(root, "Image"):
-            yield from _children(image, "Pixels")
 
 
 def _ome_root(tiff: TiffFile) -> ET.Element | None:
