@@ -6,6 +6,7 @@ import ast
 import asyncio
 import importlib
 import json
+import pickle
 import pkgutil
 import re
 from pathlib import Path
@@ -49,6 +50,16 @@ def test_the_drawn_tree_names_every_error_with_its_exit_code_and_status() -> Non
     drawn = {name: (two == "2", int(status)) for name, two, status in LINE.findall(errors.__doc__)}
     assert drawn == {kind.__name__: (kind.usage, kind.status) for kind in TREE}
     assert len(drawn) == 29
+
+
+@pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
+def test_an_error_comes_whole_from_another_process(kind: type[SlidecamError]) -> None:
+    error = an_error(kind)
+    error.path = "lamp.svs"  # type: ignore[attr-defined]  # some have one
+    come = pickle.loads(pickle.dumps(error))  # noqa: S301  (our own)
+    assert type(come) is kind
+    assert str(come) == str(error) == "The lamp is off. Switch it on."
+    assert vars(come) == vars(error)
 
 
 def test_every_error_of_slidecam_is_in_the_tree() -> None:

@@ -6,12 +6,10 @@ exits with 2 (else 1), and the server's HTTP status.
 SlidecamError                                                                           -  422
 ├── UsageError (ValueError)                 what was asked for contradicts itself       2  400
 │                                           or is not there
-│   └── NothingToChooseError                a file leaves no room for a choice that     2  400
-│                                           was made
+│   └── NothingToChooseError                a file leaves no room for a choice          2  400
 ├── SourceError                                                                         -  422
 │   ├── UnknownFormatError (ValueError)     no reader recognises the file's content     -  415
-│   ├── UnreadableSourceError (OSError)     a reader recognises the file and cannot     -  422
-│   │                                       open it
+│   ├── UnreadableSourceError (OSError)     it is recognised and cannot be opened       -  422
 │   │   ├── RefusedSourceError              its own reader knows what it is, and that    -  422
 │   │   │                                   it is no picture to classify: final
 │   │   └── ReaderFailedError               a reader raised what nobody foresaw          -  422
@@ -61,8 +59,9 @@ those.
 from __future__ import annotations
 
 import re
+from copyreg import __newobj__  # type: ignore[attr-defined]  # typeshed leaves it out
 from traceback import TracebackException
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,7 +79,6 @@ _PLAIN_WORD = re.compile("(?!slidecam )[a-z]+(?=[ ,])")
 _SENTENCE_WORD = re.compile("[A-Z][a-z]*(?=[ ,])")
 """The same with the capital of a sentence; ``QuPath`` and ``CAM`` keep theirs within one."""
 
-
 _QUERY = re.compile(
     r"""
     (\w://[^\s?'"]*)              # a URL up to its query
@@ -96,8 +94,7 @@ def without_secrets(text: str) -> str:
     """Return a text whose URLs have neither password nor query, which may open a server."""
     if "://" not in text:
         return text
-    text = _QUERY.sub(r"\1", text)
-    return _LOGIN.sub(r"\1", text)
+    return _LOGIN.sub(r"\1", _QUERY.sub(r"\1", text))
 
 
 class Fault(Protocol):
@@ -165,8 +162,11 @@ class SlidecamError(Exception):
         if _PLAIN_WORD.match(problem):
             problem = f"{problem[0].upper()}{problem[1:]}"
         super().__init__(f"{problem} {remedy}".strip())
-        self.problem = problem
-        self.remedy = remedy
+        self.problem, self.remedy = problem, remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # From one process to another as it is, whatever its class is called with.
+        return __newobj__, (type(self),), {**vars(self), "args": self.args}
 
     @property
     def clause(self) -> str:

@@ -12,19 +12,32 @@ from socket import gethostname
 from threading import Timer
 from typing import TYPE_CHECKING
 
+import dask
+import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
 from run_files import files_of
-from slidecam import PredictSpec, predict
+from slidecam import (
+    PredictSpec,
+    TilingSpec,
+    find_foreground,
+    lay_grid,
+    open_source,
+    predict,
+    settle_spacing,
+    tile_array,
+)
 from slidecam.cluster.messages import Call, SlideJob, SlidePlanned
 from slidecam.cluster.running import _remove_left_marks
 from slidecam.cluster.working import Resident, plan_slide
-from slidecam.errors import UsageError
+from slidecam.errors import SourceError, UsageError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, TileFailed
 from slidecam.models import open_bundle
 from slidecam.objects import begun
+from slidecam.runs import Run
 from slidecam.sources.names import FoundSlide
+from slidecam.sources.volume import VolumeSource
 from slidecam.store import RunStore, lock_run, read_run
 
 if TYPE_CHECKING:
@@ -88,6 +101,33 @@ def test_a_cohort_has_its_failures_said_and_its_other_slides_done(
     assert fates == {"s0": "done", "s1": "done", "s2": "done"}
     rows = json.loads((out / "manifest.json").read_text())["slides"]
     assert {row["slide"]: row["status"] for row in rows} == {**fates, "broken": "failed"}
+
+
+def test_a_users_own_client_computes_tiles_levels_volumes_and_results(
+    tmp_path: Path, tiny_bundle: Path, several_parts: Path, sample_data: Path, client: Client
+) -> None:
+    list(predict(several_parts, tiny_bundle, tmp_path / "out", LEAN))
+    run = Run.open(tmp_path / "out" / "wide")
+    with open_source(several_parts) as slide, open_source(sample_data / "brain.nii.gz") as brain:
+        assert isinstance(brain, VolumeSource)
+        spacing = settle_spacing(slide.facts).spacing
+        tissue = find_foreground(slide, spacing)
+        tiling = TilingSpec(tile_px=64, spacing=0.5, input_px=64, overlap=0.5)
+        grid = lay_grid(slide.facts, spacing, tissue, tiling)
+        arrays = [
+            tile_array(slide, grid),
+            tile_array(several_parts, grid),
+            slide.level_array(0)[100:700, 50:900],
+            brain.array()[3:9],
+            run.to_dask()["maps"],
+        ]
+        with dask.config.set(scheduler="synchronous"):
+            expected = [np.asarray(array) for array in arrays]
+        for found, right in zip(client.gather(client.compute(arrays)), expected, strict=True):
+            assert np.array_equal(found, right)
+        several_parts.write_bytes(several_parts.read_bytes()[:5000])
+        with pytest.raises(SourceError, match=r"wide\.tif"):
+            client.compute(tile_array(several_parts, grid)[:1]).result()
 
 
 def test_tiles_that_cannot_be_read_are_said_and_tried_again_by_a_resumed_call(

@@ -80,7 +80,7 @@ def connected(cluster: str | Path | Client) -> Iterator[Client]:
     if isinstance(cluster, Client):
         yield cluster
         return
-    # None of ours becomes the process's default: Dask arrays of open files cannot travel.
+    # None of ours becomes the process's default, by which it computes Dask's arrays of its own.
     text = str(cluster)
     local = _LOCAL.fullmatch(text)
     if local:

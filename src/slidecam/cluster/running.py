@@ -21,7 +21,7 @@ from slidecam.events import Warned
 from slidecam.explain.facts import said_of_methods
 from slidecam.files import write_text
 from slidecam.models import open_bundle
-from slidecam.objects import begun, is_alive, is_url, said
+from slidecam.objects import begun, from_everywhere, is_alive, is_url, said
 from slidecam.options import EVERY_SLIDE
 from slidecam.prediction.checks import folder_named, found_and_settled, listed
 from slidecam.runlog import RunLog
@@ -68,11 +68,11 @@ def predict_there(
             " --out on a drive that all machines see.",
         )
     folder = Path(folder_named(out)).absolute()
-    places = list(map(_from_everywhere, listed(inputs)))
+    places = list(map(from_everywhere, listed(inputs)))
     if spec.mask is not None:
         spec = replace(spec, mask=spec.mask.absolute())
     found, spec = found_and_settled(places, Outlet(folder), spec)
-    bundle = open_bundle(_from_everywhere(model), trust=spec.trust)
+    bundle = open_bundle(from_everywhere(model), trust=spec.trust)
     call = Call(uuid4().hex, version("slidecam"), said(bundle.path), bundle.digest, folder, spec)
     with ExitStack() as cleanup:
         client = cleanup.enter_context(connected(cluster))
@@ -133,14 +133,6 @@ def _rows(table: Mapping[str, Row], names: set[str]) -> dict[str, Row]:
     for name in names & table.keys():
         rows[name] = table[name]
     return rows
-
-
-def _from_everywhere(given: str | Path) -> str:
-    """Return a path that means the same in every working folder."""
-    text = str(given)
-    if "://" in text or not text:
-        return text
-    return str(Path(text).absolute())
 
 
 def _remove_left_marks(out: Path) -> None:

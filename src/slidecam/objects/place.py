@@ -90,6 +90,14 @@ def as_given(given: str | Path) -> str:
     return given
 
 
+def from_everywhere(given: str | Path) -> str:
+    """Return a URL, or a path that means the same in every working folder."""
+    text = as_given(given)
+    if "://" in text or not text:
+        return text
+    return str(Path(text).absolute())
+
+
 @dataclass(frozen=True)
 class Location:
     """A file or folder at a URL.

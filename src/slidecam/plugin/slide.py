@@ -25,6 +25,7 @@ from slidecam.plugin.tasks import inform, warn
 from slidecam.sources import Source, open_source, settle_spacing
 from slidecam.sources.display import displayed, readings_to_show
 from slidecam.sources.images import choose_image
+from slidecam.sources.tasks import TaskSlide
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import RUN_FILE, STORE_FOLDER
 from slidecam.viewing import AS_THE_FILE_SAYS, PictureView, VolumeView
@@ -202,6 +203,7 @@ class KeptSource(Source):
 
     def __init__(self, inner: Source) -> None:
         super().__init__(inner.facts)
+        self.opening = inner.opening
         self._inner = inner
         self._finish = weakref.finalize(self, inner.close)
 
@@ -237,10 +239,11 @@ def _coarser(source: Source, size: Size) -> da.Array:
     """Return the whole slide, read once when somebody first looks at it from afar."""
     shrink = max(size.width, size.height) / OVERVIEW
     shape = (max(1, round(size.height / shrink)), max(1, round(size.width / shrink)), 3)
-    name = f"overview-{source.token}"
+    name, slide = f"overview-{source.token}", TaskSlide(source)
 
     def read(block_info: Mapping[Any, Any] | None = None) -> NDArray[np.uint8]:  # noqa: ARG001  (dask's protocol)
-        return fitted(source.overview(OVERVIEW).pixels, shape)
+        with slide.opened() as opened:
+            return fitted(opened.overview(OVERVIEW).pixels, shape)
 
     blocks: da.Array = da.map_blocks(
         read, chunks=shape, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8), name=name

@@ -6,21 +6,24 @@ and numbers block by block. pandas, GeoPandas and AnnData are no dependencies of
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from slidecam.classes import NO_CLASS
 from slidecam.errors import SlideFailedError, UsageError
+from slidecam.objects import from_everywhere
 from slidecam.sources import Source, open_source
+from slidecam.sources.tasks import TaskSlide
 from slidecam.store import RunStore, Status
 from slidecam.streaming import StreamSpec, stream_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -39,8 +42,8 @@ def tile_array(slide: str | Path | Source, grid: TileGrid, interpolation: str = 
     Parameters
     ----------
     slide
-        Its path or URL, which each task opens, on whatever machine it runs; or an open slide, for
-        tasks of this process alone.
+        Its path or URL, which each task opens, on whatever machine it runs; or an open slide, which
+        tasks of other processes open again and keep open.
     grid
         Its tiles (`lay_grid`).
     interpolation
@@ -64,32 +67,30 @@ def tile_array(slide: str | Path | Source, grid: TileGrid, interpolation: str = 
     # Half a second, which runs that are only read save.
     da, delayed = import_module("dask.array"), import_module("dask").delayed
     edge, blocks = grid.input_px, []
-    if isinstance(slide, Path):
-        slide = str(slide.absolute())
+    read = _read_by(slide)
     for start in range(0, len(grid), BLOCK_TILES):
         part = grid.only(np.arange(start, min(start + BLOCK_TILES, len(grid))))
-        pixels = delayed(read_tiles)(slide, part, interpolation)
+        pixels = delayed(read)(part, interpolation)
         blocks.append(da.from_delayed(pixels, (len(part), edge, edge, 3), np.uint8))
     if not blocks:
         return da.zeros((0, edge, edge, 3), np.uint8)
     return da.concatenate(blocks)
 
 
-def read_tiles(
-    slide: str | Source,
-    grid: TileGrid,
-    interpolation: str = "bilinear",
-) -> NDArray[np.uint8]:
-    """Read all tiles of a small grid, uint8, (tiles, y, x, 3).
-
-    Raises
-    ------
-    SlideFailedError
-        If one cannot be read.
-    """
+def _read_by(slide: str | Path | Source) -> Callable[[TileGrid, str], NDArray[np.uint8]]:
+    """Return what reads all tiles of a small grid, in whatever process."""
     if isinstance(slide, Source):
-        return _read(slide, grid, interpolation)
-    with open_source(slide) as source:
+        return partial(_read_open, TaskSlide(slide))
+    return partial(_read_file, from_everywhere(slide))
+
+
+def _read_open(slide: TaskSlide[Source], grid: TileGrid, interpolation: str) -> NDArray[np.uint8]:
+    with slide.opened() as source:
+        return _read(source, grid, interpolation)
+
+
+def _read_file(path: str, grid: TileGrid, interpolation: str) -> NDArray[np.uint8]:
+    with open_source(path) as source:
         return _read(source, grid, interpolation)
 
 

@@ -14,11 +14,13 @@ from slidecam.errors import (
     UnreadableSourceError,
     UsageError,
 )
+from slidecam.objects import as_given
 from slidecam.sources._companions import note_on_name, refuse_front
 from slidecam.sources._dicom_lost import folders_of_medium, words_on_medium
 from slidecam.sources._probe import looks_like
 from slidecam.sources._remote import needs_file, on_this_machine, probed
 from slidecam.sources.readers import NOT_MINE, READERS, formats_read
+from slidecam.sources.tasks import Opening
 from slidecam.viewing import DEFAULT_VIEW
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ def open_source(
         problem = f"This is {what}, not a slide, picture or volume that slidecam reads."
         raise UnknownFormatError(found.given, problem, remedy)
     source = _open_first(found, candidates)
+    source.opening = Opening(as_given(path), reader, view, content)
     notes = tuple(f"Left out: {error.clause}." for error in lost)
     notes += note_on_name(found, source.facts)
     if notes:

@@ -17,6 +17,7 @@ from slidecam.icc import NO_PROFILE, colours_of
 from slidecam.pixels import GLASS
 from slidecam.registry import load
 from slidecam.sources.overview import overview
+from slidecam.sources.tasks import LevelView
 from slidecam.viewing import AS_THE_FILE_SAYS
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from slidecam.pixels import RGB
     from slidecam.sources.images import FileImage
     from slidecam.sources.overview import Overview
+    from slidecam.sources.tasks import Opening
     from slidecam.sources.volume_grid import PlaneStack
     from slidecam.viewing import PictureView
 
@@ -135,6 +137,8 @@ class Source(ABC):
         What the file says of itself, and how it was read.
     seen
         What was chosen of the file, and in which colours it is shown.
+    opening
+        What `open_source` was called with; None where it was made otherwise.
 
     Examples
     --------
@@ -143,6 +147,7 @@ class Source(ABC):
     """
 
     seen: PictureView = AS_THE_FILE_SAYS
+    opening: Opening | None = None
     _to_srgb: ToSrgb | None = None
     # Of a small slide, which is its own overview: tissue is found on it, and results are drawn.
     _as_it_is: Overview | None = None
@@ -318,6 +323,8 @@ class Source(ABC):
     def level_array(self, level: int, least: int = 1) -> da.Array:
         """Return a level as a lazy Dask array, uint8, (height, width, 3).
 
+        Tasks in other processes open the slide again: what travels to them is its path.
+
         Parameters
         ----------
         level
@@ -330,7 +337,7 @@ class Source(ABC):
         height = chunk.height * -(-least // chunk.height)
         width = chunk.width * -(-least // chunk.width)
         array: da.Array = load("dask.array:from_array")(
-            _LevelView(self, level),
+            LevelView(self, level),
             chunks=(min(height, size.height), min(width, size.width), 3),
             name=f"{self.token}-{level}-{width}x{height}",
             asarray=False,
@@ -361,39 +368,3 @@ class Source(ABC):
         Each is the mean over exactly the area that it covers; a small slide is never enlarged.
         """
         return self.overview(longest).pixels
-
-
-class _LevelView:
-    """What Dask needs to slice a level: shape, dtype, slices.
-
-    Nothing is read before a block is asked for.
-
-    Dask merges what is wanted of an array into the slices of its blocks, steps and single rows
-    included.
-    """
-
-    def __init__(self, source: Source, level: int) -> None:
-        size = source.facts.levels[level].size
-        self.shape = (size.height, size.width, 3)
-        self.dtype = np.dtype(np.uint8)
-        self.ndim = 3
-        self._source, self._level = source, level
-
-    def __getitem__(self, key: tuple[slice | int, slice | int, slice | int]) -> NDArray[np.uint8]:
-        rows, columns, bands = key
-        top, bottom, every_row = _span(rows, self.shape[0])
-        left, right, every_column = _span(columns, self.shape[1])
-        box = LevelBox(left, top, right - left, bottom - top)
-        return self._source.read(self._level, box)[every_row, every_column, bands]
-
-
-def _span(part: slice | int, length: int) -> tuple[int, int, slice | int]:
-    """Return the first place and one past the last that an index touches, and the index in them."""
-    if not isinstance(part, slice):
-        place = part % length
-        return place, place + 1, 0
-    places = range(length)[part]
-    if not places:
-        return 0, 0, slice(None)
-    first, last = min(places[0], places[-1]), max(places[0], places[-1])
-    return first, last + 1, slice(None, None, places.step)

@@ -21,6 +21,7 @@ from slidecam.sources._voxels import SLOWEST, not_numbers_words
 from slidecam.sources.overview import CHUNK_EDGE
 from slidecam.sources.placement import words_on_axes
 from slidecam.sources.source import Source, SourceFacts
+from slidecam.sources.tasks import TaskSlide
 from slidecam.viewing import FULL_RANGE
 
 if TYPE_CHECKING:
@@ -357,10 +358,14 @@ class _VolumeView:
         self, source: VolumeSource, shape: tuple[int, ...], dtype: np.dtype[np.generic]
     ) -> None:
         self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
-        self._source = source
+        self._slide = TaskSlide(source)
 
     def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[np.generic]:
-        stack, inner = self._source.stack, [*key]
+        with self._slide.opened() as source:
+            return self._read(source, key)
+
+    def _read(self, source: VolumeSource, key: tuple[slice | int, ...]) -> NDArray[np.generic]:
+        stack, inner = source.stack, [*key]
         planes = range(self.shape[stack.place])[key[stack.place]]
         inner[stack.place] = slice(None)
         if isinstance(planes, int):
@@ -368,5 +373,5 @@ class _VolumeView:
             inner[stack.place] = 0
         if not planes:
             return np.empty(self.shape, self.dtype)[key]
-        read = np.stack(list(map(self._source.intensities, planes)))
+        read = np.stack(list(map(source.intensities, planes)))
         return stack.from_pictures(read)[tuple(inner)]
