@@ -196,7 +196,7 @@ def test_everything_that_is_wrong_with_a_card_is_said_at_once(written: Path) -> 
         ),
     ]
     assert str(caught.value).startswith("10 things are wrong in the card:\n")
-    assert str(caught.value).endswith(f"\nAll in one card ({written}). Mend each of them.")
+    assert str(caught.value).endswith(f"\nAll in one file ({written}). Mend each of them.")
 
 
 WRONG = {

@@ -139,6 +139,19 @@ def test_everything_that_is_wrong_with_a_configuration_is_said_at_once(make_zoo:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", r"^config\.json is not readable as JSON"), ("[]", r"^config\.json holds \[\], not a")],
+)
+def test_a_configuration_that_is_no_object_is_called_by_its_own_name(
+    make_zoo: MakeZoo, text: str, said: str
+) -> None:
+    folder = make_zoo()
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(CardError, match=said):
+        open_bundle(folder)
+
+
 def test_a_configuration_without_weights_is_missing_them(make_zoo: MakeZoo) -> None:
     folder = make_zoo()
     (folder / "model.safetensors").unlink()

@@ -42,6 +42,10 @@ PROVENANCE = {
     "first_weights": {"file": "imagenet.safetensors", "sha256": "0ad5"},
     "epochs": 24,
     "measured": MEASURED,
+    "measured_on": {
+        "val": {"pictures": 141, "groups": None},
+        "test": {"pictures": 1073, "groups": 17},
+    },
     "caveats": ["In the data more than once (12)."],
     "readings": ["Mean: 0.5 (from config.json); --mean says otherwise."],
     "calibration": {"pictures": 41, "note": ""},
@@ -96,6 +100,17 @@ def test_figures_stand_with_their_intervals_by_part_and_the_test_part_first(
     assert page.published.startswith("Nguyen 2024, table 2")
 
 
+def test_figures_say_of_how_many_pictures_and_patients_they_are(bundle: Bundle) -> None:
+    page = card_page(bundle)
+    assert page.extents == {
+        "test part": "1,073 pictures, of 17 patients or slides",
+        "validation part": "141 pictures, patients or slides not known",
+    }
+    path = bundle.path / "card.html"
+    write_card_page(page, path)
+    assert "1,073 pictures, of 17 patients or slides" in path.read_text(encoding="utf-8")
+
+
 def test_what_a_card_does_not_say_is_said_to_be_missing(tmp_path: Path) -> None:
     page = card_page(made(tmp_path))
     assert page.origin == {"Provenance": "not stated"}
@@ -124,7 +139,8 @@ def test_a_page_is_complete_in_itself_and_shows_names_as_text(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "provenance",
     [
-        {"measured": "0.9"},
+        {"measured": "0.9", "measured_on": 3},
+        {"measured_on": {"test": 12, "val": {"pictures": "many"}}},
         {"measured": {"test": 0.9, "val": {"accuracy": 0.5}}},
         {"measured": {"test": {"accuracy": {"value": "high", "ci95": [0.1]}}}},
         {"data": {"counts": ["a", 3], "learnt_from": None, "pictures": "many"}},
@@ -144,6 +160,7 @@ def test_the_command_prints_and_writes_and_says_where(tmp_path: Path, bundle: Bu
     run = CliRunner().invoke(app, ["card", str(bundle.path)], catch_exceptions=False)
     assert run.exit_code == 0
     assert "0.835  0.742 to 0.899 (Wilson)" in run.stdout
+    assert "1,073 pictures, of 17 patients or slides" in run.stdout
     assert (bundle.path / "card.html").is_file()
     path = tmp_path / "elsewhere" / "page.html"
     run = CliRunner().invoke(

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from slidecam.geometry import Level
     from slidecam.models import BundleSpec
     from slidecam.registry import Entry, Registry
-    from slidecam.reports.card_page import CardPage
     from slidecam.sources import Source, SourceFacts
     from slidecam.viewing import VolumeView
 
@@ -363,25 +362,6 @@ def _usual_folders() -> list[Path]:
         *sample_folders(),
     ]
     return [folder for folder in [*map(Path, named), *usual] if folder.is_dir()]
-
-
-def card_tables(page: CardPage) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return what a card's page says, a title and its facts each."""
-    yield page.name, dict(page.identity)
-    yield "Classes", {name: called for name, _color, called in page.classes}
-    yield "What it is shown", dict(page.sight)
-    for part, counts in page.counts.items():
-        yield f"Pictures, {part}", dict(counts)
-    for part, lines in page.figures.items():
-        found = {}
-        for line in lines:
-            found[line.name] = "  ".join(filter(None, (line.value, line.interval, line.note)))
-        yield f"Measured on the {part}", found
-    yield "Heatmaps", {"evidence": list(page.heatmaps)}
-    yield "Where it comes from", dict(page.origin)
-    if page.caveats:
-        yield "Needs attention", {"caveats": list(page.caveats)}
-    yield "Terms", dict(page.terms)
 
 
 def make_and_describe_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:

@@ -243,7 +243,6 @@ def card(
     What it is, sees and comes from, its figures with their intervals, caveats, heatmaps' evidence.
     With --json the page is written where --out says so alone.
     """
-    from slidecam.cli.facts import card_tables
     from slidecam.models.bundle import open_bundle
     from slidecam.reports.card_page import PAGE, card_page, write_card_page
 
@@ -259,7 +258,7 @@ def card(
         if json:
             terminal.line({**page.record(), "page": path})
             return
-        for title, facts in card_tables(page):
+        for title, facts in page.tables():
             terminal.table(title, facts)
         if path is not None:
             terminal.look_at(path)

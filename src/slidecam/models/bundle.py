@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Literal
 from slidecam.errors import BundleError, CardError, MissingBundleError
 from slidecam.files import check_folder, replacing
 from slidecam.models.card import (
-    CARD_FILE,
     WEIGHTS_FILE,
     Card,
     card_object,
@@ -25,6 +24,7 @@ from slidecam.models.card import (
     check_card,
     read_card,
 )
+from slidecam.models.card_file import CARD_FILE
 from slidecam.models.weights import (
     check_digest,
     checked_bytes,

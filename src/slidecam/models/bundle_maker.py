@@ -16,7 +16,8 @@ from slidecam.errors import CardError, WeightsError
 from slidecam.files import refuse_inputs
 from slidecam.models.architectures import TIMM, build_network, full_name
 from slidecam.models.bundle import Bundle, save_bundle
-from slidecam.models.card import CARD_FILE, Card, Interpolation, check_card
+from slidecam.models.card import Card, Interpolation, check_card
+from slidecam.models.card_file import CARD_FILE
 from slidecam.models.channels import (
     ARGUMENT,
     COLOURS,

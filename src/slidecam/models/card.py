@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
-CARD_FILE = "card.json"
 SAFETENSORS = ".safetensors"
 WEIGHTS_FILE = f"model{SAFETENSORS}"
 CARD_FORMAT = "slidecam-bundle"

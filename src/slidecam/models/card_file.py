@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+CARD_FILE = "card.json"
+
 SHOWN_LENGTH = 80
 """Characters of a file that holds no object which a message repeats."""
 
@@ -60,7 +62,8 @@ class CardComplaints(Complaints):
             raise CardError(path, *self.faults[0])
         if self.faults:
             listed = "\n".join(f"  - {line}" for line in self.lines)
-            problem = f"{len(self.faults)} things are wrong in the card:\n{listed}\nAll in one card"
+            of = _called(path)
+            problem = f"{len(self.faults)} things are wrong in {of}:\n{listed}\nAll in one file"
             raise CardError(path, problem, "Mend each of them.")
 
 
@@ -69,12 +72,19 @@ def read_json_object(path: Path) -> dict[str, object]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        problem = f"The card is not readable as JSON: {error}."
+        problem = f"{_called(path)} is not readable as JSON: {error}."
         raise CardError(path, problem, "Mend the file, or make it anew.") from error
     if not isinstance(values, dict):
-        problem = f"The card holds {shown(values, SHOWN_LENGTH)}, not a JSON object."
+        problem = f"{_called(path)} holds {shown(values, SHOWN_LENGTH)}, not a JSON object."
         raise CardError(path, problem, "Put its keys between { and }.")
     return values
+
+
+def _called(path: Path) -> str:
+    """Return what people call a file that says what weights are: not every one is a card."""
+    if path.name == CARD_FILE:
+        return "the card"
+    return path.name
 
 
 def is_said(text: str) -> bool:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slidecam.explain.catalogue import title_of
+from slidecam.learning.evaluation.figures import MEASURED_ON
 from slidecam.learning.metrics import CLASS_DEFINITIONS, DEFINITIONS
 from slidecam.learning.published import published_of
 from slidecam.models.channels import IN_WORDS
 from slidecam.pages import write_page
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from slidecam.models.bundle import Bundle
@@ -31,7 +33,8 @@ PARTS = {"val": "validation part", "test": "test part", "train": "training part"
 
 _ELSEWHERE = frozenset(
     (
-        *("calibration", "caveats", "measured", "parent", "published", "readings", "recipe"),
+        *("calibration", "caveats", "measured", MEASURED_ON, "parent", "published"),
+        *("readings", "recipe"),
         *("weights_left_out", "wsinfer", "intended_use", "unmeasured"),
     )
 )
@@ -83,6 +86,8 @@ class CardPage:
         Pictures by class, of each part of its data.
     figures
         By the part of the data that they were measured on.
+    extents
+        Of how many pictures, patients or slides they are, by the same names, where that is known.
     published
         Whose figures stand beside them, and how those differ; empty for nobody's.
     heatmaps
@@ -100,6 +105,7 @@ class CardPage:
     origin: Mapping[str, str]
     counts: Mapping[str, Mapping[str, int]]
     figures: Mapping[str, tuple[MeasuredFigure, ...]]
+    extents: Mapping[str, str]
     published: str
     heatmaps: tuple[str, ...]
     caveats: tuple[str, ...]
@@ -128,12 +134,33 @@ class CardPage:
             "origin": dict(self.origin),
             "pictures": {part: dict(each) for part, each in self.counts.items()},
             "figures": figures,
+            "measured_on": dict(self.extents),
             "published": self.published,
             "heatmaps": list(self.heatmaps),
             "caveats": list(self.caveats),
             "terms": dict(self.terms),
             "recipe": self.recipe,
         }
+
+    def tables(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield what it says as tables, a title and its facts each."""
+        yield self.name, dict(self.identity)
+        yield "Classes", {name: called for name, _color, called in self.classes}
+        yield "What it is shown", dict(self.sight)
+        for part, counts in self.counts.items():
+            yield f"Pictures, {part}", dict(counts)
+        for part, lines in self.figures.items():
+            found = {}
+            if part in self.extents:
+                found["of"] = self.extents[part]
+            for line in lines:
+                found[line.name] = "  ".join(filter(None, (line.value, line.interval, line.note)))
+            yield f"Measured on the {part}", found
+        yield "Heatmaps", {"evidence": list(self.heatmaps)}
+        yield "Where it comes from", dict(self.origin)
+        if self.caveats:
+            yield "Needs attention", {"caveats": list(self.caveats)}
+        yield "Terms", dict(self.terms)
 
 
 def card_page(bundle: Bundle) -> CardPage:
@@ -153,6 +180,7 @@ def card_page(bundle: Bundle) -> CardPage:
         _origin(card),
         _counts(card),
         _figures(card),
+        _extents(card),
         beside,
         _heatmaps(card),
         _caveats(card),
@@ -285,6 +313,18 @@ def _figures(card: Card) -> dict[str, tuple[MeasuredFigure, ...]]:
                 reported = published.shown(name) if published is not None else ""
                 lines.append(_figure(name, figure, reported))
         found[PARTS.get(part, str(part))] = tuple(lines)
+    return found
+
+
+def _extents(card: Card) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part, extent in _items(card.provenance.get(MEASURED_ON)):
+        if not isinstance(extent, Mapping) or not isinstance(extent.get("pictures"), int):
+            continue
+        groups = "patients or slides not known"
+        if isinstance(extent.get("groups"), int):
+            groups = f"of {extent['groups']:,} patients or slides"
+        found[PARTS.get(part, part)] = f"{extent['pictures']:,} pictures, {groups}"
     return found
 
 

@@ -16,11 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from slidecam.learning.evaluation.evaluation import (
-    Evaluation,
-    EvaluationSpec,
-    evaluate_predictions,
-)
+from slidecam.learning.evaluation.evaluation import Evaluation, EvaluationSpec, evaluate_predictions
 from slidecam.learning.intervals import IntervalSpec
 from slidecam.learning.predictions import Predictions
 from slidecam.steps import Step

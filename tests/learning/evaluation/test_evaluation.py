@@ -17,12 +17,8 @@ from torch import nn
 from slidecam.errors import DataSetError
 from slidecam.learning.data.pictures import PictureSet, read_picture_set
 from slidecam.learning.evaluation.classifying import evaluate, match_classes
-from slidecam.learning.evaluation.evaluation import (
-    FIGURES,
-    EvaluationSpec,
-    evaluate_predictions,
-    pool_folds,
-)
+from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate_predictions, pool_folds
+from slidecam.learning.evaluation.figures import FIGURES, Figure
 from slidecam.learning.intervals import IntervalSpec
 from slidecam.learning.predictions import Predictions, UnreadPicture
 from slidecam.models import Card
@@ -492,3 +488,10 @@ def test_the_most_wrong_of_one_score_is_the_farthest_beyond_its_threshold() -> N
     made = scored(3.1, 0.4, 1.2, 2.6, labels=(0, 1, 0, 1), thresholds=(1.7,))
     assert made.true_outputs == pytest.approx([-1.4, -1.3, 0.5, 0.9])
     assert made.predicted.tolist() == [1, 0, 0, 1]
+
+
+def test_a_figure_without_an_interval_says_why() -> None:
+    same = "no interval: all resamples have the same figure"
+    assert str(Figure(1.0, None, same)) == f"1.000 ({same})"
+    assert str(Figure(None, None, "one class only")) == "none (one class only)"
+    assert str(Figure(0.87654)) == "0.877"

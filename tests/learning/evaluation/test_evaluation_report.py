@@ -15,11 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam.learning.evaluation.evaluation import (
-    EvaluationSpec,
-    evaluate_predictions,
-    pool_folds,
-)
+from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate_predictions, pool_folds
 from slidecam.learning.evaluation.report import (
     DOUBTFUL,
     LISTED,

@@ -141,6 +141,8 @@ def test_the_folds_leave_an_ensemble_whose_logits_are_their_mean(
     assert [each["digest"] for each in members] == [trained.bundle.digest for trained in done]
     measured: Any = bundle.card.provenance["measured"]
     assert list(measured) == ["members, each on the fold kept from it"]
+    extent: Any = bundle.card.provenance["measured_on"]
+    assert extent[next(iter(measured))]["pictures"] == len(list(data.glob("*/*.png")))
     caveats: Any = bundle.card.provenance["caveats"]
     assert caveats[0].startswith("No figure is of the ensemble itself")
     assert "their mean cannot be calibrated" in bundle.card.calibration

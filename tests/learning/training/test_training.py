@@ -128,6 +128,7 @@ def test_the_card_says_what_inference_needs_and_where_it_comes_from(
     assert (told["seed"], told["epochs"]) == (3, 8)
     assert {"slidecam", "torch", "timm"} <= set(told["with"])
     assert told["measured"]["test"]["accuracy"]["value"] == 1
+    assert told["measured_on"]["test"]["pictures"] == sum(told["data"]["counts"]["test"].values())
     assert len(told["measured"]["val"]["accuracy"]["ci95"]) == 2
 
 

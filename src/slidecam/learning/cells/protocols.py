@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from slidecam.learning.evaluation.evaluation import Evaluation, Figure
+    from slidecam.learning.evaluation.evaluation import Evaluation
+    from slidecam.learning.evaluation.figures import Figure
     from slidecam.models.card import Card
     from slidecam.pixels import RGB
 

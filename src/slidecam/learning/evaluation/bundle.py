@@ -33,11 +33,8 @@ from slidecam.learning.data.picture_tables import scale_notes
 from slidecam.learning.data.pictures import nameless, read_picture_set
 from slidecam.learning.data.readings import look_at_pictures, reading_for
 from slidecam.learning.evaluation.classifying import evaluate, measure_maps
-from slidecam.learning.evaluation.evaluation import (
-    Evaluation,
-    EvaluationSpec,
-    records_of,
-)
+from slidecam.learning.evaluation.evaluation import Evaluation, EvaluationSpec
+from slidecam.learning.evaluation.figures import MEASURED_ON, records_of
 from slidecam.learning.evaluation.report import (
     RECORD,
     TABLE,
@@ -94,6 +91,7 @@ def measure_bundle(
         if len(pictures.part(part)):
             found[part] = yield from evaluate(classifier, pictures.part(part))
     figures = {part: records_of(each.figures) for part, each in found.items()}
+    extents = {part: each.extent for part, each in found.items()}
     learnt = yield from learnt_of(dataset)
     provenance = dict(bundle.card.provenance)
     parent = _bundle_of(call.weights.file)
@@ -106,7 +104,7 @@ def measure_bundle(
     tiles = FEWEST if call.share else MOST
     card = replace(
         bundle.card,
-        provenance={**known, "measured": figures, "caveats": caveats},
+        provenance={**known, "measured": figures, MEASURED_ON: extents, "caveats": caveats},
         heatmap_evidence=(yield from measure_maps(classifier, pictures.part("val"), tiles)),
     )
     finished = save_bundle(bundle.path, card, bundle.network(), overwrite=True)

@@ -8,15 +8,21 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from slidecam.errors import remedies_of
 from slidecam.learning.calibration import ece_by_chance
+from slidecam.learning.evaluation.figures import (
+    ECE_BY_CHANCE,
+    FIGURES,
+    Figure,
+    FoldSpread,
+    records_of,
+)
 from slidecam.learning.intervals import Interval, IntervalSpec, bootstrap
-from slidecam.learning.metrics import DEFINITIONS, NO_DISTRIBUTIONS, measure
+from slidecam.learning.metrics import NO_DISTRIBUTIONS, measure
 from slidecam.learning.predictions import (
     COMPARED,
     Predictions,
@@ -29,16 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
-
-
-ECE_BY_CHANCE = "ECE by chance"
-
-BY_CHANCE = (
-    "what a perfectly calibrated classifier of the same confidences would show as ECE on as many"
-    " pictures: the mean, and the range of 95 % of draws"
-)
-FIGURES: Mapping[str, str] = MappingProxyType({**DEFINITIONS, ECE_BY_CHANCE: BY_CHANCE})
-"""Every figure of an evaluation by its name, and what it is."""
 
 
 @dataclass(frozen=True)
@@ -65,81 +61,6 @@ class EvaluationSpec:
     mapping: Mapping[str, str] = field(default_factory=dict)
     intervals: IntervalSpec = field(default_factory=IntervalSpec)
     bundle: str = ""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure.
-
-    Attributes
-    ----------
-    value
-        None where there is no such figure.
-    interval
-        95 %, or None.
-    note
-        Why there is no value or no interval, or what it leaves out.
-    """
-
-    value: float | None
-    interval: Interval | None = None
-    note: str = ""
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return "none"
-        if self.interval is None:
-            return f"{self.value:.3f}"
-        return f"{self.value:.3f} ({self.interval}, {self.interval.method})"
-
-    def record(self) -> dict[str, object]:
-        """Return it as JSON values."""
-        values: dict[str, object] = {"value": self.value, "ci95": None}
-        if self.interval is not None:
-            values["ci95"] = [self.interval.low, self.interval.high]
-            values["by"] = self.interval.method
-        if self.note:
-            values["note"] = self.note
-        return values
-
-
-@dataclass(frozen=True)
-class FoldSpread:
-    """A figure of the folds of a cross-validation one by one.
-
-    ``sd`` divides by folds - 1, None for a single fold.
-    """
-
-    values: tuple[float | None, ...]
-
-    @property
-    def mean(self) -> float | None:
-        """Over the folds that have it."""
-        known = self._known
-        if known:
-            return float(np.mean(known))
-        return None
-
-    @property
-    def sd(self) -> float | None:
-        """Over the folds that have it."""
-        known = self._known
-        if len(known) > 1:
-            return float(np.std(known, ddof=1))
-        return None
-
-    @property
-    def _known(self) -> list[float]:
-        return [value for value in self.values if value is not None]
-
-    def record(self) -> dict[str, object]:
-        """Return it as JSON values."""
-        return {"mean": self.mean, "sd": self.sd, "values": list(self.values)}
-
-
-def records_of(figures: Mapping[str, Figure | FoldSpread]) -> dict[str, dict[str, object]]:
-    """Return figures by name as JSON values."""
-    return {name: figure.record() for name, figure in figures.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,6 +171,11 @@ class Evaluation:
             return len(set(names))
         return len(self.predictions.labels)
 
+    @property
+    def extent(self) -> dict[str, int | None]:
+        """How many pictures the figures are of, of how many patients or slides (None: unknown)."""
+        return {"pictures": self.pictures, "groups": group_count(self.predictions.groups)}
+
     def _called_none(self) -> dict[str, object]:
         """Return how many pictures of each class were called none, if any was."""
         missing = np.array(list(self.support.values())) - self.confusion.sum(axis=1)
@@ -270,10 +196,9 @@ class Evaluation:
             "measured": self.measured or None,
             "notes": list(self.notes),
             "left_out": dict(self.left_out) or None,
-            "pictures": self.pictures,
+            **self.extent,
             "predictions": len(self.predictions.labels),
             "counts": dict(self.support),
-            "groups": group_count(self.predictions.groups),
             "failures": failures,
             "digest": self.data_digest or None,
         }

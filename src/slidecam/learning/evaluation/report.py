@@ -10,7 +10,7 @@ from slidecam.drawing.style import BLUE, GREEN, ORANGE
 from slidecam.files import replacing, write_csv, write_json
 from slidecam.learning.data.picture_files import some
 from slidecam.learning.evaluation import plots as draw
-from slidecam.learning.evaluation.evaluation import FIGURES, Evaluation
+from slidecam.learning.evaluation.figures import FIGURES
 from slidecam.learning.metrics import CLASS_DEFINITIONS
 from slidecam.learning.predictions import Predictions, doubtful_labels, group_count
 from slidecam.learning.published import Published
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from slidecam.learning.data.picture_files import Part
-    from slidecam.learning.evaluation.evaluation import Figure
+    from slidecam.learning.evaluation.evaluation import Evaluation
+    from slidecam.learning.evaluation.figures import Figure
 
 
 RECORD, TABLE, PAGE = "evaluation.json", "predictions.csv", "evaluation.html"

@@ -24,11 +24,8 @@ from slidecam.learning.data.dataset import (
 from slidecam.learning.data.known import LEARNT_PICTURES, LearntPictures, learnt_by
 from slidecam.learning.data.pictures import nameless
 from slidecam.learning.evaluation.bundle import background_of
-from slidecam.learning.evaluation.evaluation import (
-    Evaluation,
-    pool_folds,
-    records_of,
-)
+from slidecam.learning.evaluation.evaluation import Evaluation, pool_folds
+from slidecam.learning.evaluation.figures import MEASURED_ON, records_of
 from slidecam.learning.evaluation.report import (
     DOUBTFUL,
     write_doubtful_labels,
@@ -193,7 +190,7 @@ def _leave_ensemble(
     card, weights = ensemble_of(bundles, f"{recipe.name}, mean of {count}")
     folder.bundle.mkdir(parents=True, exist_ok=True)
     own = dict(bundles[0].card.provenance)
-    for key in ("measured", "parent", "best_epoch", "epochs", "calibration"):
+    for key in ("measured", MEASURED_ON, "parent", "best_epoch", "epochs", "calibration"):
         own.pop(key, None)
     said = (
         "No figure is of the ensemble itself, since each picture was learnt from by a member: each"
@@ -205,6 +202,7 @@ def _leave_ensemble(
         **card.provenance,
         "data": _learnt_data(bundles, folder),
         "measured": {MEMBERS_MEASURED: records_of(pooled.figures)},
+        MEASURED_ON: {MEMBERS_MEASURED: pooled.extent},
         "calibration": {
             "pictures": card.calibrated_on,
             "note": (
@@ -289,7 +287,8 @@ def _train_final(
 
 def _unmeasured(card: Card, said: str) -> Card:
     own = dict(card.provenance)
-    own.pop("measured", None)
+    for key in ("measured", MEASURED_ON):
+        own.pop(key, None)
     caveats: Any = own.get("caveats") or ()
     return replace(
         card,

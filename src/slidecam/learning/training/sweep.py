@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.learning.data.dataset import Dataset
-    from slidecam.learning.evaluation.evaluation import Figure
+    from slidecam.learning.evaluation.figures import Figure
     from slidecam.learning.recipes.tables import Recipe
     from slidecam.viewing import PictureView
 
