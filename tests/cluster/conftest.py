@@ -36,6 +36,16 @@ def client() -> Iterator[Client]:
 
 
 @pytest.fixture
+def own_workers() -> Iterator[Client]:
+    """Return the client of a worker that is threads of this process: nothing is spawned."""
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address="") as cluster,
+        Client(cluster, set_as_default=False) as running,
+    ):
+        yield running
+
+
+@pytest.fixture
 def several_parts(tmp_path: Path, write_slide: Callable[..., Path]) -> Path:
     """Return a slide whose run is of four parts, in batches of 8 tiles at half overlap."""
     return write_slide(tmp_path / "wide.tif", width=1300, height=1000)

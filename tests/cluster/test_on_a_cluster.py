@@ -6,16 +6,17 @@ import json
 import os
 import random
 import signal
+import time
 from dataclasses import replace
 from importlib.metadata import version
 from socket import gethostname
 from threading import Timer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Scheduler, SpecCluster, Worker
 
 from run_files import files_of
 from slidecam import (
@@ -28,9 +29,10 @@ from slidecam import (
     settle_spacing,
     tile_array,
 )
-from slidecam.cluster.messages import Call, SlideJob, SlidePlanned
-from slidecam.cluster.running import _remove_left_marks
-from slidecam.cluster.working import Resident, plan_slide
+from slidecam.cluster.connecting import workers_of
+from slidecam.cluster.messages import Call, Lost, SlideJob, SlidePlanned
+from slidecam.cluster.running import _end_left_calls, is_busy
+from slidecam.cluster.working import Resident, plan_slide, residence
 from slidecam.errors import SourceError, UsageError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, TileFailed
 from slidecam.models import open_bundle
@@ -41,7 +43,7 @@ from slidecam.sources.volume import VolumeSource
 from slidecam.store import RunStore, lock_run, read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from slidecam.events import Event
@@ -234,13 +236,110 @@ def test_results_at_a_url_are_refused_with_what_else_there_is(
     assert "--shard" in refused.value.remedy
 
 
-def test_the_marks_of_ended_clients_are_removed_and_no_others(tmp_path: Path) -> None:
+def marked(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / f".cluster-{name}").write_text(text)
+
+
+def marks_in(folder: Path) -> set[str]:
+    return {path.name.removeprefix(".cluster-") for path in folder.iterdir()}
+
+
+def ended_process() -> str:
+    """Return this process as it would be, had it begun when the machine did."""
+    return begun(os.getpid()).rpartition(" ")[0] + " 1"
+
+
+def test_the_marks_of_ended_clients_are_removed_and_no_others(
+    tmp_path: Path, own_workers: Client
+) -> None:
     host, ours = gethostname(), begun(os.getpid())
-    ended = ours.rpartition(" ")[0] + " 1"
-    marks = {"ended": f"{host}\n{ended}\n", "ours": f"{host}\n{ours}\n"}
-    marks |= {"elsewhere": f"another\n{ended}\n", "old": "A cluster is at work.\n"}
-    for name, text in marks.items():
-        (tmp_path / f".cluster-{name}").write_text(text)
-    _remove_left_marks(tmp_path)
-    left = {path.name.removeprefix(".cluster-") for path in tmp_path.iterdir()}
-    assert left == {"ours", "elsewhere", "old"}
+    marks = {"ended": f"{host}\n{ended_process()}\nClient-1\n", "ours": f"{host}\n{ours}\n"}
+    marks |= {"elsewhere": f"another\n{ours}\nClient-2\n", "old": "A cluster is at work.\n"}
+    marked(tmp_path, marks)
+    _end_left_calls(own_workers, tmp_path)
+    assert marks_in(tmp_path) == {"ours", "elsewhere", "old"}
+
+
+@pytest.mark.parametrize("host", ["", "another"])
+def test_a_call_waits_for_the_workers_of_a_killed_client(
+    tmp_path: Path, own_workers: Client, host: str
+) -> None:
+    own_workers.register_plugin(Resident())
+    call = Call("gone", version("slidecam"), "", "", tmp_path, LEAN)
+    owner = f"{host or gethostname()}\n{ended_process()}\n"
+    marked(tmp_path, {"gone": f"{owner}Client-1\n", "going": f"{owner}{own_workers.id}\n"})
+    if not host:
+        (tmp_path / ".cluster-going").unlink()
+    own_workers.submit(_until_its_mark_is_gone, call, pure=False)
+    while not (tmp_path / "going").exists():
+        time.sleep(0.01)
+    _end_left_calls(own_workers, tmp_path)
+    assert [*own_workers.run(is_busy, "gone").values()] == [False]
+    assert marks_in(tmp_path) == ({"going"} if host else set())
+
+
+def _until_its_mark_is_gone(call: Call) -> None:
+    """Be at work on a call, and for a moment longer than it is wanted."""
+    with residence().at_work(call):
+        (call.out / "going").touch()
+        while call.mark.exists():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        (call.out / "going").unlink()
+
+
+def test_a_worker_that_came_late_and_cannot_take_part_gives_its_task_to_others(
+    tmp_path: Path, tiny_bundle: Path, several_parts: Path, own_workers: Client
+) -> None:
+    own_workers.register_plugin(Resident())
+    bundle = open_bundle(tiny_bundle)
+    call = Call("late", version("slidecam"), str(bundle.path), "other", tmp_path, LEAN)
+    job = SlideJob(FoundSlide("wide", str(several_parts)), 1, 1, {}, {})
+    for unlike, words in ((call, "does not see the output"), (call, "another bundle")):
+        lost = own_workers.submit(plan_slide, unlike, job, pure=False).result()
+        assert isinstance(lost, Lost)
+        assert not lost.final
+        assert words in lost.failure.event.problem
+        call.mark.touch()
+
+
+def test_a_cluster_that_adapts_begins_without_a_worker(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(
+        "cluster: distributed.LocalCluster\n"
+        "arguments: {n_workers: 0, processes: false, dashboard_address: ''}\n"
+        "adapt: {maximum: 1, interval: 100ms}\n"
+    )
+    slide = write_slide(tmp_path / "one.tif")
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", LEAN, cluster=file))
+    assert last(events).exit_code == 0
+
+
+def test_where_workers_have_gpus_no_other_worker_gets_a_batch(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slides = [write_slide(tmp_path / f"s{number}.tif", 300, 260) for number in range(3)]
+    workers: dict[str, Any] = {}
+    for name, resources in (("plain", {}), ("gpu", {"GPU": 1})):
+        options = {"nthreads": 1, "resources": resources, "name": name}
+        workers[name] = {"cls": Worker, "options": options}
+    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "protocol": "inproc://"}}
+    with (
+        SpecCluster(workers=workers, scheduler=scheduler) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(2)
+        events = list(predict(slides, tiny_bundle, tmp_path / "out", LEAN, cluster=client))
+        classified = client.run(_loaded_bundles)
+        names = {each["id"]: address for address, each in workers_of(client).items()}
+    assert last(events).exit_code == 0
+    assert classified == {names["plain"]: 0, names["gpu"]: 1}
+
+
+def _loaded_bundles(dask_worker: Worker) -> int:
+    plugin = dask_worker.plugins["slidecam"]
+    assert isinstance(plugin, Resident)
+    return len(plugin.residence._warm._kept)

@@ -15,8 +15,8 @@ from uuid import uuid4
 from slidecam.cluster.connecting import connected, dashboard_of, workers_of
 from slidecam.cluster.messages import MARK, Call, Refused, SlideJob
 from slidecam.cluster.scheduling import SchedulerLostError, Scheduling
-from slidecam.cluster.working import Resident, forget, inspect_worker, is_busy, settle
-from slidecam.errors import SlidecamError, UsageError, without_secrets
+from slidecam.cluster.working import PLUGIN, Resident, refuse_other, settle
+from slidecam.errors import SlidecamError, StoreError, UsageError, without_secrets
 from slidecam.events import Warned
 from slidecam.explain.facts import said_of_methods
 from slidecam.files import write_text
@@ -30,7 +30,7 @@ from slidecam.store import Outlet
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
-    from distributed import Client
+    from distributed import Client, Scheduler, Worker
 
     from slidecam.cluster.messages import Settled
     from slidecam.events import Event
@@ -60,10 +60,10 @@ def predict_there(
     cluster: str | Path | Client,
 ) -> Generator[Event]:
     """Classify slides on a cluster; see `slidecam.predict`."""
-    # Workers have working folders of their own.
     if is_url(folder_named(out)):
         raise UsageError(
-            f"A cluster writes no results to a URL: {without_secrets(folder_named(out))}.",
+            f"A cluster writes no results to a URL ({without_secrets(folder_named(out))}): several"
+            " workers write into one slide's files, and what is put to a URL is one process's.",
             "Leave --cluster out: any number of processes share a URL, --shard K/N each. Or pass an"
             " --out on a drive that all machines see.",
         )
@@ -80,9 +80,12 @@ def predict_there(
         if link:
             yield Warned("", f"The cluster's dashboard is at {link}.")
         cleanup.callback(_unmark, call, made=not folder.exists())
-        _remove_left_marks(call.out)
-        write_text(call.mark, f"{gethostname()}\n{begun(os.getpid())}\n")
+        # First of all: workers that come later load what it is of while they begin, and one that
+        # is still loading is not taken for idle.
+        client.register_plugin(Resident())
         _wait_for_workers(client)
+        _end_left_calls(client, call.out)
+        write_text(call.mark, f"{gethostname()}\n{begun(os.getpid())}\n{client.id}\n")
         log = yield from _given_out(client, call, found, bundle)
     yield from log.warnings()
     yield log.summary()
@@ -94,7 +97,6 @@ def _given_out(
     found: Discovery,
     bundle: Bundle,
 ) -> Generator[Event, None, RunLog]:
-    client.register_plugin(Resident())
     _refuse_workers(client, call)
     on_gpu = call.spec.device != "cpu" and _has_gpu(client)
     settled = _settled(client, call, found, on_gpu=on_gpu)
@@ -135,13 +137,39 @@ def _rows(table: Mapping[str, Row], names: set[str]) -> dict[str, Row]:
     return rows
 
 
-def _remove_left_marks(out: Path) -> None:
-    """Remove the marks of calls of this machine whose process was ended before it could."""
+def _end_left_calls(client: Client, out: Path) -> None:
+    """Wait for what workers still do for calls whose client was killed, and remove their marks.
+
+    UsageError if they do not come to an end.
+    """
     for left in out.glob(f"{MARK}*"):
+        key = left.name.removeprefix(MARK)
         with suppress(OSError, ValueError):  # removed just now; of an earlier slidecam
-            host, owner = left.read_text(encoding="utf-8").splitlines()
-            if host == gethostname() and not is_alive(owner):
-                left.unlink()
+            host, owner, *its_client = left.read_text(encoding="utf-8").splitlines()
+            ended = host == gethostname() and not is_alive(owner)
+            if not (ended or (its_client and _has_left(client, its_client[0], key))):
+                continue
+            # Without it, a worker takes no task of the call, and leaves off after its batch.
+            left.unlink()
+            if not _wait_until_idle(client, key):
+                raise StoreError(
+                    out,
+                    "Workers are still busy with a call in this folder whose client has ended.",
+                    "Wait until they have done, or start the workers anew.",
+                )
+
+
+def _has_left(client: Client, its_client: str, key: str) -> bool:
+    """Whether workers of this cluster are at work for a client that it has no more."""
+    return its_client not in client.run_on_scheduler(_clients) and _is_any_busy(client, key)
+
+
+def _clients(dask_scheduler: Scheduler) -> list[str]:
+    return list(dask_scheduler.clients)
+
+
+def _is_any_busy(client: Client, key: str) -> bool:
+    return True in client.run(is_busy, key, on_error="return").values()
 
 
 def _unmark(call: Call, *, made: bool) -> None:
@@ -152,8 +180,10 @@ def _unmark(call: Call, *, made: bool) -> None:
 
 
 def _wait_for_workers(client: Client) -> None:
+    # A task, and not a look for workers: a cluster that adapts has none before there is work.
+    first = client.submit(gethostname, pure=False)
     try:
-        client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
+        first.result(timeout=FIRST_WORKER_SECONDS)
     except TimeoutError as error:
         raise UsageError(
             f"No worker came to the cluster in {FIRST_WORKER_SECONDS} s.",
@@ -167,15 +197,16 @@ def _has_gpu(client: Client) -> bool:
 
 def _refuse_workers(client: Client, call: Call) -> None:
     """Refuse a cluster of whose workers one cannot take part, by its name; UsageError."""
-    try:
-        faults = client.run(inspect_worker, call)
-    except ImportError as error:
-        raise UsageError(
-            f"The workers have no slidecam: {error}.", "Install it on all machines."
-        ) from error
-    for fault in faults.values():
-        if fault is not None:
+    for fault in client.run(inspect_worker, call, on_error="return").values():
+        if isinstance(fault, Refused):
             raise _as_error(fault)
+        if isinstance(fault, ImportError):
+            raise UsageError(
+                f"The workers have no slidecam: {fault}.", "Install it on all machines."
+            ) from fault
+        # A worker that left just now keeps nobody.
+        if isinstance(fault, Exception) and not isinstance(fault, OSError):
+            raise fault
 
 
 def _settled(client: Client, call: Call, found: Discovery, *, on_gpu: bool) -> Settled:
@@ -194,14 +225,40 @@ def _as_error(fault: Refused) -> SlidecamError:
     return SlidecamError(fault.problem, fault.remedy)
 
 
-def _wait_until_idle(client: Client, key: str) -> None:
-    """Return once no worker is at work on a call, or cannot be heard any more."""
+def _wait_until_idle(client: Client, key: str) -> bool:
+    """Return once no worker is at work on a call, or cannot be heard any more.
+
+    False where one still is after `STOP_SECONDS`.
+    """
     end = time.monotonic() + STOP_SECONDS
     # What goes wrong here comes on top of what is reported already: workers that are gone write
     # nothing.
     with suppress(Exception):
-        while any(client.run(is_busy, key, on_error="return").values()):
+        while _is_any_busy(client, key):
             if time.monotonic() > end:
-                return
+                return False
             time.sleep(0.1)
         client.run(forget, key, on_error="ignore")
+    return True
+
+
+def inspect_worker(call: Call, dask_worker: Worker) -> Refused | None:
+    """Return what keeps a worker from a call; None where nothing does."""
+    try:
+        refuse_other(call, dask_worker.address)
+    except SlidecamError as error:
+        return Refused(error.problem, error.remedy, error.usage)
+    return None
+
+
+def is_busy(key: str, dask_worker: Worker) -> bool:
+    """Whether a task of a call is still at work on a worker."""
+    plugin = dask_worker.plugins.get(PLUGIN)
+    return isinstance(plugin, Resident) and plugin.residence.is_busy(key)
+
+
+def forget(key: str, dask_worker: Worker) -> None:
+    """Let a worker close what it has open of a call that is over."""
+    plugin = dask_worker.plugins.get(PLUGIN)
+    if isinstance(plugin, Resident):
+        plugin.residence.forget(key)

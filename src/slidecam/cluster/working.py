@@ -211,28 +211,6 @@ def residence() -> Residence:
     return plugin.residence
 
 
-def inspect_worker(call: Call, dask_worker: Worker) -> Refused | None:
-    """Return what keeps a worker from a call; None where nothing does."""
-    try:
-        refuse_other(call, dask_worker.address)
-    except SlidecamError as error:
-        return Refused(error.problem, error.remedy, error.usage)
-    return None
-
-
-def is_busy(key: str, dask_worker: Worker) -> bool:
-    """Whether a task of a call is still at work on a worker."""
-    plugin = dask_worker.plugins.get(PLUGIN)
-    return isinstance(plugin, Resident) and plugin.residence.is_busy(key)
-
-
-def forget(key: str, dask_worker: Worker) -> None:
-    """Let a worker close what it has open of a call that is over."""
-    plugin = dask_worker.plugins.get(PLUGIN)
-    if isinstance(plugin, Resident):
-        plugin.residence.forget(key)
-
-
 def settle(call: Call, found: Discovery) -> Settled | Refused:
     """Load the classifier, and return what holds for all slides of a call."""
     try:
@@ -322,25 +300,37 @@ def _bounded(
 ) -> Ended | Lost:
     """Do one stage of a slide; whatever goes wrong with it is the slide's, and returned."""
     here = residence()
-    path = job.slide.path
-    if "://" not in path and not Path(path).exists():
-        unseen = UsageError(
-            f"The worker {here.address} does not see the slide.",
-            "Put it on a drive that all machines see under this path.",
-            path,
-        )
-        return Lost(failure_of(job.slide, unseen), here.address, final=False)
+    try:
+        _refuse_here(here, call, job)
+    except SlidecamError as error:
+        return Lost(failure_of(job.slide, error), here.address, final=False)
     with here.at_work(call), slide_boundary(job.slide) as outcome:
         return stage(here)
     failure = outcome.lost()
     return Lost(failure, here.address, final=foreseen_is_final and not failure.traceback)
 
 
+def _refuse_here(here: Residence, call: Call, job: SlideJob) -> None:
+    """Refuse what this worker cannot do and another one may, one that came late to the call too.
+
+    UsageError, BundleError, DeviceError, ExplanationError.
+    """
+    refuse_other(call, here.address)
+    here.model(call)
+    path = job.slide.path
+    if "://" not in path and not Path(path).exists():
+        raise UsageError(
+            f"The worker {here.address} does not see the slide.",
+            "Put it on a drive that all machines see under this path.",
+            path,
+        )
+
+
 def _classified(here: Residence, call: Call, job: SlideJob, part: Part) -> PartDone:
     timings = Timings()
     failures: list[TileFailed] = []
     batches: list[int] = []
-    stopped = _stop_sign()
+    stopped = _stop_sign(call)
     with here.slide(call, job) as work:
         run = open_run(work, None, range(*part))
         wanted = list(filter(range(*part).__contains__, run.store.pending_batches()))
@@ -380,13 +370,16 @@ def _event(job: SlideJob, work: SlideWork) -> Planned:
     return planned(job.slide, work, (job.number, job.slides))
 
 
-def _stop_sign() -> Callable[[], bool]:
-    """Return what says whether the task at work is wanted no more: its client has let it go."""
+def _stop_sign(call: Call) -> Callable[[], bool]:
+    """Return what says whether the task at work is wanted no more.
+
+    Its client has let it go, or has ended and another call has removed its mark.
+    """
     worker = get_worker()
     key = worker.get_current_task()
 
     def stopped() -> bool:
         task = worker.state.tasks.get(key)
-        return task is None or task.state == "cancelled"
+        return task is None or task.state == "cancelled" or not call.mark.exists()
 
     return stopped
