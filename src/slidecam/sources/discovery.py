@@ -22,6 +22,7 @@ from slidecam.sources._dicom import (
     series_files,
 )
 from slidecam.sources._dicom_lost import folders_of_medium, words_on_medium
+from slidecam.sources._labels import LabelPictures
 from slidecam.sources._probe import ZARR_MARKS, name_of
 from slidecam.sources._remote import slides_at
 from slidecam.sources.identifiers import hidden_parts, public_name
@@ -212,8 +213,9 @@ def _without_foreign(folder: Path, taken: Sequence[Path], ignored: list[str]) ->
     """Return what may be slides; note the files that are called so and are something else."""
     kept: list[Path] = []
     said: list[str] = []
+    labels = LabelPictures(taken)
     for entry in taken:
-        kind = entry.is_file() and foreign_kind(entry)
+        kind = entry.is_file() and (foreign_kind(entry) or labels.kind_of(entry))
         if kind:
             said.append(f"{entry.name} is {kind}")
         else:
