@@ -18,9 +18,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -33,6 +33,18 @@ OWN = "slidecam itself"
 
 _TORCH_MEMORY = "OutOfMemoryError"
 """What torch raises where a GPU's memory ran out: no MemoryError, and torch is not loaded here."""
+
+
+@cache
+def version_of(package: str) -> str:
+    """Return the version of an installed distribution; reading it takes milliseconds, once.
+
+    Raises
+    ------
+    importlib.metadata.PackageNotFoundError
+        If it is not installed.
+    """
+    return version(package)
 
 
 @dataclass(frozen=True)

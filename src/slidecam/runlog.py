@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -30,7 +29,7 @@ from slidecam.exchange.manifest import (
 )
 from slidecam.exchange.tables import slide_rows, write_slides_csv
 from slidecam.objects import as_given, said
-from slidecam.registry import resolve
+from slidecam.registry import resolve, version_of
 from slidecam.reports.report import EMBEDDED, OVERVIEWS, write_report
 from slidecam.runs.record import RunRecord
 from slidecam.runs.spec import PredictSpec
@@ -131,9 +130,8 @@ class RunLog:
         named = settings.keys() - set(OF_SINGLE_SLIDES)
         command = {name: settings[name] for name in sorted(named) if settings[name] != plain[name]}
         name, digest = self._bundle()
-        return Started(
-            version("slidecam"), self.outlet.shown, name, digest, command, len(self.slides), found
-        )
+        by, slides = version_of("slidecam"), len(self.slides)
+        return Started(by, self.outlet.shown, name, digest, command, slides, found)
 
     def failed(self, event: SlideFailed) -> SlideFailed:
         """Note a slide that gave nothing, and return its event."""
@@ -316,7 +314,7 @@ class RunLog:
     def _facts(self) -> RunFacts:
         name, digest = self._bundle()
         return RunFacts(
-            slidecam=version("slidecam"),
+            slidecam=version_of("slidecam"),
             bundle=name,
             bundle_digest=digest,
             command=_plain(self.spec, chain.from_iterable(slide.hidden for slide in self.slides)),

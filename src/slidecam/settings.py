@@ -271,10 +271,14 @@ def _number(text: str, kind: type[int | float]) -> object:
         return text
 
 
+@cache
 def hints_of(kind: type) -> Mapping[str, Hint]:
-    """Return the types of a dataclass's fields by name, annotations included."""
+    """Return the types of a dataclass's fields by name, annotations included.
+
+    They are read once: Python compiles each annotation that is a text every time.
+    """
     hints = typing.get_type_hints(kind, include_extras=True)
-    return {each.name: hints[each.name] for each in fields(kind)}
+    return types.MappingProxyType({each.name: hints[each.name] for each in fields(kind)})
 
 
 def words_of(hint: Hint) -> str:

@@ -6,13 +6,14 @@ import base64
 import io
 import json
 from contextlib import suppress
-from importlib.metadata import version
+from functools import cache
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from slidecam.files import replacing, write_json
+from slidecam.registry import version_of
 from slidecam.settings import counted
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def write_page(template: str, path: Path, /, **values: object) -> None:
         replacing(path) as fresh,
         fresh.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
     ):
-        file.writelines(page.stream(slidecam=version("slidecam"), **values))
+        file.writelines(page.stream(slidecam=version_of("slidecam"), **values))
 
 
 def picture_uri(
@@ -118,6 +119,7 @@ def _opened(picture: Path | Image.Image) -> Image.Image:
         return file.convert("RGB")
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("slidecam.pages"),

@@ -6,14 +6,13 @@ import platform
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import version
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import WeightsError
 from slidecam.models import open_bundle
 from slidecam.models.backends import choose_device
-from slidecam.registry import deferred
+from slidecam.registry import deferred, version_of
 from slidecam.store import read_attributes
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ def _methods_begun(folder: Path, request: MapRequest) -> tuple[str, ...]:
 
 @cache
 def _version_of_torch() -> str:
-    return version("torch")
+    return version_of("torch")
 
 
 def _digest_begun(folder: Path) -> Mapping[str, Any]:

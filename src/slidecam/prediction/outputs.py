@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from slidecam.foreground import save_foreground
 from slidecam.objects import said
 from slidecam.prediction import volumes
 from slidecam.prediction.pictures import write_heatmaps, write_overview
-from slidecam.registry import resolve
+from slidecam.registry import resolve, version_of
 from slidecam.runs.legend import classified_tissue, summarise_classes
 from slidecam.runs.outputs import chosen_outputs, clear_leftovers, clear_others, painting
 from slidecam.runs.record import RunRecord
@@ -242,7 +242,7 @@ def _versions() -> dict[str, str]:
     found: dict[str, str] = {}
     for package in (*PACKAGES, *reader_packages()):
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
+            found[package] = version_of(package)
     return found
 
 

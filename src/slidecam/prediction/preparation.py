@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from functools import cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import SpacingError
@@ -26,6 +25,7 @@ from slidecam.models.card_parts import VolumeCard
 from slidecam.prediction.checks import tiling_without_effect
 from slidecam.prediction.model import batch_size_of, begun_elsewhere, with_usual_maps
 from slidecam.prediction.work import OpenRun, SlideWork, Timings
+from slidecam.registry import version_of
 from slidecam.runs.outputs import all_written, clear_outputs
 from slidecam.runs.record import RunRecord, refuse_later
 from slidecam.sources import open_source, settle_spacing, shown_corner
@@ -295,7 +295,7 @@ def _kept(
 @cache
 def _finder() -> str:
     """Return who finds tissue: another version of slidecam may find other tissue."""
-    return f"slidecam {version('slidecam')}"
+    return f"slidecam {version_of('slidecam')}"
 
 
 def _plan(
