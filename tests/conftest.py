@@ -24,11 +24,11 @@ from slidecam.classes import ClassSet
 from slidecam.errors import RegionReadError
 from slidecam.foreground import Foreground
 from slidecam.geometry import Box, Level, LevelBox, Size, Spacing
-from slidecam.sources import Source, SourceFacts
+from slidecam.sources import READERS, Source, SourceFacts
 from slidecam.store import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -530,6 +530,21 @@ def _dataset(**values: Any) -> Dataset:
     for name, value in values.items():
         setattr(dataset, name, value)
     return dataset
+
+
+@pytest.fixture
+def write_hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path, str], Path]]:
+    """Return a writer of slides whose reader does what they say: ``open hang``, ``read abort``."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "hostile_readers"))
+    READERS.look_again()
+
+    def write(path: Path, deed: str) -> Path:
+        path.write_text(f"HOSTILE {deed}")
+        return path
+
+    yield write
+    monkeypatch.undo()
+    READERS.look_again()
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from slidecam.events import (
     SlideFinished,
     Started,
     TileFailed,
+    Waiting,
     Warned,
     as_json,
 )
@@ -26,6 +27,7 @@ EXAMPLES: tuple[Event, ...] = (
     BatchDone("s", 5, 10, np.zeros((5, 4), np.int64), np.zeros((5, 2), np.float32)),
     TileFailed("s", (0, 0, 9, 9), "broken"),
     Warned("", "word"),
+    Waiting("s", "opened", 30.0),
     SlideFinished("s", "out/s", "done", 10, 0, 1.5),
     SlideFailed("s", "s.svs", "problem", "remedy"),
     Finished("manifest.json", "report.html", 1, 0, 0),

@@ -22,6 +22,7 @@ EVENTS = (
     "SlideFinished",
     "Started",
     "TileFailed",
+    "Waiting",
     "Warned",
 )
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SlideFinished,
         Started,
         TileFailed,
+        Waiting,
         Warned,
     )
     from slidecam.foreground import Foreground, find_foreground, load_foreground
@@ -74,6 +75,7 @@ _ROOMS = {
     "TileFailed": "events",
     "TileGrid": "tiling",
     "TilingSpec": "tiling",
+    "Waiting": "events",
     "Warned": "events",
     "classify": "inference",
     "evaluate": "learning.evaluation.classifying",
@@ -119,6 +121,7 @@ __all__ = [
     "TileFailed",
     "TileGrid",
     "TilingSpec",
+    "Waiting",
     "Warned",
     "__version__",
     "classify",

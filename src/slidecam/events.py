@@ -129,6 +129,33 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Nothing was heard of a slide for a while: its file or share is slow, or does not answer.
+
+    Attributes
+    ----------
+    slide
+        Which.
+    stage
+        What is done with it: ``opened``, ``classified`` or ``written``.
+    seconds
+        How long it has been silent.
+    """
+
+    slide: str
+    stage: str
+    seconds: float
+
+    @property
+    def message(self) -> str:
+        """It as a sentence, with what helps."""
+        return (
+            f"Nothing for {self.seconds:.0f} s while it is {self.stage}. --slide-timeout gives a"
+            " slide up that takes too long."
+        )
+
+
+@dataclass(frozen=True)
 class SlideFinished:
     """A slide's outputs lie in ``folder``.
 
@@ -186,7 +213,17 @@ class Finished:
     tiles: int = 0
 
 
-Event = Started | Planned | BatchDone | TileFailed | Warned | SlideFinished | SlideFailed | Finished
+Event = (
+    Started
+    | Planned
+    | BatchDone
+    | TileFailed
+    | Warned
+    | Waiting
+    | SlideFinished
+    | SlideFailed
+    | Finished
+)
 
 
 def as_json(event: Event) -> dict[str, Any]:

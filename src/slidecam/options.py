@@ -35,6 +35,7 @@ OWN_KEY = "slidecam"
 BY_COMMAND = "the tab keeps to what is set often; the command line, which it shows, has it"
 OF_THE_MACHINE = "threads and memory are the machine's, and its jobs share them"
 ONE_SLIDE = "it is for several slides, and the tab runs the one that is open"
+NO_TAB: Mapping[Door, str] = {"napari": BY_COMMAND}
 BY_NAME: Mapping[Door, str] = {"server": "a job names its slides", "napari": ONE_SLIDE}
 
 
@@ -97,10 +98,7 @@ class PredictOptions:
         without={"napari": "the tab maps all classes, and each is a layer to show or hide"},
     )
     heatmap_against: str | None = option(
-        None,
-        "Class that finer-cam compares with.",
-        unset="the other one of two",
-        without={"napari": BY_COMMAND},
+        None, "Class that finer-cam compares with.", unset="the other one of two", without=NO_TAB
     )
     heatmap_scale: Mapping[str, tuple[float, float]] = option(
         dict,
@@ -112,12 +110,10 @@ class PredictOptions:
     heatmap_threshold: str = option(
         "otsu",
         "dt-gradcam's threshold: otsu, mean+1.5, quantile:0.9 or fraction:0.5.",
-        without={"napari": BY_COMMAND},
+        without=NO_TAB,
     )
     heatmap_threshold_scope: Literal["slide", "tile"] = option(
-        "slide",
-        "Whether that is one threshold of the slide or each tile's own.",
-        without={"napari": BY_COMMAND},
+        "slide", "Whether that is one threshold of the slide or each tile's own.", without=NO_TAB
     )
     mpp: float | None = option(
         None,
@@ -148,19 +144,13 @@ class PredictOptions:
         step=0.25,
     )
     grid: Literal["slidecam", "wsinfer"] = option(
-        "slidecam", "slidecam's grid, or exactly WSInfer's.", without={"napari": BY_COMMAND}
+        "slidecam", "slidecam's grid, or exactly WSInfer's.", without=NO_TAB
     )
     edge: Literal["pad", "drop"] = option(
-        "pad",
-        "Tiles that overhang the slide: pad them, or drop them.",
-        without={"napari": BY_COMMAND},
+        "pad", "Tiles that overhang the slide: pad them, or drop them.", without=NO_TAB
     )
     min_tissue: float = option(
-        0.1,
-        "Least share of tissue in a tile (slidecam grid).",
-        low=0.0,
-        high=1.0,
-        without={"napari": BY_COMMAND},
+        0.1, "Least share of tissue in a tile (slidecam grid).", low=0.0, high=1.0, without=NO_TAB
     )
     mask: Path | None = option(
         None,
@@ -168,7 +158,7 @@ class PredictOptions:
         without={"napari": "the tab's Region is the mask: the view, or shapes that are drawn"},
     )
     batch: int | None = option(
-        None, "Tiles per batch.", unset="found from memory", **COUNT, without={"napari": BY_COMMAND}
+        None, "Tiles per batch.", unset="found from memory", **COUNT, without=NO_TAB
     )
     workers: int = option(
         4, "Threads that decode.", **COUNT, without={"server": OF_THE_MACHINE, "napari": BY_COMMAND}
@@ -182,12 +172,12 @@ class PredictOptions:
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:N.")
     precision: Literal["fp32", "bf16"] = option(
-        "fp32", "Number format of the backbone.", without={"napari": BY_COMMAND}
+        "fp32", "Number format of the backbone.", without=NO_TAB
     )
     backend: str = option(
         "folded",
         "auto (by a trial), folded, eager, compiled, openvino, or another package's.",
-        without={"napari": BY_COMMAND},
+        without=NO_TAB,
     )
     existing: Literal["refuse", "resume", "overwrite"] = option(
         "refuse", "Where a run exists: continue it, or begin anew.", flag="--resume/--overwrite"
@@ -207,11 +197,9 @@ class PredictOptions:
         " slices.csv, montage.png, mask.nii.gz.",
         unset="all but tiles.parquet",
         metavar="NAME,...",
-        without={"napari": BY_COMMAND},
+        without=NO_TAB,
     )
-    ngff: Literal["0.4", "0.5"] = option(
-        "0.4", "OME-Zarr version of the heatmap.", without={"napari": BY_COMMAND}
-    )
+    ngff: Literal["0.4", "0.5"] = option("0.4", "OME-Zarr version of the heatmap.", without=NO_TAB)
     trust: bool = option(
         False,  # noqa: FBT003  (a field's default)
         "Load weights that can run code (TorchScript, pickles). Only from a source you trust.",
@@ -226,51 +214,48 @@ class PredictOptions:
         without={"napari": "napari's own menu chooses who opens a file"},
     )
     axis: Axis | None = option(
-        None,
-        "Of volumes: along which slices are taken.",
-        unset="the card's",
-        without={"napari": BY_COMMAND},
+        None, "Of volumes: along which slices are taken.", unset="the card's", without=NO_TAB
     )
     volume: str | None = option(
         None,
         "Which volume of a 4-D file, from 0.",
         unset="the first",
         metavar="N|NAME",
-        without={"napari": BY_COMMAND},
+        without=NO_TAB,
     )
     image: str | None = option(
         None,
         "Which picture of a file with several, from 1.",
         unset="the largest that is no label, macro or thumbnail",
         metavar="N|NAME",
-        without={"napari": BY_COMMAND},
+        without=NO_TAB,
     )
     plane: int | None = option(
         None,
         "Which plane of a stack, from 1.",
         unset="a stack is refused",
         metavar="N",
-        without={"napari": BY_COMMAND},
+        without=NO_TAB,
     )
     time: int | None = option(
         None,
         "Which point in time of a series, from 1.",
         unset="a series is refused",
         metavar="N",
-        without={"napari": BY_COMMAND},
+        without=NO_TAB,
     )
     channels: tuple[str, ...] = option(
         (),
         "Channels that are red, green and blue, by number from 1 or by name; one alone is grey.",
         unset="as the file says",
         metavar="R,G,B",
-        without={"napari": BY_COMMAND},
+        without=NO_TAB,
     )
     profile: Literal["ignore", "srgb"] | None = option(
         None,
         "A file's ICC profile: ignore it, or show its colours in sRGB.",
         unset="the card's",
-        without={"napari": BY_COMMAND},
+        without=NO_TAB,
     )
     recursive: bool = option(
         False,  # noqa: FBT003  (a field's default)
@@ -301,12 +286,21 @@ class PredictOptions:
         " percentiles (1%,99.5%), or full for the whole range.",
         unset="the card's, or found",
         metavar="LOW,HIGH",
-        without={"napari": BY_COMMAND},
+        without=NO_TAB,
     )
     keep_identifiers: bool = option(
         False,  # noqa: FBT003  (a field's default)
         "Call outputs after files that are called after a patient.",
-        without={"napari": BY_COMMAND},
+        without=NO_TAB,
+    )
+    slide_timeout: float | None = option(
+        None,
+        "Seconds after which a slide is given up, and a read of it that does not answer.",
+        unset="a slide may take its time, one read 900 s",
+        metavar="SECONDS",
+        low=1,
+        high=10_000_000,
+        without=NO_TAB,
     )
 
 

@@ -15,7 +15,7 @@ import time
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import chain, product
+from itertools import chain, islice, product
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -223,6 +223,10 @@ class TileStream:
             self._release(batch.index)
             self._fill()
             yield batch
+
+    def is_ready(self, seconds: float, batches: int = 1) -> bool:
+        """Wait for the next batches, no longer than some seconds; return whether they are there."""
+        return not wait(islice(self._ready, batches), seconds).not_done
 
     def __enter__(self) -> Self:
         return self

@@ -40,7 +40,7 @@ class UnforeseenError(Exception):
 
 
 SLIDE_STAGES = {
-    "opening": (preparation, "open_source"),
+    "opening": (preparation, "open_apart"),
     "spacing": (preparation, "settle_spacing"),
     "foreground": (preparation, "find_foreground"),
     "grid": (preparation, "lay_grid"),
@@ -369,3 +369,23 @@ def test_a_manifest_that_cannot_be_written_is_told_and_fails_no_slide(
     assert events[-1].exit_code == runlog.PARTLY
     assert not [event for event in events if isinstance(event, SlideFailed)]
     assert (read_run(tmp_path / "out" / ILL) or {})["status"] == "done"
+
+
+@pytest.mark.parametrize("stage", ["open", "read"])
+def test_a_slide_that_ends_its_readers_process_fails_alone(
+    tmp_path: Path,
+    tiny_bundle: Path,
+    write_slide: Callable[..., Path],
+    write_hostile: Callable[[Path, str], Path],
+    stage: str,
+) -> None:
+    ill = write_hostile(tmp_path / f"{ILL}.hst", f"{stage} abort")
+    inputs, out = [ill, write_slide(tmp_path / f"{SOUND}.tif", 360, 300)], tmp_path / "out"
+    for existing in ("refuse", "resume"):
+        spec = PredictSpec(batch=8, workers=1, existing=existing)
+        events = list(predict(inputs, tiny_bundle, out, spec))
+        assert fates(events) == {ILL: "failed", SOUND: "done"}
+        assert exit_code(events) == 3
+        row = in_manifest(out)[ILL]
+        assert "The process that read it ended" in row["reason"]
+        assert "--reader" in row["remedy"]

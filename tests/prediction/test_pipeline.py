@@ -41,7 +41,7 @@ from slidecam.prediction import outputs, preparation
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.outputs import OUTPUTS
 from slidecam.runs.spec import PredictSpec
-from slidecam.sources._tiff import TiffSource
+from slidecam.sources.apart import SourceApart
 from slidecam.store import RunStore, TileResults, read_run
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def test_a_finished_slide_is_known_without_a_look_at_its_pixels(
     def looks(*_args: object) -> None:
         raise AssertionError("pixels were read")
 
-    monkeypatch.setattr(TiffSource, "read", looks)
+    monkeypatch.setattr(SourceApart, "_decode_plane", looks)
     monkeypatch.setattr(preparation, "find_foreground", looks)
     events = list(predict(slide, tiny_bundle, out, replace(SMALL, existing="resume")))
     assert kinds(events) == {"Started", "Planned", "SlideFinished", "Finished"}

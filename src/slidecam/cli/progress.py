@@ -26,6 +26,7 @@ from slidecam.events import (
     SlideFinished,
     Started,
     TileFailed,
+    Waiting,
     Warned,
     as_json,
 )
@@ -305,7 +306,7 @@ def _sentence(event: Event) -> str:
     if isinstance(event, TileFailed):
         x, y, *_size = event.box
         return f"[yellow]{escape(event.slide)}: tile at {x},{y} failed:[/] {escape(event.reason)}"
-    if isinstance(event, Warned):
+    if isinstance(event, Warned | Waiting):
         slide = f"{event.slide}: " if event.slide else ""
         return f"[yellow]Note:[/] {escape(slide + event.message)}"
     if isinstance(event, SlideFailed):

@@ -29,10 +29,12 @@ from slidecam.cluster.messages import (
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.events import BatchDone, TileFailed
 from slidecam.prediction.checks import failure_of, notes_of, slide_boundary
+from slidecam.prediction.lanes import TimeLimit
 from slidecam.prediction.model import WarmClassifiers, load_model
 from slidecam.prediction.outputs import begin_slide, finish_slide
-from slidecam.prediction.pipeline import planned, score
+from slidecam.prediction.pipeline import planned
 from slidecam.prediction.preparation import open_run, prepare
+from slidecam.prediction.scoring import score
 from slidecam.prediction.work import Timings
 
 if TYPE_CHECKING:
@@ -331,6 +333,8 @@ def _classified(here: Residence, call: Call, job: SlideJob, part: Part) -> PartD
     failures: list[TileFailed] = []
     batches: list[int] = []
     stopped = _stop_sign(call)
+    # Each of its reads is limited; how long a slide takes in all, no worker knows.
+    limit = TimeLimit(job.name, job.slide.shown, None)
     with here.slide(call, job) as work:
         run = open_run(work, None, range(*part))
         wanted = list(filter(range(*part).__contains__, run.store.pending_batches()))
@@ -339,7 +343,7 @@ def _classified(here: Residence, call: Call, job: SlideJob, part: Part) -> PartD
             here.device,
             timings.at_work(),
             ThreadPoolExecutor(1, "slidecam-commit") as commit,
-            closing(score(job.name, run, work.model, commit, timings)) as scored,
+            closing(score(limit, run, work.model, commit, timings)) as scored,
         ):
             for event in scored:
                 if isinstance(event, TileFailed):

@@ -7,14 +7,13 @@ stays and a later call resumes it.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slidecam.events import BatchDone, Event, Planned, TileFailed, Warned
+from slidecam.events import Event, Planned, Waiting, Warned
 from slidecam.explain.facts import said_of_methods
 from slidecam.prediction.checks import (
     Failure,
@@ -28,7 +27,9 @@ from slidecam.prediction.checks import (
     notes_of,
     slide_boundary,
 )
+from slidecam.prediction.lanes import Lane, LaneJob, TimeLimit
 from slidecam.prediction.model import load_model
+from slidecam.prediction.scoring import WRITE_SECONDS, score
 from slidecam.prediction.work import SlideWork
 from slidecam.registry import deferred
 from slidecam.runlog import RunLog
@@ -36,17 +37,17 @@ from slidecam.runs.spec import PredictSpec
 from slidecam.store import Outlet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from slidecam import inference, streaming
     from slidecam.exchange.manifest import SlideReport
-    from slidecam.inference import ScoredBatch
     from slidecam.prediction import outputs, preparation
     from slidecam.prediction.model import LoadedModel, WarmClassifiers
-    from slidecam.prediction.work import OpenRun, Timings
     from slidecam.sources.names import FoundSlide
-    from slidecam.store import RunStore
+
+    Preparing = LaneJob[SlideWork | Failure]
+    Writing = LaneJob[SlideReport | Failure]
 else:
     # What takes seconds to load, after all that may be refused.
     inference = deferred("slidecam.inference")
@@ -54,11 +55,8 @@ else:
     outputs = deferred("slidecam.prediction.outputs")
     preparation = deferred("slidecam.prediction.preparation")
 
-THREADS = ("ahead", "commit", "behind")
-"""One thread prepares slides, one commits batches, one writes outputs.
-
-The first prepares the next slide, the last writes the outputs of the slide before.
-"""
+LANES = ("ahead", "behind")
+"""One thread prepares the next slide, one writes the outputs of the slide before."""
 
 UNFINISHED = 2
 """Classified slides whose outputs are not written yet, at most.
@@ -66,10 +64,6 @@ UNFINISHED = 2
 Each holds its file, its lock and its memory. With two the device waits for the outputs of a slide
 only where slide after slide takes longer to be written than to be classified.
 """
-
-
-WRITE_SECONDS = 30.0
-"""How long whoever stops a run waits for what is being written: a disk may never answer."""
 
 
 def predict(
@@ -92,11 +86,13 @@ def predict(
         for message in notes_of(found, loaded, spec):
             yield Warned("", message)
         cleanup.callback(log.write)
-        pools = [ThreadPoolExecutor(1, f"slidecam-{name}") for name in THREADS]
-        for pool in pools:
-            # Whoever stops has waited for what it wants: a thread that is held may never end.
-            cleanup.callback(pool.shutdown, wait=False)
-        yield from _SlidesOnTheirWay(loaded, completed, log, *pools).through(slides)
+        commit = ThreadPoolExecutor(1, "slidecam-commit")
+        # Whoever stops has waited for what it wants: a thread that is held may never end.
+        cleanup.callback(commit.shutdown, wait=False)
+        lanes = list(map(Lane, LANES))
+        for lane in lanes:
+            cleanup.callback(lane.shutdown)
+        yield from _SlidesOnTheirWay(loaded, completed, log, commit, *lanes).through(slides)
     yield from log.warnings()
     yield log.summary()
 
@@ -108,9 +104,9 @@ class _SlidesOnTheirWay:
     model: LoadedModel
     spec: PredictSpec
     log: RunLog
-    ahead: ThreadPoolExecutor
     commit: ThreadPoolExecutor
-    behind: ThreadPoolExecutor
+    ahead: Lane
+    behind: Lane
 
     def through(self, slides: Sequence[FoundSlide]) -> Iterator[Event]:
         """Take slide after slide: one is prepared ahead, one on the device, one being written.
@@ -118,10 +114,11 @@ class _SlidesOnTheirWay:
         Every stage of a slide ends at its boundary. The log is written out here, on one thread and
         outside of it: no slide fails by a manifest that cannot be written.
         """
-        finishing: deque[Future[SlideReport | Failure]] = deque()
+        finishing: deque[Writing] = deque()
         try:
             with closing(_one_ahead(self.ahead, map(self._preparing, slides))) as prepared:
-                for number, (slide, work) in enumerate(zip(slides, prepared, strict=True), 1):
+                for number, slide in enumerate(slides, 1):
+                    work = yield from _next_of(prepared)
                     if isinstance(work, Failure):
                         yield self._ended(work)
                         continue
@@ -131,13 +128,28 @@ class _SlidesOnTheirWay:
                     elif work.run is None:
                         self.log.planned(slide)
                     else:
-                        finishing.append(self.behind.submit(self._finish, slide, work))
-                    while finishing and (len(finishing) > UNFINISHED or finishing[0].done()):
-                        yield self._ended(finishing.popleft().result())
+                        finishing.append(self._finishing(slide, work))
+                    while finishing and (len(finishing) > UNFINISHED or finishing[0].future.done()):
+                        yield from self._written(finishing)
             while finishing:
-                yield self._ended(finishing.popleft().result())
+                yield from self._written(finishing)
         finally:
-            wait(finishing, WRITE_SECONDS)
+            wait([job.future for job in finishing], WRITE_SECONDS)
+
+    def _written(self, finishing: deque[Writing]) -> Iterator[Event]:
+        """Wait for the outputs of the first slide, and say what became of it."""
+        job = finishing[0]
+        with slide_boundary(job.slide) as outcome:
+            yield from job.awaited()
+        finishing.popleft()
+        if outcome.failure is None:
+            yield self._ended(job.future.result())
+            return
+        self.behind.leave()
+        yield self._ended(outcome.failure)
+
+    def _limit(self, slide: FoundSlide) -> TimeLimit:
+        return TimeLimit(slide.name, slide.shown, self.spec.slide_timeout)
 
     def _ended(self, fate: SlideReport | Failure) -> Event:
         if isinstance(fate, Failure) and fate.claimed:
@@ -146,8 +158,8 @@ class _SlidesOnTheirWay:
             return self.log.failed(fate.event)
         return self.log.finished(fate)
 
-    def _preparing(self, slide: FoundSlide) -> Callable[[], SlideWork | Failure]:
-        def job() -> SlideWork | Failure:
+    def _preparing(self, slide: FoundSlide) -> LaneJob[SlideWork | Failure]:
+        def work() -> SlideWork | Failure:
             folder, mirror = self.log.out / slide.name, self.log.outlet.slide(slide.name)
             with slide_boundary(slide) as outcome:
                 if slide.error is not None:
@@ -164,7 +176,7 @@ class _SlidesOnTheirWay:
                     mirror.release()
             return failure
 
-        return job
+        return LaneJob(slide, "opened", self._limit(slide), work)
 
     def _classified(
         self, slide: FoundSlide, work: SlideWork, place: tuple[int, int]
@@ -181,9 +193,20 @@ class _SlidesOnTheirWay:
                 self.log.note(slide.name, work.close())
             else:
                 outputs.begin_slide(slide, work)
-                yield from score(slide.name, work.run, work.model, self.commit, work.timings)
+                limit = self._limit(slide)
+                yield from score(limit, work.run, work.model, self.commit, work.timings)
             return None
         return self._given_up(slide, work, outcome.lost())
+
+    def _finishing(self, slide: FoundSlide, work: SlideWork) -> Writing:
+        job = LaneJob(
+            slide,
+            "written",
+            self._limit(slide),
+            lambda: self._finish(slide, work),
+            work.timings.seconds,
+        )
+        return self.behind.submit(job)
 
     def _finish(self, slide: FoundSlide, work: SlideWork) -> SlideReport | Failure:
         with (
@@ -208,26 +231,49 @@ class _SlidesOnTheirWay:
         return failure
 
 
-def _one_ahead(
-    pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], SlideWork | Failure]]
-) -> Generator[SlideWork | Failure]:
-    """Yield each job's result while the next job is at work already.
+def _one_ahead(lane: Lane, jobs: Iterable[Preparing]) -> Generator[Waiting | SlideWork | Failure]:
+    """Yield each job's result while the next job is at work already, and heartbeats before it.
 
     On closing, let go of what was not taken.
     """
-    ahead: deque[Future[SlideWork | Failure]] = deque()
+    ahead: deque[Preparing] = deque()
     try:
         for job in jobs:
-            ahead.append(pool.submit(job))
+            ahead.append(lane.submit(job))
             if len(ahead) > 1:
-                yield ahead.popleft().result()
+                yield from _first_of(lane, ahead)
         while ahead:
-            yield ahead.popleft().result()
+            yield from _first_of(lane, ahead)
     finally:
         for left in ahead:
-            left.cancel()
-            left.add_done_callback(_let_go_unused)
-        wait(ahead, streaming.LEAVE_SECONDS)
+            left.future.cancel()
+            left.future.add_done_callback(_let_go_unused)
+        wait([left.future for left in ahead], streaming.LEAVE_SECONDS)
+
+
+def _first_of(lane: Lane, ahead: deque[Preparing]) -> Iterator[Waiting | SlideWork | Failure]:
+    """Yield heartbeats, and the first job's result or that it took too long."""
+    job = ahead[0]
+    with slide_boundary(job.slide) as outcome:
+        yield from job.awaited()
+    ahead.popleft()
+    if outcome.failure is None:
+        yield job.future.result()
+        return
+    lane.leave()
+    job.future.add_done_callback(_let_go_unused)
+    yield outcome.failure
+
+
+def _next_of(
+    prepared: Iterator[Waiting | SlideWork | Failure],
+) -> Generator[Waiting, None, SlideWork | Failure]:
+    """Hand heartbeats on, and return the slide that they were for."""
+    for each in prepared:
+        if not isinstance(each, Waiting):
+            return each
+        yield each
+    raise AssertionError("there is a result for each slide")
 
 
 def _let_go_unused(prepared: Future[SlideWork | Failure]) -> None:
@@ -237,61 +283,6 @@ def _let_go_unused(prepared: Future[SlideWork | Failure]) -> None:
     work = prepared.result()
     if isinstance(work, SlideWork):
         let_go(work)
-
-
-def score(
-    name: str,
-    run: OpenRun,
-    model: LoadedModel,
-    pool: ThreadPoolExecutor,
-    timings: Timings,
-) -> Generator[Event]:
-    """Classify the pending batches of one slide; each is reported once it is on disk."""
-    done = run.done
-    with closing(inference.classify(run.stream, model.classifier, model.request)) as batches:
-        for scored in _committed(batches, run.store, pool, timings):
-            done += len(scored.batch.rows)
-            boxes = run.boxes[scored.batch.rows]
-            for place, reason in scored.results.failures.items():
-                x, y, width, height = (int(value) for value in boxes[place])
-                yield TileFailed(name, (x, y, width, height), reason)
-            planes = None
-            if run.planes is not None:
-                planes = run.planes[scored.batch.rows]
-            probabilities = scored.results.blanked().probabilities
-            yield BatchDone(name, done, len(run.store), boxes, probabilities, planes)
-
-
-def _committed(
-    batches: Iterable[ScoredBatch],
-    store: RunStore,
-    pool: ThreadPoolExecutor,
-    timings: Timings,
-) -> Iterator[ScoredBatch]:
-    """Write each batch while the next is computed; yield it when it is safe."""
-    writing: deque[tuple[ScoredBatch, Future[float]]] = deque()
-    try:
-        for scored in batches:
-            timings.add(scored)
-            writing.append((scored, pool.submit(_commit, store, scored)))
-            if len(writing) > 1:
-                yield _landed(writing, timings)
-        while writing:
-            yield _landed(writing, timings)
-    finally:
-        wait([future for _scored, future in writing], WRITE_SECONDS)
-
-
-def _commit(store: RunStore, scored: ScoredBatch) -> float:
-    start = time.perf_counter()
-    store.commit(scored.batch.index, scored.results)
-    return time.perf_counter() - start
-
-
-def _landed(writing: deque[tuple[ScoredBatch, Future[float]]], timings: Timings) -> ScoredBatch:
-    scored, future = writing.popleft()
-    timings.write += future.result()
-    return scored
 
 
 def planned(slide: FoundSlide, work: SlideWork, place: tuple[int, int]) -> Planned:

@@ -28,7 +28,8 @@ from slidecam.prediction.work import OpenRun, SlideWork, Timings
 from slidecam.registry import version_of
 from slidecam.runs.outputs import all_written, clear_outputs
 from slidecam.runs.record import RunRecord, refuse_later
-from slidecam.sources import open_source, settle_spacing, shown_corner
+from slidecam.sources import settle_spacing, shown_corner
+from slidecam.sources.apart import open_apart
 from slidecam.sources.names import FoundSlide, names_of
 from slidecam.sources.qupath import QuPathView
 from slidecam.sources.spacing import given_spacing
@@ -96,11 +97,11 @@ def prepare(
         marks: dict[Path, Mark] = {}
         if isinstance(slide, FoundSlide):
             marks = marks_of(slide.own_places)
-            source = open_source(slide.path, spec.reader, view)
+            source = open_apart(slide.path, spec.reader, view, spec.slide_timeout)
             source.facts = slide.named(source.facts)
             spec = replace(spec, mask=slide.mask or spec.mask)
         else:
-            source = open_source(slide, spec.reader, view)
+            source = open_apart(slide, spec.reader, view, spec.slide_timeout)
         try:
             work = _prepare(source, folder, model, spec)
             work = _started(replace(work, timings=timings, mirror=mirror, marks=marks))

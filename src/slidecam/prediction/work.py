@@ -275,6 +275,7 @@ class SlideWork:
 
     def _let_source_go(self) -> str:
         """Close the file, but not under a thread that still reads it: a native reader would die."""
-        if self.run is not None and self.run.stream.blocked:
+        blocked = self.run is not None and self.run.stream.blocked
+        if blocked and not self.source.closes_under_reads:
             return "A read of this slide did not return, and its file stays open."
         return self.source.let_go()

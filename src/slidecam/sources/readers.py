@@ -67,6 +67,9 @@ class Reader(Entry):
         What it reads, as people call it.
     viewers
         Whether napari asks us for files of these suffixes; it opens pictures itself.
+    native
+        Whether its library's native code may end the process, hang it or fill it on a hostile file:
+        `slidecam.sources.apart` reads in a process of its own then.
     """
 
     rank: Callable[[Probe], int]
@@ -74,6 +77,7 @@ class Reader(Entry):
     suffixes: tuple[str, ...]
     formats: tuple[str, ...] = ()
     viewers: bool = True
+    native: bool = False
 
     def open(self, probe: Probe) -> Source:
         """Open what ``probe`` looked at."""
@@ -242,6 +246,7 @@ READERS: Registry[Reader] = Registry(
             ),
             formats=("OpenSlide formats",),
             packages=("openslide-python", "openslide-bin"),
+            native=True,
             check=f"{_HERE}._openslide:check",
             help="slides of Aperio, Hamamatsu, 3DHISTECH, Leica, Ventana and others",
         ),
@@ -251,6 +256,7 @@ READERS: Registry[Reader] = Registry(
             f"{_HERE}._tiffslide:open_slide",
             suffixes=(".qptiff",),
             packages=("tiffslide",),
+            native=True,
             check=f"{_HERE}._tiffslide:check",
             help="vendors' TIFFs that OpenSlide refuses, and those behind a URL",
         ),
@@ -261,6 +267,7 @@ READERS: Registry[Reader] = Registry(
             suffixes=(".tif", ".tiff"),
             formats=("TIFF", "OME-TIFF"),
             packages=("tifffile", "imagecodecs"),
+            native=True,
             check=f"{_HERE}._tiff:check",
             help="TIFF and OME-TIFF",
         ),
@@ -287,6 +294,29 @@ def _suffixes(readers: Iterable[Reader]) -> tuple[str, ...]:
     for reader in readers:
         found.extend(reader.suffixes)
     return tuple(dict.fromkeys(found))
+
+
+def may_be_native(probe: Probe) -> bool:
+    """Whether a reader of native code may have to open a file, by its name and a first look.
+
+    Nothing of such a library runs for it. What nobody else knows is theirs too: it is they who tell
+    what it is.
+    """
+    if probe.local is None or probe.zarr:
+        return False
+    native = [reader for reader in READERS.values() if reader.native]
+    if probe.local.name.lower().endswith(_suffixes(native)):
+        return True
+    others = [reader for reader in READERS.values() if not reader.native]
+    return not any(_claims(reader, probe) for reader in others)
+
+
+def _claims(reader: Reader, probe: Probe) -> bool:
+    try:
+        with READERS.boundary(reader.name, partial(ReaderFailedError, probe.given)):
+            return reader.rank(probe) != NOT_MINE
+    except ReaderFailedError:
+        return False
 
 
 def formats_read() -> str:

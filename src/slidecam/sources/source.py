@@ -149,8 +149,10 @@ class Source(ABC):
     seen: PictureView = AS_THE_FILE_SAYS
     opening: Opening | None = None
     _to_srgb: ToSrgb | None = None
-    # Of a small slide, which is its own overview: tissue is found on it, and results are drawn.
+    # Of a small slide, which is its own overview.
     _as_it_is: Overview | None = None
+    # Whether it may be closed though a thread still reads: a native reader would die of it.
+    closes_under_reads = False
 
     def __init__(self, facts: SourceFacts) -> None:
         self.facts = facts
@@ -219,8 +221,7 @@ class Source(ABC):
         """
         try:
             self.close()
-        # A reader may be another package's, and what a library raises at a file's end is not ours
-        # to know.
+        # What a library raises at a file's end is not ours to know.
         except Exception as error:  # noqa: BLE001
             said = f"{type(error).__name__}: {error}"
             reader = self.facts.reader
