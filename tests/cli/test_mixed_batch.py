@@ -15,7 +15,7 @@ from pydicom import dcmread
 from typer.testing import CliRunner
 
 from slidecam.cli.app import app
-from slidecam.runs.tiles import read_slices_csv
+from slidecam.runs.slices import read_slices_csv
 from slidecam.sources import _nifti
 
 if TYPE_CHECKING:

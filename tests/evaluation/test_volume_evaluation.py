@@ -24,7 +24,7 @@ from slidecam.runs.record_parts import (
     RecordedInput,
     RecordedOutcome,
 )
-from slidecam.runs.tiles import SliceTable, write_slices_csv
+from slidecam.runs.slices import SliceTable, write_slices_csv
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 from slidecam.store import RunStore, StorePlan
 from slidecam.thresholds import parse_threshold

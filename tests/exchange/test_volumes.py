@@ -28,7 +28,7 @@ from slidecam.reports.montage import (
     decisive_slices,
     write_montage_png,
 )
-from slidecam.runs.tiles import SliceTable, read_slices_csv, write_slices_csv
+from slidecam.runs.slices import SliceTable, read_slices_csv, write_slices_csv
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:

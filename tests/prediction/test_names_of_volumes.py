@@ -10,8 +10,8 @@ import pytest
 from slidecam.errors import UsageError
 from slidecam.events import Planned, SlideFailed, Warned
 from slidecam.prediction.pipeline import predict
+from slidecam.runs.slices import read_slices_csv
 from slidecam.runs.spec import PredictSpec
-from slidecam.runs.tiles import read_slices_csv
 from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import csv
 import json
 import shutil
 import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import nibabel
@@ -26,9 +27,11 @@ from pydicom import dcmread
 from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.exchange.volumes import read_volume_ome_zarr
+from slidecam.models import open_bundle, save_bundle
+from slidecam.models.ensemble_bundle import ensemble_of
 from slidecam.prediction.pipeline import predict
+from slidecam.runs.slices import read_slices_csv
 from slidecam.runs.spec import PredictSpec
-from slidecam.runs.tiles import read_slices_csv
 from slidecam.store import RunStore
 
 if TYPE_CHECKING:
@@ -593,3 +596,22 @@ def test_of_a_mixed_batch_every_input_has_its_fate_whatever_a_library_raises(
     assert of(events, Finished)[0].exit_code == 3
     manifest = json.loads((tmp_path / "o" / "manifest.json").read_text())
     assert len(manifest["slides"]) == len(failed | dict.fromkeys(done))
+
+
+def test_slices_say_how_far_the_members_of_an_ensemble_disagree(
+    tmp_path: Path, write_volume: Any, with_air: NDArray[np.int16], slice_bundle: Path
+) -> None:
+    path = write_volume.nifti(tmp_path / "brain.nii.gz", with_air)
+    first = open_bundle(slice_bundle)
+    other = replace(first.card, temperature=first.card.temperature * 5.75)
+    second = save_bundle(tmp_path / "second", other, first.network())
+    card, weights = ensemble_of([first, second], "two")
+    bundle = save_bundle(tmp_path / "two", card, dict(weights)).path
+    run(path, bundle, tmp_path / "out", heatmap="none")
+    store = RunStore.open(tmp_path / "out" / "brain")
+    assert store.disagreement is not None
+    assert store.disagreement.min() > 0.002
+    table = read_slices_csv(tmp_path / "out" / "brain" / "slices.csv")
+    assert table.disagreement is not None
+    np.testing.assert_allclose(table.disagreement[store.planes], store.disagreement, atol=1e-6)
+    assert np.isnan(table.disagreement[~table.done]).all()

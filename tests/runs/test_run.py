@@ -20,8 +20,8 @@ from slidecam.prediction.pipeline import predict
 from slidecam.reports.run_figure import write_figure
 from slidecam.runs import Run, legend
 from slidecam.runs.record_parts import RecordedVolume
+from slidecam.runs.slices import SliceTable, write_slices_csv
 from slidecam.runs.spec import PredictSpec
-from slidecam.runs.tiles import SliceTable, write_slices_csv
 from slidecam.store import RunStore
 
 if TYPE_CHECKING:

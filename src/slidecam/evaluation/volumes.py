@@ -19,7 +19,7 @@ from slidecam.runs import RunRecord
 from slidecam.runs.record import RUN_AGAIN
 from slidecam.runs.record_parts import RecordedCall
 from slidecam.runs.run import find_heatmaps
-from slidecam.runs.tiles import read_slices_csv
+from slidecam.runs.slices import read_slices_csv
 from slidecam.store import STORE_FOLDER, RunStore
 from slidecam.thresholds import Threshold, threshold_of
 

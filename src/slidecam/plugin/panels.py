@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QMouseEvent, QPaintEvent
 
     from slidecam.plugin.tile_explanation import MethodMap, TileExplanation
-    from slidecam.runs.tiles import SliceTable
+    from slidecam.runs.slices import SliceTable
 
 
 EDGE = 224

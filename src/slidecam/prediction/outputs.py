@@ -37,7 +37,8 @@ from slidecam.runs.record_parts import (
     RecordedSpacing,
     RecordedVolume,
 )
-from slidecam.runs.tiles import TileTable, write_slices_csv
+from slidecam.runs.slices import write_slices_csv
+from slidecam.runs.tiles import TileTable
 from slidecam.sources import reader_packages
 from slidecam.sources.identifiers import hidden_parts
 from slidecam.sources.volume import VolumeSource

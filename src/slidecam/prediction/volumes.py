@@ -32,7 +32,7 @@ from slidecam.reports.montage import (
     write_montage_png,
 )
 from slidecam.runs.outputs import clear_heatmaps, heatmap_files, nifti_name
-from slidecam.runs.tiles import DONE, FAILED, MISSING, SKIPPED, SliceTable
+from slidecam.runs.slices import DONE, FAILED, MISSING, SKIPPED, SliceTable
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import Status
 
@@ -80,9 +80,15 @@ def slice_table(work: SlideWork, store: RunStore, card: Card) -> SliceTable:
     status[planes] = FAILED
     status[planes[done]] = DONE
     probabilities = np.full((stack.shape[0], len(card.class_names)), np.nan, np.float32)
-    known = store.probabilities
+    apart = None
+    if store.disagreement is not None:
+        apart = np.full(stack.shape[0], np.nan, np.float32)
+    known, of_tiles = store.probabilities, store.disagreement
     for plane in np.unique(planes[done]).tolist():
-        probabilities[plane] = known[done & (planes == plane)].mean(axis=0)
+        here = done & (planes == plane)
+        probabilities[plane] = known[here].mean(axis=0)
+        if apart is not None and of_tiles is not None:
+            apart[plane] = of_tiles[here].mean()
     words = tuple(str(each) for each in status)
     return SliceTable(
         stack.axis,
@@ -91,6 +97,7 @@ def slice_table(work: SlideWork, store: RunStore, card: Card) -> SliceTable:
         words,
         probabilities,
         card.class_names,
+        apart,
     )
 
 

@@ -15,7 +15,7 @@ from slidecam.drawing.pen import Pen, Place, Type, blank_figure, pixels_of, plai
 from slidecam.drawing.style import FAMILY, INK, LINE, MUTED, as_hex
 from slidecam.files import replacing
 from slidecam.reports.sidebar import DISCLAIMER
-from slidecam.runs.tiles import FAILED, MISSING, SKIPPED
+from slidecam.runs.slices import FAILED, MISSING, SKIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.classes import ClassSet
-    from slidecam.runs.tiles import SliceTable
+    from slidecam.runs.slices import SliceTable
 
 SHOWN = 6
 """Slices that are shown."""

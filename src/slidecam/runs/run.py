@@ -29,7 +29,8 @@ from slidecam.runs.located import (
 from slidecam.runs.outputs import FURTHER_HEATMAPS, HEATMAP
 from slidecam.runs.record import RUN_AGAIN, RunRecord
 from slidecam.runs.record_parts import if_known
-from slidecam.runs.tiles import TileTable, read_slices_csv
+from slidecam.runs.slices import read_slices_csv
+from slidecam.runs.tiles import TileTable
 from slidecam.store import RunStore, has_run
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.models import Bundle
-    from slidecam.runs.tiles import SliceTable
+    from slidecam.runs.slices import SliceTable
     from slidecam.sources import Source
     from slidecam.viewing import PictureView
 
