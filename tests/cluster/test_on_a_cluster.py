@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from dataclasses import replace
 from importlib.metadata import version
@@ -13,10 +14,11 @@ from socket import gethostname
 from threading import Timer
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import dask
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster, Scheduler, SpecCluster, Worker
+from distributed import Client, Scheduler, SpecCluster, Worker, WorkerPlugin
 
 from run_files import files_of
 from slidecam import (
@@ -29,6 +31,7 @@ from slidecam import (
     settle_spacing,
     tile_array,
 )
+from slidecam.cluster import working
 from slidecam.cluster.connecting import workers_of
 from slidecam.cluster.messages import Call, Lost, SlideJob, SlidePlanned
 from slidecam.cluster.running import _end_left_calls, is_busy
@@ -106,10 +109,9 @@ def test_a_cohort_has_its_failures_said_and_its_other_slides_done(
 
 
 def test_a_users_own_client_computes_tiles_levels_volumes_and_results(
-    tmp_path: Path, tiny_bundle: Path, several_parts: Path, sample_data: Path, client: Client
+    tmp_path: Path, several_parts: Path, here: Path, sample_data: Path, client: Client
 ) -> None:
-    list(predict(several_parts, tiny_bundle, tmp_path / "out", LEAN))
-    run = Run.open(tmp_path / "out" / "wide")
+    run = Run.open(here / "wide")
     with open_source(several_parts) as slide, open_source(sample_data / "brain.nii.gz") as brain:
         assert isinstance(brain, VolumeSource)
         spacing = settle_spacing(slide.facts).spacing
@@ -127,32 +129,33 @@ def test_a_users_own_client_computes_tiles_levels_volumes_and_results(
             expected = [np.asarray(array) for array in arrays]
         for found, right in zip(client.gather(client.compute(arrays)), expected, strict=True):
             assert np.array_equal(found, right)
-        several_parts.write_bytes(several_parts.read_bytes()[:5000])
-        with pytest.raises(SourceError, match=r"wide\.tif"):
-            client.compute(tile_array(several_parts, grid)[:1]).result()
+        cut = tmp_path / "cut.tif"
+        cut.write_bytes(several_parts.read_bytes()[:5000])
+        with pytest.raises(SourceError, match=r"cut\.tif"):
+            client.compute(tile_array(cut, grid)[:1]).result()
 
 
 def test_tiles_that_cannot_be_read_are_said_and_tried_again_by_a_resumed_call(
     tmp_path: Path, tiny_bundle: Path, several_parts: Path, client: Client
 ) -> None:
     whole = several_parts.read_bytes()
-    middle = len(whole) // 3
-    several_parts.write_bytes(whole[:middle] + bytes(9000) + whole[middle + 9000 :])
+    middle, slide = len(whole) // 3, tmp_path / "damaged.tif"
+    slide.write_bytes(whole[:middle] + bytes(9000) + whole[middle + 9000 :])
     out = tmp_path / "out"
-    events = list(predict(several_parts, tiny_bundle, out, LEAN, cluster=client))
+    events = list(predict(slide, tiny_bundle, out, LEAN, cluster=client))
     failed = [event for event in events if isinstance(event, TileFailed)]
     assert failed
     ended = next(event for event in events if isinstance(event, SlideFinished))
     assert (ended.status, ended.failed) == ("partly", len(failed))
     assert last(events).exit_code == 3
     again = replace(LEAN, existing="resume")
-    events = list(predict(several_parts, tiny_bundle, out, again, cluster=client))
+    events = list(predict(slide, tiny_bundle, out, again, cluster=client))
     assert len([event for event in events if isinstance(event, TileFailed)]) == len(failed)
     assert last(events).exit_code == 3
 
 
 def test_a_stopped_run_lets_the_slides_go_and_is_resumed_by_this_process(
-    tmp_path: Path, tiny_bundle: Path, several_parts: Path, client: Client
+    tmp_path: Path, tiny_bundle: Path, several_parts: Path, here: Path, client: Client
 ) -> None:
     out = tmp_path / "out"
     run = predict(several_parts, tiny_bundle, out, LEAN, cluster=client)
@@ -164,8 +167,7 @@ def test_a_stopped_run_lets_the_slides_go_and_is_resumed_by_this_process(
     assert not list(out.glob(".cluster-*"))
     resumed = predict(several_parts, tiny_bundle, out, replace(LEAN, existing="resume"))
     assert len([event for event in resumed if isinstance(event, BatchDone)]) == left
-    list(predict(several_parts, tiny_bundle, tmp_path / "whole", LEAN))
-    assert files_of(out / "wide" / "run.zarr") == files_of(tmp_path / "whole" / "wide" / "run.zarr")
+    assert files_of(out / "wide" / "run.zarr") == files_of(here / "wide" / "run.zarr")
 
 
 def test_a_task_that_is_begun_again_on_another_worker_goes_on_with_its_run(
@@ -186,34 +188,6 @@ def test_a_task_that_is_begun_again_on_another_worker_goes_on_with_its_run(
     assert isinstance(second, SlidePlanned)
     assert first.parts == second.parts
     assert len(first.parts) >= 4
-
-
-@pytest.mark.slow
-def test_a_worker_killed_in_the_middle_costs_no_tile(
-    tmp_path: Path, tiny_bundle: Path, several_parts: Path
-) -> None:
-    draw = random.Random(16)  # noqa: S311  (nothing secret)
-    list(predict(several_parts, tiny_bundle, tmp_path / "here", LEAN))
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=2,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=50,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        pids = sorted(client.run(os.getpid).values())
-        killed = draw.choice(pids)
-        run = predict(several_parts, tiny_bundle, tmp_path / "there", LEAN, cluster=client)
-        events: list[Event] = []
-        for event in run:
-            events.append(event)
-            if isinstance(event, Planned):
-                Timer(draw.uniform(0.05, 0.5), os.kill, (killed, signal.SIGKILL)).start()
-    assert last(events).exit_code == 0
-    assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
 
 
 @pytest.mark.parametrize("cluster", ["", "nowhere", "local:0", "local:x"])
@@ -310,7 +284,7 @@ def test_a_cluster_that_adapts_begins_without_a_worker(
     file = tmp_path / "cluster.yaml"
     file.write_text(
         "cluster: distributed.LocalCluster\n"
-        "arguments: {n_workers: 0, processes: false, dashboard_address: ''}\n"
+        "arguments: {n_workers: 0, processes: false, dashboard_address: null}\n"
         "adapt: {maximum: 1, interval: 100ms}\n"
     )
     slide = write_slide(tmp_path / "one.tif")
@@ -343,3 +317,60 @@ def _loaded_bundles(dask_worker: Worker) -> int:
     plugin = dask_worker.plugins["slidecam"]
     assert isinstance(plugin, Resident)
     return len(plugin.residence._warm._kept)
+
+
+# The last two of this file end workers of the cluster that the others use: new ones come.
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_the_middle_costs_no_tile(
+    tmp_path: Path, tiny_bundle: Path, several_parts: Path, here: Path, client: Client
+) -> None:
+    draw = random.Random(16)  # noqa: S311  (nothing secret)
+    killed = draw.choice(sorted(client.run(os.getpid).values()))
+    events: list[Event] = []
+    for event in predict(several_parts, tiny_bundle, tmp_path / "there", LEAN, cluster=client):
+        events.append(event)
+        if isinstance(event, Planned):
+            Timer(draw.uniform(0.05, 0.5), os.kill, (killed, signal.SIGKILL)).start()
+    assert last(events).exit_code == 0
+    assert files_of(here) == files_of(tmp_path / "there")
+
+
+class Poison(WorkerPlugin):
+    """Ends the process of a worker that classifies a slide of one name, also of workers to come."""
+
+    name = "poison"
+
+    def setup(self, worker: Worker) -> None:  # noqa: ARG002  (dask's signature)
+        room = vars(working)
+        score = room["score"]
+
+        def poisoned(name: str, *others: Any) -> Any:
+            if name == "poison":
+                os._exit(9)
+            return score(name, *others)
+
+        room["score"] = poisoned
+
+
+def _suspect_soon(dask_scheduler: Scheduler) -> None:
+    """Let a scheduler say of a task that it ends workers after two, and not after four."""
+    dask_scheduler.allowed_failures = 1
+
+
+@pytest.mark.slow
+def test_a_slide_that_kills_its_workers_fails_by_name_and_the_others_are_done(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], client: Client
+) -> None:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    slides = [write_slide(tmp_path / f"{name}.tif", 300, 260) for name in ("good", "poison")]
+    client.run_on_scheduler(_suspect_soon)
+    client.register_plugin(Poison())
+    events = list(predict(slides, tiny_bundle, tmp_path / "out", LEAN, cluster=client))
+    (failed,) = [event for event in events if isinstance(event, SlideFailed)]
+    assert failed.slide == "poison"
+    assert "workers" in failed.problem
+    (done,) = [event for event in events if isinstance(event, SlideFinished)]
+    assert (done.slide, done.status) == ("good", "done")
+    assert last(events).exit_code == 3
