@@ -222,3 +222,24 @@ def _orientation(picture: Image.Image) -> int:
         exif = Image.Image.getexif(picture)
         return int(exif.get(ExifTags.Base.Orientation, 1))
     return 1
+
+
+def halved(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the means of 2x2 pixels, of those that are numbers; NaN where none is.
+
+    Parameters
+    ----------
+    block
+        (height, width); an odd last row or column is averaged alone.
+    """
+    height, width = block.shape
+    even = np.pad(block, ((0, height % 2), (0, width % 2)), constant_values=np.nan)
+    known = np.isfinite(even)
+    sums = _sum_of_four(np.where(known, even, 0))
+    counts = _sum_of_four(known.astype(np.float32))
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.float32(np.nan))
+
+
+def _sum_of_four(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    rows = values[0::2] + values[1::2]
+    return np.asarray(rows[:, 0::2] + rows[:, 1::2])

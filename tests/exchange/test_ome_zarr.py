@@ -15,11 +15,11 @@ from slidecam.errors import StoreError, UsageError
 from slidecam.exchange import ome_zarr
 from slidecam.exchange.ome_zarr import (
     RasterSpec,
-    halved,
     read_heatmap_ome_zarr,
     write_heatmap_ome_zarr,
 )
 from slidecam.geometry import Size, Spacing
+from slidecam.pixels import halved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +97,17 @@ def test_each_level_is_the_mean_of_the_finer_one_across_chunks(
         expected = halved(values[channel])
         np.testing.assert_array_equal(np.asarray(levels[1][channel]), expected)
         np.testing.assert_array_equal(np.asarray(levels[2][channel]), halved(expected))
+
+
+def test_a_small_level_is_one_file_for_all_of_its_classes(tmp_path: Path) -> None:
+    values = raster()
+    write_heatmap_ome_zarr(tmp_path / "h", bands(values), SPEC)
+    levels = read_heatmap_ome_zarr(tmp_path / "h").levels
+    assert [level.chunks for level in levels] == [(1, 512, 512), (2, 151, 350), (2, 76, 175)]
+    assert (tmp_path / "h" / "1" / "0" / "0" / "0").is_file()
+    assert len(list((tmp_path / "h" / "1" / "0").rglob("*"))) == 2
+    for channel in range(2):
+        np.testing.assert_array_equal(np.asarray(levels[1][channel]), halved(values[channel]))
 
 
 def test_a_mean_leaves_out_what_is_not_a_number() -> None:

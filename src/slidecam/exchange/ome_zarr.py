@@ -7,8 +7,9 @@ says where the *centre* of the first pixel lies, in µm from the centre of the s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -17,10 +18,11 @@ from slidecam.drawing.style import as_hex, lowest_share
 from slidecam.errors import StoreError, UsageError
 from slidecam.files import replacing_folder
 from slidecam.geometry import RasterPlace, Size, Spacing
+from slidecam.pixels import halved
 from slidecam.registry import deferred
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import zarr
@@ -34,6 +36,9 @@ else:
 
 CHUNK = 512
 """Edge of a chunk in pixels: napari pans smoothly over it and a file of it stays small."""
+
+SMALL = 4 * CHUNK**2
+"""Values of a level that is one chunk for all of its classes, if it is no longer than that."""
 
 SMALLEST = 256
 """The pyramid ends with the first level that is no longer than this."""
@@ -164,7 +169,7 @@ def write_heatmap_ome_zarr(
         levels = []
         for index, size in enumerate(spec.level_sizes):
             shape = (len(spec.class_names), size.height, size.width)
-            levels.append(empty_array(group, str(index), shape, (1, CHUNK, CHUNK), spec.ngff))
+            levels.append(empty_array(group, str(index), shape, _chunks_of(shape), spec.ngff))
         _fill(levels[0], bands)
         for finer, coarser in pairwise(levels):
             _halve(finer, coarser)
@@ -243,42 +248,26 @@ def _misfit(problem: str, shape: tuple[int, ...]) -> UsageError:
 
 
 def _halve(finer: zarr.Array[Any], coarser: zarr.Array[Any]) -> None:
-    """Fill ``coarser`` chunk by chunk, each from the four chunks of ``finer`` that it covers."""
-    for channel in range(coarser.shape[0]):
-        for rows in _chunks(coarser.shape[1]):
-            for columns in _chunks(coarser.shape[2]):
-                block = np.asarray(finer[channel, _doubled(rows), _doubled(columns)])
-                coarser[channel, rows, columns] = halved(block)
+    """Fill ``coarser`` chunk by chunk, each from what it covers of ``finer``."""
+    channels, height, width = map(_spans, coarser.shape, coarser.chunks)
+    for channel, rows, columns in product(channels, height, width):
+        block = np.asarray(finer[channel, _doubled(rows), _doubled(columns)])
+        coarser[channel, rows, columns] = np.stack([*map(halved, block)])
 
 
-def _chunks(length: int) -> Iterator[slice]:
-    for start in range(0, length, CHUNK):
-        yield slice(start, min(start + CHUNK, length))
+def _chunks_of(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return the chunks of a level, (classes, height, width): a small one is one file in all."""
+    if max(shape[1:]) <= CHUNK and math.prod(shape) <= SMALL:
+        return shape
+    return 1, CHUNK, CHUNK
+
+
+def _spans(length: int, chunk: int) -> list[slice]:
+    return [slice(start, min(start + chunk, length)) for start in range(0, length, chunk)]
 
 
 def _doubled(pixels: slice) -> slice:
     return slice(2 * pixels.start, 2 * pixels.stop)
-
-
-def halved(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the means of 2x2 pixels, of those that are numbers; NaN where none is.
-
-    Parameters
-    ----------
-    block
-        (height, width); an odd last row or column is averaged alone.
-    """
-    height, width = block.shape
-    even = np.pad(block, ((0, height % 2), (0, width % 2)), constant_values=np.nan)
-    known = np.isfinite(even)
-    sums = _sum_of_four(np.where(known, even, 0))
-    counts = _sum_of_four(known.astype(np.float32))
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.float32(np.nan))
-
-
-def _sum_of_four(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    rows = values[0::2] + values[1::2]
-    return np.asarray(rows[:, 0::2] + rows[:, 1::2])
 
 
 def _attributes(spec: RasterSpec) -> dict[str, Any]:

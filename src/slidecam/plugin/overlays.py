@@ -15,9 +15,10 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap
 
 from slidecam.drawing.heat import heat_table
 from slidecam.drawing.style import lowest_share
-from slidecam.exchange.ome_zarr import halved, read_heatmap_ome_zarr
+from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.volumes import read_volume_ome_zarr
 from slidecam.explain.catalogue import title_of
+from slidecam.pixels import halved
 from slidecam.plugin.areas import unit_color
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.slide import KEY, LayerData, volume_place
