@@ -125,6 +125,17 @@ def test_a_log_that_cannot_be_written_is_refused_before_the_first_slide(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_log_within_what_is_read_is_refused_by_the_options_name(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    masks, bundle, out = tmp_path / "masks", tiny_bundle, tmp_path / "out"
+    masks.mkdir()
+    call = ["predict", tmp_path, "-m", bundle, "-o", out, "--mask", masks]
+    done = slidecam(*call, "--log", masks / "night.log")
+    assert done.exit_code == 2
+    assert "Pass another --log" in " ".join(done.stderr.split())
+
+
 def test_predict_shows_people_what_it_did(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:

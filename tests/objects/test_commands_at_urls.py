@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from run_files import files_at, files_of
 from slidecam.cli.app import app
-from slidecam.cli.urls import AT_URLS
+from slidecam.cli.urls import AT_URLS, on_this_machine
 from slidecam.objects import Location, put_folder
 
 if TYPE_CHECKING:
@@ -106,3 +106,29 @@ def test_parameters_of_commands_are_named_as_they_are() -> None:
     for name, at in AT_URLS.items():
         flags = {each.removeprefix("!") for each in at.into}
         assert {*at.read, *at.written, *flags} <= known[name]
+
+
+@pytest.mark.parametrize("record", ["tile_set.json", "card.json"])
+def test_what_is_replaced_at_a_url_leaves_nothing_of_before(tmp_path: Path, record: str) -> None:
+    place = BUCKET / "set"
+    for name in (record, "A/1.png", "A/2.png"):
+        (place / name).write(b"before")
+    given = {"out": type(tmp_path)(str(place)), "overwrite": True}
+    with on_this_machine("tiles", given) as here:
+        (here["out"] / "A").mkdir(parents=True)
+        (here["out"] / "A" / "1.png").write_bytes(b"now")
+        (here["out"] / record).write_bytes(b"now")
+    assert {name: (place / name).read() for name in place.files()} == {
+        "A/1.png": b"now",
+        record: b"now",
+    }
+
+
+def test_files_at_a_url_that_are_of_no_such_set_stay(tmp_path: Path) -> None:
+    place = BUCKET / "others"
+    (place / "mine.txt").write(b"mine")
+    given = {"out": type(tmp_path)(str(place)), "overwrite": True}
+    with on_this_machine("tiles", given) as here:
+        here["out"].mkdir()
+        (here["out"] / "tile_set.json").write_bytes(b"now")
+    assert sorted(place.files()) == ["mine.txt", "tile_set.json"]

@@ -167,13 +167,53 @@ def test_urls_are_known_also_from_paths(tmp_path: Path) -> None:
     assert (Location("https://h/a?sig=1") / "b").url == "https://h/a/b?sig=1"
 
 
+OWNER = ".slidecam-owner"
+
+
+def mark_as_left(folder: Path) -> None:
+    """Let a folder be of a process that has ended: of our number, and begun long ago."""
+    owner = folder / OWNER
+    owner.write_text(owner.read_text().rpartition(" ")[0] + " 1")
+
+
+def test_what_a_killed_fetch_left_is_removed_by_the_next(
+    nothing_kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second", "owner", "origin"):
+        (Location("memory://bucket") / name).write(name.encode())
+    # A killed process removes nothing.
+    with monkeypatch.context() as killed:
+        killed.setattr("shutil.rmtree", lambda *_all, **_more: None)
+        killed.setattr(kept_module, "_fetch", refuse_to_end)
+        for _each in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                fetched("memory://bucket/first")
+    left, going = sorted(nothing_kept.glob(".*.partial"))
+    mark_as_left(left)
+    assert fetched("memory://bucket/second").read_bytes() == b"second"
+    assert [*nothing_kept.glob(".*.partial")] == [going]
+    # No file of ours beside what was fetched has its name.
+    assert fetched("memory://bucket/owner").read_bytes() == b"owner"
+    assert fetched("memory://bucket/origin").read_bytes() == b"origin"
+    assert fetched("memory://bucket/origin").read_bytes() == b"origin"
+
+
+def refuse_to_end(*_all: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_the_working_folders_of_ended_processes_are_removed(nothing_kept: Path) -> None:
     left = working_folder("s3://b/c")
-    owner = left.parent / "owner"
-    owner.write_text(owner.read_text().rpartition(" ")[0] + " 1")
+    mark_as_left(left.parent)
+    foreign = nothing_kept / "work-foreign"
+    foreign.mkdir()
+    (foreign / OWNER).write_text("somebody else's")
     ours = working_folder("s3://b/c")
     theirs = working_folder("s3://b/c")
     assert not left.exists()
+    assert foreign.exists()
+    (foreign / OWNER).unlink()
+    foreign.rmdir()
     assert ours.exists()
     assert theirs.exists()
     assert said(f"{ours}/S1") == "s3://b/c/S1"

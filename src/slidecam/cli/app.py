@@ -86,8 +86,10 @@ def _refuse_unclear(given: Mapping[str, object]) -> None:
             refuse_missing(path)
         if name in APART:
             apart.append(path)
-    written = (given.get("out"), given.get("log"))
-    refuse_inputs([path for path in written if isinstance(path, Path)], apart)
+    for name in ("out", "log"):
+        path = given.get(name)
+        if isinstance(path, Path):
+            refuse_inputs([path], apart, option=f"--{name}")
 
 
 def _has_url(given: object) -> bool:
@@ -151,6 +153,13 @@ MinShare = Annotated[
 ]
 MostOther = Annotated[
     float, typer.Option(help="Most of a tile that may be annotated as another class.")
+]
+GroupPattern = Annotated[
+    str,
+    typer.Option(help="Regular expression with (?P<group>…) for the patient in a slide's name."),
+]
+OverwriteSet = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a set of tiles or slices that lies there.")
 ]
 
 

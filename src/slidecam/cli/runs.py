@@ -9,9 +9,11 @@ import typer
 
 from slidecam.cli.app import (
     BundlePath,
+    GroupPattern,
     Json,
     MinShare,
     MostOther,
+    OverwriteSet,
     Renamed,
     RunFolder,
     Shown,
@@ -76,17 +78,10 @@ def export(
     rename: Renamed = None,
     min_share: MinShare = 0.5,
     most_other: MostOther = 0.2,
-    group_pattern: Annotated[
-        str,
-        typer.Option(
-            help="Regular expression with (?P<group>…) for the patient in the slide's name."
-        ),
-    ] = "",
+    group_pattern: GroupPattern = "",
     bundle: BundlePath = None,
     slide: SlidePath = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a tile set that lies there.")
-    ] = False,
+    overwrite: OverwriteSet = False,
     trust: Trust = False,
     tiles: Annotated[
         Tiles,

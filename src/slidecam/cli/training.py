@@ -9,11 +9,13 @@ import typer
 
 from slidecam.cli.app import (
     Device,
+    GroupPattern,
     Json,
     MinShare,
     MostOther,
     Mpp,
     MppCsv,
+    OverwriteSet,
     Reader,
     Renamed,
     Trust,
@@ -240,18 +242,11 @@ def tiles(
         list[str] | None, typer.Option("--class", help="Class to take; repeat for more.")
     ] = None,
     rename: Renamed = None,
-    group_pattern: Annotated[
-        str,
-        typer.Option(
-            help="Regular expression with (?P<group>…) for the patient in a slide's name."
-        ),
-    ] = "",
+    group_pattern: GroupPattern = "",
     mpp: Mpp = None,
     mpp_csv: MppCsv = None,
     reader: Reader = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a tile set that lies there.")
-    ] = False,
+    overwrite: OverwriteSet = False,
     json: Json = False,
     *,
     seen: Seen,
@@ -312,9 +307,7 @@ def slices(
         float,
         typer.Option(help="Least foreground of a slice, as a share of the fullest slice's."),
     ] = 0.1,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a slice set that lies there.")
-    ] = False,
+    overwrite: OverwriteSet = False,
     json: Json = False,
 ) -> None:
     """Make slices of volumes into pictures to learn from, as predict would see them.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from slidecam.errors import UsageError
 from slidecam.files import refuse_url
 from slidecam.objects import (
     Location,
+    all_at_once,
     fetched,
     let_go_of,
     put_folder,
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 LAST = ("zarr.json", "model.safetensors", "card.json", "tile_set.json")
 """Files that say that a folder is whole, in the order in which they are put after all others."""
+
+REPLACED = ("card.json", "tile_set.json")
+"""Those of bundles and tile sets, of which nothing stays that is replaced."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,22 @@ def _made_here(value: object, puts: list[tuple[Path, Location]], *, anew: bool) 
 def _put(puts: list[tuple[Path, Location]]) -> None:
     for local, place in puts:
         if local.is_dir():
+            _remove_replaced(local, place)
             put_folder(local, place, LAST)
         elif local.exists():
             place.put(local)
+
+
+def _remove_replaced(local: Path, place: Location) -> None:
+    """Remove what an earlier bundle or tile set has at a URL and the new one has not.
+
+    Its record goes first: what is half removed is none.
+    """
+    there = place.files()
+    records = [name for name in REPLACED if name in there and (local / name).is_file()]
+    if not records:
+        return
+    for name in records:
+        (place / name).remove()
+    left = filterfalse(lambda name: (local / name).exists(), there.keys() - {"", *records})
+    all_at_once((place / name).remove for name in left)

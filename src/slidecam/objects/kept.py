@@ -29,13 +29,13 @@ CACHE_GB = 32.0
 CACHE_FOLDER, CACHE_LIMIT = "SLIDECAM_CACHE", "SLIDECAM_CACHE_GB"
 """Variables of the environment: where they are kept, and how many gigabytes of them."""
 
-ORIGIN = "origin"
+ORIGIN = ".slidecam-origin"
 """File beside what was fetched, or is to be put, that says from or to which URL."""
 
 _OF_FETCHED = re.compile(r"[0-9a-f]{32}")
 """What folders of what was fetched are called."""
 
-_OWNER, _WORK = "owner", "work-"
+_OWNER, _WORK, _PARTIAL = ".slidecam-owner", "work-", ".partial"
 _SINCE = 19
 """Which field of a process's ``stat`` says when it began, from its name on."""
 
@@ -68,11 +68,14 @@ def fetched(url: str | Path) -> Path:
     kept = cache_folder() / digest
     local = kept / _name_here(str(place))
     if not local.exists():
+        _remove_left(f".*{_PARTIAL}")
         _make_room()
-        fresh = kept.with_name(f".{digest}.{uuid4().hex[:8]}.partial")
+        fresh = kept.with_name(f".{digest}.{uuid4().hex[:8]}{_PARTIAL}")
         try:
+            _owned(fresh)
             _fetch(place, files, fresh / local.name)
             (fresh / ORIGIN).write_text(str(place), encoding="utf-8")
+            (fresh / _OWNER).unlink()
             with suppress(OSError):  # another process was quicker
                 fresh.rename(kept)
         finally:
@@ -100,17 +103,27 @@ def working_folder(url: str) -> Path:
 
     `let_go_of` it. Those of processes that were ended are removed.
     """
-    for left in cache_folder().glob(f"{_WORK}*"):
-        with suppress(OSError):  # being made, or removed, by another process
-            if not is_alive((left / _OWNER).read_text(encoding="utf-8")):
-                shutil.rmtree(left, ignore_errors=True)
+    _remove_left(f"{_WORK}*")
     above = cache_folder() / f"{_WORK}{uuid4().hex[:12]}"
-    above.mkdir(mode=0o700)
-    (above / _OWNER).write_text(begun(os.getpid()), encoding="utf-8")
+    _owned(above)
     (above / ORIGIN).write_text(without_secrets(url), encoding="utf-8")
     folder = above / _name_here(without_secrets(url))
     folder.mkdir()
     return folder
+
+
+def _owned(folder: Path) -> None:
+    """Make a folder that is this process's as long as it lives."""
+    folder.mkdir(mode=0o700)
+    (folder / _OWNER).write_text(begun(os.getpid()), encoding="utf-8")
+
+
+def _remove_left(pattern: str) -> None:
+    """Remove folders of processes that were ended before they could."""
+    for left in cache_folder().glob(pattern):
+        with suppress(OSError):  # being made, or removed, by another process
+            if not is_alive((left / _OWNER).read_text(encoding="utf-8")):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def let_go_of(folder: Path) -> None:
@@ -132,9 +145,10 @@ def begun(process: int) -> str:
 
 def is_alive(owner: str) -> bool:
     """Whether the process that `begun` spoke of still is; also where nobody can say."""
-    if not owner:
+    process = owner.partition(" ")[0]
+    if not (process.isascii() and process.isdecimal()):
         return True
-    return begun(int(owner.split(maxsplit=1)[0])) == owner
+    return begun(int(process)) == owner
 
 
 def _name_here(url: str) -> str:
