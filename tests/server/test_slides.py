@@ -19,6 +19,7 @@ from slidecam.server import deepzoom
 from slidecam.server.deepzoom import TILE, DeepZoom
 from slidecam.server.guard import RequestError
 from slidecam.server.slides import SlideCache
+from slidecam.sources.apart import SourceApart
 
 from .conftest import finished
 
@@ -297,3 +298,16 @@ def test_another_picture_of_a_file_is_looked_at_and_the_one_of_a_run_is_laid_und
     query = {"path": str(path), "job": job["id"], "slide": "two.ome"}
     assert client.get("/v1/slides/open", params=query).json() == left
     path.unlink()
+
+
+def test_a_slide_whose_process_was_ended_is_opened_again(
+    tmp_path: Path, write_slide: Callable[..., Path]
+) -> None:
+    shelf = SlideCache(most=1)
+    name = shelf.open(write_slide(tmp_path / "a.tif", seed=1))["id"]
+    before = shelf.tile(name, 0, 0, 0)
+    lost = shelf._open[name].zoom.source
+    assert isinstance(lost, SourceApart)
+    lost._process.end()
+    assert shelf.tile(name, 0, 0, 0) == before
+    shelf.close()

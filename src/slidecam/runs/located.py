@@ -20,7 +20,7 @@ from slidecam.errors import (
 )
 from slidecam.runs.record import RunRecord
 from slidecam.runs.record_parts import if_known
-from slidecam.sources import open_source
+from slidecam.sources.apart import open_apart
 from slidecam.store import find_runs
 from slidecam.viewing import PictureView, VolumeView, Window
 
@@ -105,7 +105,7 @@ def open_recorded_slide(
         written = given
     for place in _existing(written, folder, record.made_in, given):
         try:
-            source = open_source(place, reader, view)
+            source = open_apart(place, reader, view)
         except SourceError:
             if place == written:
                 raise
@@ -116,7 +116,7 @@ def open_recorded_slide(
         other = other or place
     if other is None:
         # Nothing lies anywhere: opened all the same, for the reader's own words.
-        return written, open_source(written, reader, view)
+        return written, open_apart(written, reader, view)
     problem = f"What lies at {other} is not the slide that was classified."
     raise StoreError(folder, problem, NAME_SLIDE)
 

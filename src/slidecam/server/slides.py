@@ -17,7 +17,8 @@ from slidecam.runs.located import open_recorded_slide, recorded_view
 from slidecam.runs.record import RunRecord
 from slidecam.server.deepzoom import DeepZoom, PlaneZoom, plane_facts
 from slidecam.server.guard import RequestError
-from slidecam.sources import open_source, settle_spacing
+from slidecam.sources import settle_spacing
+from slidecam.sources.apart import open_apart
 from slidecam.sources.display import readings_to_show
 from slidecam.viewing import AS_THE_FILE_SAYS, DEFAULT_VIEW
 
@@ -79,7 +80,7 @@ class SlideCache:
             Which of its pictures.
         """
         view = self._shown(seen)
-        return self._cached(path, open_source(path, view=view), view)
+        return self._cached(path, open_apart(path, view=view), view)
 
     def _shown(self, seen: PictureView) -> VolumeView:
         return replace(self._view, slide=replace(seen, profile="srgb"))
@@ -111,7 +112,7 @@ class SlideCache:
         seen_by_run.let_go()
         # The picture that the run classified, which need not be the file's largest.
         view = self._shown(recorded_view(record.plan).slide)
-        source = open_source(path, view=view)
+        source = open_apart(path, view=view)
         if source.facts.fingerprint != seen_by_run.facts.fingerprint:
             source.let_go()
             raise _another_slide(path)
@@ -126,7 +127,7 @@ class SlideCache:
             self._known.move_to_end(name)
             while len(self._known) > self._most * 64:
                 self._known.popitem(last=False)
-            if name in self._open:
+            if name in self._open and not self._open[name].zoom.source.is_lost:
                 source.let_go()
             else:
                 self._open[name] = _Opened(_zoom(source))
@@ -177,6 +178,9 @@ class SlideCache:
                     f"There is no open slide {name}.",
                     "GET /v1/slides/open?path=… opens one.",
                 )
+            if name in self._open and self._open[name].zoom.source.is_lost:
+                # Whoever still reads it fails; it is closed with its process.
+                del self._open[name]
             if name not in self._open:
                 self._open[name] = _Opened(_zoom(self._reopened(known)))
             self._open.move_to_end(name)
@@ -186,7 +190,7 @@ class SlideCache:
             return opened
 
     def _reopened(self, known: _Known) -> Source:
-        source = open_source(known.path, view=known.view)
+        source = open_apart(known.path, view=known.view)
         if source.facts.fingerprint == known.fingerprint:
             return source
         source.let_go()

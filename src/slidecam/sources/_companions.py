@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from slidecam.errors import RefusedSourceError
+from slidecam.sources._first_look import at_first_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -244,14 +245,18 @@ def foreign_kind(path: Path) -> str:
     (a pointer of Git LFS, a server's error) is a slide that was lost, and fails as one.
     """
     try:
-        with path.open("rb") as file:
-            begin = file.read(_BEGIN)
+        begin = at_first_look(path, _beginning)
     except OSError:
         return ""
     for mark, kind in _NO_SLIDES.items():
         if begin.startswith(mark):
             return kind
     return ""
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_BEGIN)
 
 
 def is_nifti(head: bytes) -> bool:

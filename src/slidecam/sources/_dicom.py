@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slidecam.registry import load
+from slidecam.sources._first_look import at_first_look
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -123,6 +124,10 @@ def identity_of(path: Path) -> DicomIdentity | None:
 
 @lru_cache(maxsize=_KNOWN_FILES)
 def _identity(path: Path, _inode: int, _size: int, _changed: int) -> DicomIdentity | None:
+    return at_first_look(path, _identity_in)
+
+
+def _identity_in(path: Path) -> DicomIdentity | None:
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
         if not begins_as_dicom(head):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from slidecam.errors import SlidecamError
 from slidecam.geometry import LevelBox
 from slidecam.registry import load
+from slidecam.sources._first_look import LOOK_SECONDS, at_first_look
 from slidecam.sources._probe import name_of
 
 if TYPE_CHECKING:
@@ -95,10 +97,14 @@ def _begin(path: Path) -> bytes:
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
             return b""
-        with path.open("rb") as file:
-            return file.read(_BEGIN)
+        return at_first_look(path, _first_bytes)
     except OSError:
         return b""
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_BEGIN)
 
 
 def _is_plain(path: Path) -> bool:
@@ -132,12 +138,13 @@ def _name_of_page(page: Any) -> str:  # noqa: ANN401  (tifffile's)
 
 def _name_in_slide(path: Path, slide: Path) -> str:
     """Return which image of a slide's file a picture is a copy of; empty where it is of none."""
-    open_source = load("slidecam.sources.opening:open_source")
-    with suppress(SlidecamError), open_source(slide) as beside:
+    # In a process of its own: what a hostile file does there ends no search.
+    opened = partial(load("slidecam.sources.apart:open_apart"), seconds=LOOK_SECONDS)
+    with suppress(SlidecamError), opened(slide) as beside:
         names = [name for name in beside.facts.associated if name.lower() in NAMES]
         if not names:
             return ""
-        with open_source(path) as picture:
+        with opened(path) as picture:
             for name in names:
                 if _is_same(beside, name, picture):
                     return str(name).lower()

@@ -20,7 +20,7 @@ from slidecam.sources._reader_owner import ReaderEndedError, ReaderProcess, idle
 from slidecam.sources._reader_process import memory_limit
 from slidecam.sources._remote import probed
 from slidecam.sources.opening import open_source
-from slidecam.sources.readers import READERS, may_be_native
+from slidecam.sources.readers import READERS, is_named_as_native, may_be_native
 from slidecam.sources.source import Source
 from slidecam.sources.tasks import Opening
 from slidecam.viewing import DEFAULT_VIEW
@@ -104,6 +104,9 @@ def _is_native(path: str | Path, reader: str | None, view: VolumeView) -> bool:
         return False
     if reader is not None:
         return reader in READERS and READERS[reader].native
+    # Before any look at it: a file that does not answer shall hold up its own process alone.
+    if is_named_as_native(Path(given)):
+        return True
     return may_be_native(probed(path, view, None))
 
 
@@ -123,6 +126,11 @@ class SourceApart(Source):
     def pid(self) -> int:
         """The number of the process that reads it."""
         return self._process.pid
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the process that reads it has ended."""
+        return self._process.has_ended
 
     @property
     def token(self) -> str:

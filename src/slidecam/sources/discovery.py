@@ -36,7 +36,7 @@ from slidecam.sources.names import (
     with_aliases,
 )
 from slidecam.sources.qupath import PROJECT_SUFFIX, read_project
-from slidecam.sources.readers import slide_suffixes
+from slidecam.sources.readers import is_named_as_native, slide_suffixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -330,7 +330,14 @@ def _publicly_named(slide: FoundSlide) -> FoundSlide:
     path = Path(slide.path)
     if "://" in slide.path:
         return slide
-    if not is_series(path):
+    try:
+        in_series = is_series(path)
+    except OSError:
+        # Called as no DICOM file is, it keeps its name, and fails under it.
+        if not is_named_as_native(path):
+            raise
+        in_series = False
+    if not in_series:
         return slide
     hidden, name = hidden_parts(path), slide.name
     if path.name in hidden:

@@ -22,6 +22,7 @@ from slidecam.sources._companions import is_analyze, is_nifti, samples_of_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from slidecam.sources._probe import Probe
     from slidecam.sources.source import Source
@@ -296,17 +297,20 @@ def _suffixes(readers: Iterable[Reader]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def is_named_as_native(path: Path) -> bool:
+    """Whether a file of this machine is called as those that readers of native code read."""
+    native = [reader for reader in READERS.values() if reader.native]
+    return path.name.lower().endswith(_suffixes(native)) and path.is_file()
+
+
 def may_be_native(probe: Probe) -> bool:
-    """Whether a reader of native code may have to open a file, by its name and a first look.
+    """Whether a reader of native code may have to open a file, by a first look.
 
     Nothing of such a library runs for it. What nobody else knows is theirs too: it is they who tell
     what it is.
     """
     if probe.local is None or probe.zarr:
         return False
-    native = [reader for reader in READERS.values() if reader.native]
-    if probe.local.name.lower().endswith(_suffixes(native)):
-        return True
     others = [reader for reader in READERS.values() if not reader.native]
     return not any(_claims(reader, probe) for reader in others)
 

@@ -201,6 +201,11 @@ class Source(ABC):
     def close(self) -> None:
         """Release the file; reading afterwards is an error."""
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing can be read of it any more, since the process that read it has ended."""
+        return False
+
     def __enter__(self) -> Self:
         return self
 
