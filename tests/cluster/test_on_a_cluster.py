@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from slidecam.cluster.working import Residence
     from slidecam.events import Event
 
 SPEC = PredictSpec(batch=8, workers=2, overlap=0.5)
@@ -344,14 +345,14 @@ class Poison(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002  (dask's signature)
         room = vars(working)
-        score = room["score"]
+        classified = room["_classified"]
 
-        def poisoned(name: str, *others: Any) -> Any:
-            if name == "poison":
+        def poisoned(here: Residence, call: Call, job: SlideJob, part: tuple[int, int]) -> Any:
+            if job.name == "poison":
                 os._exit(9)
-            return score(name, *others)
+            return classified(here, call, job, part)
 
-        room["score"] = poisoned
+        room["_classified"] = poisoned
 
 
 def _suspect_soon(dask_scheduler: Scheduler) -> None:
