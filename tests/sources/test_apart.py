@@ -209,10 +209,18 @@ def test_a_slide_that_wants_all_memory_fails_alone(tmp_path: Path, write_hostile
 
 
 def is_gone(pid: int) -> bool:
+    """Whether a process ends within seconds; one that nobody has buried yet has ended."""
     until = monotonic() + 10
-    while psutil.pid_exists(pid) and monotonic() < until:
+    while is_alive(pid) and monotonic() < until:
         sleep(0.02)
-    return not psutil.pid_exists(pid)
+    return not is_alive(pid)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 OWNER = """
@@ -228,7 +236,7 @@ def test_a_reader_ends_with_an_owner_that_was_killed(slide: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:  # noqa: S603  (our own interpreter)
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
-        assert psutil.pid_exists(pid)
+        assert is_alive(pid)
         owner.send_signal(signal.SIGTERM if WINDOWS else signal.SIGKILL)
     assert is_gone(pid)
 
