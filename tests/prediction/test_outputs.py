@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from slidecam import registry
 from slidecam.errors import UsageError
-from slidecam.events import BatchDone, Finished
+from slidecam.events import BatchDone, Finished, Warned
 from slidecam.prediction.pipeline import predict
 from slidecam.registry import resolve
 from slidecam.runs import outputs
@@ -82,6 +82,31 @@ def test_an_output_that_is_asked_for_later_is_written_without_classifying_again(
     events = list(predict(slide, tiny_bundle, tmp_path / "out", wish))
     assert not [event for event in events if isinstance(event, BatchDone)]
     assert left_in(tmp_path / "out" / "one") == {*OUTPUTS, BESIDE, "tiles.parquet"}
+
+
+def test_what_is_not_as_it_was_written_is_written_anew_in_words(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
+    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    folder = tmp_path / "out" / "one"
+    table, picture = folder / "tiles.csv", folder / "overview.png"
+    files = [path for path in (folder / BESIDE).rglob("*") if path.is_file()]
+    chunk = max(files, key=lambda path: path.stat().st_size)
+    before = {path: path.read_bytes() for path in (table, picture, chunk)}
+    table.write_bytes(b"")
+    picture.write_bytes(before[picture][:-1])
+    chunk.write_bytes(before[chunk][: len(before[chunk]) // 3])
+    resumed = replace(SMALL, existing="resume")
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", resumed))
+    assert not [event for event in events if isinstance(event, BatchDone)]
+    assert {path: path.read_bytes() for path in before} == before
+    said = [event.message for event in events if isinstance(event, Warned)]
+    (sentence,) = [each for each in said if each.startswith("Not as it was written")]
+    for name in ("tiles.csv", "overview.png", BESIDE):
+        assert name in sentence
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", resumed))
+    said = [event.message for event in events if isinstance(event, Warned)]
+    assert not [each for each in said if each.startswith("Not as it was written")]
 
 
 def test_outputs_of_an_earlier_call_that_are_not_wanted_now_do_not_outlive_their_tiles(

@@ -28,6 +28,7 @@ from slidecam.prediction.work import OpenRun, SlideWork, Timings
 from slidecam.registry import version_of
 from slidecam.runs.outputs import all_written, clear_outputs
 from slidecam.runs.record import RunRecord, refuse_later
+from slidecam.runs.written import changed_outputs, words_on_changed
 from slidecam.sources import settle_spacing, shown_corner
 from slidecam.sources.apart import open_apart
 from slidecam.sources.names import FoundSlide, names_of
@@ -388,13 +389,10 @@ def open_run(work: SlideWork, lock: FileLock | None, part: range | None = None) 
     names = work.output_names()
     complete = not pending and all_written(work.folder, record, model.request, spec, names)
     complete = complete and record is not None and work.is_written_for_qupath(record)
-    return OpenRun(
-        store,
-        stream,
-        grid.boxes,
-        done,
-        complete,
-        begun_elsewhere(record, model, done),
-        lock,
-        planes,
-    )
+    changed: tuple[str, ...] = ()
+    # A server takes objects whole, and none is fetched to be looked at.
+    if work.mirror is None:
+        changed = changed_outputs(work.folder, record, names)
+    notes = (*begun_elsewhere(record, model, done), *words_on_changed(changed))
+    complete = complete and not changed
+    return OpenRun(store, stream, grid.boxes, done, complete, notes, lock, planes)

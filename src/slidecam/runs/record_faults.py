@@ -166,6 +166,10 @@ RULES = (
     _Rule("heatmaps", tuple[Table, ...]),
     _Rule("heatmaps.file", str, needed=True),
     _Rule("seconds", Mapping[str, float]),
+    _Rule("written", tuple[Table, ...]),
+    _Rule("written.file", str, needed=True),
+    _Rule("written.bytes", Count, needed=True),
+    _Rule("written.sha256", str, needed=True),
     _Rule("volume", Table | None),
     _Rule("volume.called", str | None, needed=True),
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from slidecam.classes import ClassSet
 from slidecam.explain.facts import shown_by
 from slidecam.geometry import Box, Size, Spacing
+from slidecam.runs.written import OutputMark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -306,6 +307,8 @@ class RecordedOutcome:
         In the order of the methods.
     call
         Of a volume.
+    written
+        What each output was when it was written, by its name.
     """
 
     finished: str
@@ -319,6 +322,7 @@ class RecordedOutcome:
     heatmaps: tuple[RecordedHeatmap, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     call: RecordedCall | None = None
+    written: Mapping[str, OutputMark] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RecordedOutcome | None:
@@ -337,6 +341,7 @@ class RecordedOutcome:
             heatmaps=tuple(RecordedHeatmap.from_json(one) for one in data.get("heatmaps", ())),
             seconds=dict(data.get("seconds", {})),
             call=if_known(data.get("volume"), RecordedCall.from_json),
+            written={one["file"]: OutputMark.from_json(one) for one in data.get("written", ())},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -361,4 +366,7 @@ class RecordedOutcome:
             record["volume"] = dict(self.call.facts)
         record["heatmaps"] = [dict(heatmap.facts) for heatmap in self.heatmaps]
         record["seconds"] = dict(self.seconds)
+        record["written"] = [
+            {"file": name, **mark.to_json()} for name, mark in self.written.items()
+        ]
         return record
