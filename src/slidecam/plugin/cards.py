@@ -13,12 +13,13 @@ import numpy as np
 
 from slidecam.drawing.style import as_hex
 from slidecam.models.channels import IN_WORDS
+from slidecam.reports.card_figures import measured_in_words
 from slidecam.runs import legend, uncertainty
 from slidecam.runs.tiles import UNDECIDED, words_on_disagreement
 from slidecam.store import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from slidecam.models import Card
     from slidecam.plugin.open_run import ShownRun
@@ -48,7 +49,7 @@ def bundle_card(card: Card) -> str:
         ("sees", f"{tile}, as {card.input_px} px; {escape(IN_WORDS[card.channels])}"),
         ("network", escape(card.architecture)),
         ("licence", escape(card.licence)),
-        ("measured", measured(card.provenance)),
+        ("measured", measured(card)),
         ("probabilities", escape(card.calibration)),
     ]
     return "<br>".join(
@@ -59,10 +60,14 @@ def bundle_card(card: Card) -> str:
     )
 
 
-def measured(provenance: Mapping[str, object]) -> str:
-    """Return where a classifier was measured and how well it did, as its provenance says."""
+def measured(card: Card) -> str:
+    """Return where a classifier was measured and how well it did, as its card says."""
+    provenance = card.provenance
     if provenance.get("unmeasured"):
         return escape(str(provenance["unmeasured"]))
+    said = measured_in_words(card)
+    if said:
+        return escape(said)
     figures = provenance.get("figures") or provenance.get("metrics") or provenance.get("measured")
     data = provenance.get("data")
     words = []

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.explain.catalogue import title_of
 from slidecam.learning.evaluation.figures import MEASURED_ON
-from slidecam.learning.metrics import CLASS_DEFINITIONS, DEFINITIONS
 from slidecam.learning.published import published_of
 from slidecam.models.channels import IN_WORDS
 from slidecam.pages import write_page
+from slidecam.reports.card_figures import PARTS, MeasuredFigure, extents_of, figures_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +28,6 @@ PAGE = "card.html"
 """What the page beside a card is called."""
 
 NOT_STATED = "not stated"
-PARTS = {"val": "validation part", "test": "test part", "train": "training part", "": "all of it"}
-"""What a data set's parts are called in words."""
-
 _ELSEWHERE = frozenset(
     (
         *("calibration", "caveats", "measured", MEASURED_ON, "parent", "published"),
@@ -41,32 +38,6 @@ _ELSEWHERE = frozenset(
 """Keys of a provenance that have a place of their own on the page, or none."""
 
 _USE = ("intended_use", "intended use", "use")
-
-
-@dataclass(frozen=True)
-class MeasuredFigure:
-    """One figure on a card.
-
-    Attributes
-    ----------
-    name, meaning
-        As in an evaluation.
-    value
-        In three digits; empty where there is none.
-    interval
-        From where to where, and by which method; empty where there is none.
-    note
-        What a reader must know beside it.
-    published
-        What others reported, in three digits.
-    """
-
-    name: str
-    value: str
-    interval: str
-    note: str
-    meaning: str
-    published: str
 
 
 @dataclass(frozen=True)
@@ -179,8 +150,8 @@ def card_page(bundle: Bundle) -> CardPage:
         _sight(card),
         _origin(card),
         _counts(card),
-        _figures(card),
-        _extents(card),
+        figures_of(card),
+        extents_of(card),
         beside,
         _heatmaps(card),
         _caveats(card),
@@ -297,52 +268,6 @@ def _counts(card: Card) -> dict[str, dict[str, int]]:
         if isinstance(each, Mapping):
             found[PARTS.get(part, str(part))] = {name: int(each[name]) for name in each}
     return found
-
-
-def _figures(card: Card) -> dict[str, tuple[MeasuredFigure, ...]]:
-    """Return what was measured, by part: a training's figures, or numbers that somebody wrote."""
-    measured = card.provenance.get("measured") or {}
-    found: dict[str, tuple[MeasuredFigure, ...]] = {}
-    if not isinstance(measured, Mapping):
-        return found
-    published = published_of(card.provenance)
-    for part in sorted(measured, key=lambda part: part != "test"):
-        figures, lines = measured[part], []
-        for name, figure in _items(figures):
-            if isinstance(figure, Mapping):
-                reported = published.shown(name) if published is not None else ""
-                lines.append(_figure(name, figure, reported))
-        found[PARTS.get(part, str(part))] = tuple(lines)
-    return found
-
-
-def _extents(card: Card) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for part, extent in _items(card.provenance.get(MEASURED_ON)):
-        if not isinstance(extent, Mapping) or not isinstance(extent.get("pictures"), int):
-            continue
-        groups = "patients or slides not known"
-        if isinstance(extent.get("groups"), int):
-            groups = f"of {extent['groups']:,} patients or slides"
-        found[PARTS.get(part, part)] = f"{extent['pictures']:,} pictures, {groups}"
-    return found
-
-
-def _items(table: object) -> list[tuple[str, Any]]:
-    if isinstance(table, Mapping):
-        return [(str(key), value) for key, value in table.items()]
-    return []
-
-
-def _figure(name: str, figure: Mapping[str, Any], reported: str) -> MeasuredFigure:
-    value = interval = ""
-    if isinstance(figure.get("value"), int | float):
-        value = f"{figure['value']:.3f}"
-    ends = figure.get("ci95")
-    if isinstance(ends, Sequence) and len(ends) == 2:  # noqa: PLR2004  (from and to)
-        interval = f"{ends[0]:.3f} to {ends[1]:.3f} ({figure.get('by', 'method not stated')})"
-    meaning = DEFINITIONS.get(name) or CLASS_DEFINITIONS.get(name, "")
-    return MeasuredFigure(name, value, interval, str(figure.get("note", "")), meaning, reported)
 
 
 def _heatmaps(card: Card) -> tuple[str, ...]:
