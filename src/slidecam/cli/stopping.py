@@ -12,8 +12,9 @@ import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from slidecam.cli.terminal import EXIT_PARTLY
 from slidecam.spool import remove_spools
@@ -34,6 +35,9 @@ OUR_THREADS = "slidecam-"
 
 BLOCKED_SECONDS = 1.0
 """How long a command that is over waits for its threads, before it leaves without them."""
+
+GLANCE_SECONDS = 0.5
+"""How often a command that is asked to stop looks whether it does."""
 
 HELD_SECONDS = 8.0
 """How long the main thread may be held, by a read or one long computation, before the command ends
@@ -73,25 +77,49 @@ class Stopping:
 
         A terminal that closes sends SIGHUP once itself and once through its shell: that is one.
         """
-        first = self._next()
-        if not self._begun.wait(HELD_SECONDS):
-            with suppress(OSError, ValueError):
-                sys.stderr.write(HELD)
-            leave_at_once(EXIT_PARTLY)
+        first = self._next(None)
+        held_until = time.monotonic() + HELD_SECONDS
+        may_wake, own = True, False
         while True:
-            again = self._next()
-            if (again, first) != (_HANG_UP, _HANG_UP):
+            again = self._next(GLANCE_SECONDS)
+            if again == first and own:
+                own = False
+                continue
+            if again and (again, first) != (_HANG_UP, _HANG_UP):
                 leave_at_once(128 + again)
+            if self._begun.is_set():
+                continue
+            if time.monotonic() > held_until:
+                with suppress(OSError, ValueError):
+                    sys.stderr.write(HELD)
+                leave_at_once(EXIT_PARTLY)
+            if may_wake:
+                # A signal that came just before the main thread began to wait has woken nobody.
+                may_wake, own = False, _wake_main(first)
 
-    def _next(self) -> int:
-        """Return the number of the next signal that asks to stop.
+    def _next(self, seconds: float | None) -> int:
+        """Return the number of the next signal that asks to stop, or 0 if none comes in time.
 
         Those that others take meanwhile, as a server does while it serves, are theirs to heed.
         """
+        self._heard.settimeout(seconds)
         while True:
-            number = self._heard.recv(1)[0]
+            try:
+                number = self._heard.recv(1)[0]
+            except TimeoutError:
+                return 0
             if number in _numbers() and signal.getsignal(number) == self._interrupt:
                 return number
+
+
+def _wake_main(number: int) -> bool:
+    """Send the main thread a signal again, so that its wait ends; whether that can be done here."""
+    if not hasattr(signal, "pthread_kill"):
+        return False
+    with suppress(OSError):
+        signal.pthread_kill(cast("int", threading.main_thread().ident), number)
+        return True
+    return False
 
 
 def _numbers() -> list[int]:

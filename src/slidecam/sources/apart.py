@@ -173,7 +173,7 @@ class SourceApart(Source):
         """Let the slide go; a process that still reads it is ended."""
         lost = self.let_go()
         if lost:
-            raise UnreadableSourceError(self.facts.path, lost, "")
+            raise UnreadableSourceError(self.facts.path, lost, _DAMAGED)
 
     def let_go(self) -> str:
         """Close, and return what its reader raised meanwhile, in words."""
