@@ -239,10 +239,16 @@ def test_a_slide_is_shown_classified_and_asked_place_by_place(visit: Visit) -> N
     page.click("#start")
     page.wait_for_selector("#outcome:visible")
     assert page.inner_text("#outcome") == "Done."
-    counts = [int(text.split()[0]) for text in page.locator("#legend .count").all_inner_texts()]
     with visit.server.client() as client:
         job = client.get("/v1/jobs").json()["jobs"][0]
-        assert sum(counts) == job["progress"]["total"]
+    # The page says that it is done, and then asks for the last tiles.
+    for _look in range(10 * PATIENCE):
+        texts = page.locator("#legend .count").all_inner_texts()
+        if sum(int(text.split()[0]) for text in texts) == job["progress"]["total"]:
+            break
+        page.wait_for_timeout(100)
+    else:
+        pytest.fail(f"the legend says {texts} of {job['progress']['total']} tiles")
     page.wait_for_selector(".view.pale")
     assert page.is_checked("#show-heat")
     box = page.locator("#viewer").bounding_box()
