@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from slidecam.runs.written import OutputMark, marks_of
+from slidecam.runs.written import OutputMark, output_marks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,4 +41,4 @@ def test_a_folder_is_known_by_its_files_names_and_sizes(tmp_path: Path) -> None:
 
 def test_what_is_not_there_has_no_mark(tmp_path: Path) -> None:
     (tmp_path / "mask.png").write_bytes(b"x")
-    assert list(marks_of(tmp_path, ("mask.png", "overview.png"))) == ["mask.png"]
+    assert list(output_marks(tmp_path, ("mask.png", "overview.png"))) == ["mask.png"]

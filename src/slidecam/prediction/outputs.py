@@ -39,7 +39,7 @@ from slidecam.runs.record_parts import (
 )
 from slidecam.runs.slices import write_slices_csv
 from slidecam.runs.tiles import TileTable
-from slidecam.runs.written import marks_of
+from slidecam.runs.written import output_marks
 from slidecam.sources import reader_packages
 from slidecam.sources.identifiers import hidden_parts
 from slidecam.sources.volume import VolumeSource
@@ -387,7 +387,7 @@ def _recorded(results: Results, run: OpenRun) -> RecordedOutcome:
         heatmaps=tuple(map(RecordedHeatmap.from_json, heatmap_records(results))),
         seconds=results.work.timings.record(),
         call=call,
-        written=marks_of(results.work.folder, results.work.output_names()),
+        written=output_marks(results.work.folder, results.work.output_names()),
     )
 
 

@@ -391,8 +391,8 @@ def open_run(work: SlideWork, lock: FileLock | None, part: range | None = None) 
     complete = complete and record is not None and work.is_written_for_qupath(record)
     changed: tuple[str, ...] = ()
     # A server takes objects whole, and none is fetched to be looked at.
-    if work.mirror is None:
-        changed = changed_outputs(work.folder, record, names)
+    if work.mirror is None and record is not None and record.outcome is not None:
+        changed = changed_outputs(work.folder, record.outcome.written, names)
     notes = (*begun_elsewhere(record, model, done), *words_on_changed(changed))
     complete = complete and not changed
     return OpenRun(store, stream, grid.boxes, done, complete, notes, lock, planes)

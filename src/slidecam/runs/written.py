@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from slidecam.runs.record import RunRecord
-
 
 @dataclass(frozen=True)
 class OutputMark:
@@ -64,21 +62,16 @@ class OutputMark:
             return False
 
 
-def marks_of(folder: Path, names: Iterable[str]) -> dict[str, OutputMark]:
+def output_marks(folder: Path, names: Iterable[str]) -> dict[str, OutputMark]:
     """Return the marks of those outputs that are there; OSError if one cannot be read."""
     return {name: OutputMark.of(folder / name) for name in names if (folder / name).exists()}
 
 
 def changed_outputs(
-    folder: Path, record: RunRecord | None, names: Iterable[str]
+    folder: Path, marks: Mapping[str, OutputMark], names: Iterable[str]
 ) -> tuple[str, ...]:
-    """Return which outputs of a finished run are there and are not what was written.
-
-    Of runs of earlier versions, which kept no marks, none.
-    """
-    if record is None or record.outcome is None:
-        return ()
-    changed, marks = [], record.outcome.written
+    """Return which outputs are there and are not what was written; without a mark none is."""
+    changed = []
     for name in names:
         mark = marks.get(name)
         if mark is not None and (folder / name).exists() and not mark.is_of(folder / name):
