@@ -1,15 +1,15 @@
 """What exact Score-CAM costs, in time and memory, and how near the clustered mode comes.
 
-Exact Score-CAM of every class of a tile, folded as `slidecam explain` runs it, against
-pytorch-grad-cam's of one class on the plain network; both in fp32, in turn. The peer's cost is the
-same for every channel, so that it is timed on its first --peer-channels and told for all. Memory is
+Exact Score-CAM of every class of a tile, by --backend and --precision as `slidecam explain` takes
+them, against pytorch-grad-cam's of one class on the plain network in fp32, in turn. The peer's cost
+is the same for every channel: it is timed on its first --peer-channels and told for all. Memory is
 watched from a thread every 20 ms; its growth is over what the process held before the tile, when
 the network had run once. Seconds are the clock's and, in brackets, the processor's; the ratio is of
 the processor's, which what else the machine does hardly touches. Clustered maps are held against
 exact ones tile by tile.
 
     python benchmarks/score_cam.py [--bundle DIR --pictures DIR] [--tiles 1] [--threads N]
-    [--peer-channels N]
+    [--peer-channels N] [--backend openvino] [--precision bf16]
 
 Without --bundle, a ResNet-50 of random weights sees noise: what it shows is nonsense, what it costs
 is not. 2,048 channels are 2,048 passes: minutes on a CPU. The peer is told ResNet's last layer;
@@ -178,20 +178,24 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--peer-channels", type=int, default=256, help="0 leaves the peer out")
+    parser.add_argument("--backend", default="folded")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as temporary:
         bundle = open_bundle(options.bundle or write_bundle(Path(temporary), "timm/resnet50"))
-        measure(bundle, tiles_of(bundle, options.pictures, options.tiles), options.peer_channels)
+        classifier = bundle.classifier("cpu", options.precision, options.backend)
+        tiles = tiles_of(bundle, options.pictures, options.tiles)
+        measure(bundle, classifier, tiles, options.peer_channels)
 
 
-def measure(bundle: Bundle, tiles: Tensor, channels: int) -> None:
+def measure(bundle: Bundle, classifier: Classifier, tiles: Tensor, channels: int) -> None:
     """Print a row per tile, and then what all tiles say together."""
-    classifier = bundle.classifier()
     classifier.run(tiles[:1], gradients=False)
     found: list[float] = []
     print(
-        f"{bundle.card.architecture}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+        f"{bundle.card.architecture} by {classifier.backend}, torch {torch.__version__},"
+        f" {torch.get_num_threads()} threads"
     )
     for tile in tiles:
         exact, dear = of_ours(classifier, "score-cam", tile)
@@ -200,7 +204,11 @@ def measure(bundle: Bundle, tiles: Tensor, channels: int) -> None:
         print(f"exact {dear}; clustered {cheap}", flush=True)
         if channels:
             peer = of_peer(bundle, tile, channels)
-            print(f"  pytorch-grad-cam {peer}; {peer.processor / dear.processor:.2f}x", flush=True)
+            print(
+                f"  pytorch-grad-cam {peer}; {peer.processor / dear.processor:.2f}x exact,"
+                f" {peer.processor / cheap.processor:.1f}x clustered",
+                flush=True,
+            )
     low, middle, _ = (
         statistics.quantiles(found, n=4) if len(found) > 1 else (found[0], found[0], found[0])
     )

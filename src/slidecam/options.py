@@ -177,7 +177,6 @@ class PredictOptions:
     backend: str = option(
         "folded",
         "auto (by a trial), folded, eager, compiled, openvino, or another package's.",
-        without=NO_TAB,
     )
     existing: Literal["refuse", "resume", "overwrite"] = option(
         "refuse", "Where a run exists: continue it, or begin anew.", flag="--resume/--overwrite"

@@ -84,6 +84,7 @@ def test_a_saturated_probability_that_lime_is_of_is_called_almost_nothing(
         classes=("lesion",),
         tiles=TileChoice(top=1, of="lesion"),
         curves=None,
+        backend="eager",
     )
     brain, bundle = sample_data / "brain.nii.gz", sample_data / "mri-bundle"
     found = result_of(explain_tiles(brain, bundle, tmp_path / "out", spec))
@@ -91,6 +92,7 @@ def test_a_saturated_probability_that_lime_is_of_is_called_almost_nothing(
     assert found.probabilities[0, 0] > 0.999
     record = json.loads((tmp_path / "out/explanation.json").read_text(encoding="utf-8"))
     assert record["methods"]["lime"]["unit"] == "probability"
+    assert record["runs by"] == ["torch, eager, fp32"]
     (note,) = [note for note in record["notes"] if "almost nothing" in note]
     assert note.startswith("LIME of lesion on brain axial slice ")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,7 +38,11 @@ def test_the_card_keeps_what_was_found_and_the_weights_stay(
     bundle = open_bundle(tiny_bundle)
     own = save_bundle(tmp_path / "own", bundle.card, bundle.network())
     slide = write_slide(tmp_path / "one.tif", 400, 300)
-    report = result_of(measure_tiles(slide, own.path, tmp_path / "out", QUICK))
+    spec = replace(QUICK, backend="eager")
+    report = result_of(measure_tiles(slide, own.path, tmp_path / "out", spec))
+    assert report.runs_by == ("torch, eager, fp32",)
+    record = json.loads((tmp_path / "out" / "faithfulness.json").read_text("utf-8"))
+    assert record["runs by"] == ["torch, eager, fp32"]
     kept = open_bundle(own.path)
     assert kept.card.weights_sha256 == own.card.weights_sha256
     evidence = kept.card.heatmap_evidence

@@ -35,11 +35,21 @@ from slidecam.cluster import working
 from slidecam.cluster.connecting import workers_of
 from slidecam.cluster.messages import Call, Lost, SlideJob, SlidePlanned
 from slidecam.cluster.running import _end_left_calls, is_busy
-from slidecam.cluster.working import Resident, plan_slide, residence
+from slidecam.cluster.working import Residence, Resident, plan_slide, residence
 from slidecam.errors import SourceError, UsageError
-from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, TileFailed
+from slidecam.events import (
+    BatchDone,
+    Finished,
+    Planned,
+    SlideFailed,
+    SlideFinished,
+    TileFailed,
+    Warned,
+)
 from slidecam.models import open_bundle
+from slidecam.models.backends import BACKENDS
 from slidecam.objects import begun
+from slidecam.prediction.model import RunsBy
 from slidecam.runs import Run
 from slidecam.sources.names import FoundSlide
 from slidecam.sources.volume import VolumeSource
@@ -49,7 +59,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from slidecam.cluster.working import Residence
     from slidecam.events import Event
 
 SPEC = PredictSpec(batch=8, workers=2, overlap=0.5)
@@ -277,6 +286,43 @@ def test_a_worker_that_came_late_and_cannot_take_part_gives_its_task_to_others(
         assert not lost.final
         assert words in lost.failure.event.problem
         call.mark.touch()
+
+
+def test_a_worker_runs_the_network_by_what_was_settled_for_all(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIDECAM_CACHE", str(tmp_path / "cache"))
+    bundle, notes = open_bundle(tiny_bundle), ("Backend eager of eager 41.5 tiles a second.",)
+    spec = replace(LEAN, backend="auto")
+    call = Call("one", version("slidecam"), str(bundle.path), bundle.digest, tmp_path, spec)
+    call.mark.touch()
+    settled = replace(call, runs_by=RunsBy("eager", "torch, eager, fp32", notes))
+    used = Residence("tcp://one").model(settled).classifier
+    assert (used.backend, used.notes) == ("torch, eager, fp32", notes)
+    assert not list((tmp_path / "cache").rglob("trial-*")), "no trial of its own"
+    other = replace(settled, runs_by=RunsBy("eager", "OpenVINO, head in torch, fp32", notes))
+    with pytest.raises(UsageError, match="runs the network by torch, eager, fp32, and this"):
+        Residence("tcp://two").model(other)
+
+
+def test_auto_comes_to_one_backend_for_all_and_the_record_says_which(
+    tmp_path: Path,
+    tiny_bundle: Path,
+    write_slide: Callable[..., Path],
+    own_workers: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slide = write_slide(tmp_path / "one.tif", 331, 277)
+    monkeypatch.setenv("SLIDECAM_CACHE", str(tmp_path / "cache"))
+    only = {name: BACKENDS[name] for name in ("auto", "folded", "eager")}
+    monkeypatch.setattr(BACKENDS, "_entries", only)
+    spec = replace(LEAN, backend="auto", heatmap="none")
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", spec, cluster=own_workers))
+    of_all = [event.message for event in events if isinstance(event, Warned) and not event.slide]
+    (why,) = [message for message in of_all if message.startswith("Backend ")]
+    (run,) = (tmp_path / "out").glob("*/run.json")
+    assert json.loads(run.read_text())["machine"]["backend"] == why
+    assert last(events).exit_code == 0
 
 
 def test_a_cluster_that_adapts_begins_without_a_worker(

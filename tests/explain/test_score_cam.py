@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -107,6 +108,18 @@ def test_maps_are_the_definitions(small: MakeSmall, weights: Any, name: str) -> 
             pixels = case.scaled(2)[tile : tile + 1]
             slow = slow_map(classifier, pixels, index, less_baseline=weights == "increase")
             torch.testing.assert_close(found.maps[tile, place], slow, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_masked_passes_by_openvino_give_the_definitions_map(small: MakeSmall) -> None:
+    case = small("pocket")
+    classifier = case.classifier("openvino")
+    assert classifier.backend.startswith("OpenVINO")
+    spec = ScoreCamSpec("increase", batch=5)
+    found = ScoreCam(classifier, spec).explain(case.tiles(1), CLASSES)
+    for place, index in enumerate(CLASSES):
+        slow = slow_map(case.classifier("eager"), case.scaled(1), index, less_baseline=True)
+        torch.testing.assert_close(found.maps[0, place], slow, rtol=1e-4, atol=1e-4)
 
 
 def with_dead_channels(small: Small) -> nn.Module:

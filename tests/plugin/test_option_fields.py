@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from napari.layers import Layer
 
+from slidecam.models.backends import BACKENDS
 from slidecam.options import option_of, options_of
 from slidecam.plugin.classify_tab import ClassifyTab
 from slidecam.plugin.slide import slide_layer
@@ -73,3 +74,14 @@ def test_a_spacing_that_nobody_can_believe_is_refused_where_the_command_stands(t
     assert "slidecam predict" in tab.command.text()
     tab.options["mpp"].widget.setValue(0.0123)
     assert tab.command.text() == "The mpp 0.0123 is out of range. Pass a value from 0.05 to 20."
+
+
+def test_backends_whose_packages_are_here_can_be_chosen_and_stand_in_the_command(tab: Any) -> None:
+    box = tab.options["backend"].widget
+    offered = [box.itemText(place) for place in range(box.count())]
+    assert offered == [name for name, backend in BACKENDS.items() if not backend.absent]
+    assert {"auto", "folded", "eager"} <= set(offered)
+    assert "--backend" not in tab.command.text()
+    box.setCurrentText("auto")
+    assert tab.spec().backend == "auto"
+    assert "--backend auto" in tab.command.text()

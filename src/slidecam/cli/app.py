@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import typer
 
@@ -118,6 +118,8 @@ Mpp = Annotated[float | None, typer.Option(help=option_of("mpp").shown.help)]
 MppCsv = Annotated[Path | None, typer.Option(help=option_of("spacings").shown.help)]
 Reader = Annotated[str | None, typer.Option(help=option_of("reader").shown.help)]
 Device = Annotated[str, typer.Option(help=option_of("device").shown.help)]
+Precision = Annotated[Literal["fp32", "bf16"], typer.Option(help=option_of("precision").shown.help)]
+Backend = Annotated[str, typer.Option(help=option_of("backend").shown.help)]
 Shown = Annotated[
     str | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slidecam.cli.app import Device, Json, Mpp, Reader, Trust, app
+from slidecam.cli.app import Backend, Device, Json, Mpp, Precision, Reader, Trust, app
 from slidecam.cli.predicting import OfVolume, Seen, chooses_picture, chooses_volume
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 
@@ -95,6 +95,8 @@ def explain(
     mpp: Mpp = None,
     reader: Reader = None,
     device: Device = "auto",
+    precision: Precision = "fp32",
+    backend: Backend = "folded",
     overwrite: Overwrite = False,
     trust: Trust = False,
     json: Json = False,
@@ -145,6 +147,8 @@ def explain(
             tiles=choice,
             curves=CurveSpec() if curves else None,
             device=device,
+            precision=precision,
+            backend=backend,
             trust=trust,
             overwrite=overwrite,
         )
@@ -209,6 +213,8 @@ def faithfulness(
     mpp: Mpp = None,
     reader: Reader = None,
     device: Device = "auto",
+    precision: Precision = "fp32",
+    backend: Backend = "folded",
     overwrite: Overwrite = False,
     trust: Trust = False,
     json: Json = False,
@@ -261,6 +267,8 @@ def faithfulness(
             randomisation=RandomisationSpec() if randomisation else None,
             onto_card=card,
             device=device,
+            precision=precision,
+            backend=backend,
             trust=trust,
             overwrite=overwrite,
         )

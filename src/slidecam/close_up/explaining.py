@@ -21,7 +21,7 @@ from slidecam.errors import UsageError
 from slidecam.faithfulness.removal import CurveSpec
 from slidecam.learning.training.folder import BUNDLE_FOLDER
 from slidecam.models import Card, Classifier, open_bundle
-from slidecam.models.backends import choose_device
+from slidecam.models.backends import UNTRIED, choose_device
 from slidecam.models.stain import sight_notes
 from slidecam.steps import Step, note_steps
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from slidecam.models.splits import Precision
     from slidecam.reports.panel_rows import PanelRow
 
 
@@ -47,7 +48,7 @@ class CloseUpSpec:
         Which tiles.
     curves
         Steps and baselines of the deletion and insertion curves; None leaves them out.
-    device, trust, overwrite
+    device, precision, backend, trust, overwrite
         As in `PredictSpec`; whether an earlier close-up may be replaced.
     """
 
@@ -57,6 +58,8 @@ class CloseUpSpec:
     tiles: TileChoice = field(default_factory=TileChoice)
     curves: CurveSpec | None = field(default_factory=CurveSpec)
     device: str = "auto"
+    precision: Precision = "fp32"
+    backend: str = UNTRIED
     trust: bool = False
     overwrite: bool = False
 
@@ -142,10 +145,8 @@ def _explain(
         source, tuple(models), spec.methods, spec.settings, spec.tiles.marks, spec.trust
     )
     call.refuse_unclear(folder, EXPLANATION, overwrite=spec.overwrite)
-    classifiers = [
-        open_bundle(model, trust=spec.trust).classifier(choose_device(spec.device))
-        for model in models
-    ]
+    how = (choose_device(spec.device), spec.precision, spec.backend)
+    classifiers = [open_bundle(model, trust=spec.trust).classifier(*how) for model in models]
     methods = choose_methods(with_usual_methods(spec.methods, classifiers), spec.settings)
     names: tuple[str, ...] = ("",)
     if named:
@@ -161,7 +162,8 @@ def _explain(
     choice = spec.tiles
     for name, classifier in zip(names, classifiers, strict=True):
         tiles = yield from choose_tiles(source, classifier, choice)
-        notes = (*tiles.notes, *sight_notes(classifier.card.channels, classifier.card.stain))
+        sight = sight_notes(classifier.card.channels, classifier.card.stain)
+        notes = (*classifier.notes, *tiles.notes, *sight)
         yield from note_steps(note for note in notes if note not in noted)
         noted += notes
         choose = partial(_wanted, classifier, spec, first)

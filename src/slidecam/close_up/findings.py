@@ -77,6 +77,8 @@ class CloseUp:
         By method: what it raised that nobody foresaw, for which it has no maps.
     disagreement
         How far an ensemble's members disagree of each tile, float32, (N,), 0 to 1; None of others.
+    runs_by
+        What ran the network, and how it came to that: `Classifier.backend` and its notes.
     """
 
     tiles: ChosenTiles
@@ -88,6 +90,7 @@ class CloseUp:
     neighbours: tuple[tuple[NeighbourAccount, ...], ...] = ()
     failed: Mapping[str, EntryFailedError] = field(default_factory=dict)
     disagreement: NDArray[np.float32] | None = None
+    runs_by: tuple[str, ...] = ()
 
     def notes(self, method: str, number: int, place: int) -> tuple[str, ...]:
         """Return what limits a method's map of one tile and one of its classes."""
@@ -151,6 +154,7 @@ def explained(
         tuple(neighbours),
         failed,
         torch.cat(apart).float().cpu().numpy() if apart else None,
+        (classifier.backend, *classifier.notes),
     )
 
 
@@ -268,6 +272,7 @@ def _notes(card: Card, found: CloseUp) -> tuple[str, ...]:
 def _record(card: Card, found: CloseUp) -> dict[str, Any]:
     record = {
         "model": card.name,
+        "runs by": list(found.runs_by),
         "methods": _method_records(found),
         "facts": {name: list(map(dict, facts)) for name, facts in found.facts.items()},
         "notes": [*_notes(card, found), *_limits(card, found)],

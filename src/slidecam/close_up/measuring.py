@@ -33,7 +33,7 @@ from slidecam.faithfulness import (
 )
 from slidecam.faithfulness.mapping import PREDICTED, explained_classes
 from slidecam.models import Card, open_bundle
-from slidecam.models.backends import choose_device
+from slidecam.models.backends import UNTRIED, choose_device
 from slidecam.models.bundle import refuse_foreign, write_card
 from slidecam.models.stain import sight_notes
 from slidecam.settings import counted
@@ -42,6 +42,7 @@ from slidecam.steps import note_steps
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from slidecam.models.splits import Precision
     from slidecam.steps import Step
 
 LABELLED = "labelled"
@@ -70,7 +71,7 @@ class MeasureSpec:
     onto_card
         Whether the bundle's card keeps what was found, for viewers to lead with what was shown to
         be faithful.
-    device, trust, overwrite
+    device, precision, backend, trust, overwrite
         As in `CloseUpSpec`.
     """
 
@@ -82,6 +83,8 @@ class MeasureSpec:
     randomisation: RandomisationSpec | None = field(default_factory=RandomisationSpec)
     onto_card: bool = False
     device: str = "auto"
+    precision: Precision = "fp32"
+    backend: str = UNTRIED
     trust: bool = False
     overwrite: bool = False
 
@@ -118,7 +121,7 @@ def measure_tiles(
     bundle = open_bundle(model, trust=spec.trust)
     if spec.onto_card:
         refuse_foreign(bundle)
-    classifier = bundle.classifier(choose_device(spec.device))
+    classifier = bundle.classifier(choose_device(spec.device), spec.precision, spec.backend)
     methods = choose_methods(with_usual_methods(spec.methods, [classifier]), spec.settings)
     # What is wrong is found now rather than after minutes of measuring.
     if spec.explained not in {PREDICTED, LABELLED}:
@@ -127,7 +130,8 @@ def measure_tiles(
         check_randomisable(bundle.network())
     explainers = {name: chosen.explainer(classifier) for name, chosen in methods.items()}
     tiles = yield from choose_tiles(source, classifier, spec.tiles)
-    notes = (*tiles.notes, *sight_notes(classifier.card.channels, classifier.card.stain))
+    sight = sight_notes(classifier.card.channels, classifier.card.stain)
+    notes = (*classifier.notes, *tiles.notes, *sight)
     yield from note_steps(notes)
     pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
     wanted: str | tuple[int, ...] = spec.explained

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from slidecam.events import Planned, TileFailed
     from slidecam.exchange.manifest import SlideReport
     from slidecam.prediction.checks import Failure
+    from slidecam.prediction.model import RunsBy
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources.names import FoundSlide
 
@@ -44,6 +45,8 @@ class Call:
         The settings.
     batch
         Tiles per batch, settled once for all workers; None before that.
+    runs_by
+        What runs the network, settled with it.
     """
 
     key: str
@@ -53,6 +56,7 @@ class Call:
     out: Path
     spec: PredictSpec
     batch: int | None = None
+    runs_by: RunsBy | None = None
 
     def spec_of(self, job: SlideJob) -> PredictSpec:
         """Return the settings with the rows of tables that are of one slide."""
@@ -91,9 +95,13 @@ class Refused:
 
 @dataclass(frozen=True)
 class Settled:
-    """What holds for all slides of a call: tiles per batch, methods, what to know of it."""
+    """What holds for all slides of a call.
+
+    Tiles per batch, what runs the network, methods, what to know of it.
+    """
 
     batch: int
+    runs_by: RunsBy
     methods: tuple[str, ...]
     notes: tuple[str, ...]
 

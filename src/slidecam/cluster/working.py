@@ -30,7 +30,7 @@ from slidecam.errors import SlidecamError, UsageError
 from slidecam.events import BatchDone, TileFailed
 from slidecam.prediction.checks import failure_of, notes_of, slide_boundary
 from slidecam.prediction.lanes import TimeLimit
-from slidecam.prediction.model import WarmClassifiers, load_model
+from slidecam.prediction.model import RunsBy, WarmClassifiers, load_model
 from slidecam.prediction.outputs import begin_slide, finish_slide
 from slidecam.prediction.pipeline import planned
 from slidecam.prediction.preparation import open_run, prepare
@@ -101,14 +101,15 @@ class Residence:
         Raises
         ------
         UsageError
-            If this worker has another slidecam, another bundle under this path, or another folder.
+            If this worker has another slidecam, another bundle under this path, or another folder,
+            or runs the network otherwise than was settled.
         BundleError, DeviceError, ExplanationError
             If the classifier cannot be used here as the settings say.
         """
         with self._guard:
             if call.key not in self._models:
                 refuse_other(call, self.address)
-                loaded = load_model(call.model, call.spec, self._warm)
+                loaded = load_model(call.model, call.spec, self._warm, call.runs_by)
                 if loaded.bundle.digest != call.digest:
                     raise UsageError(
                         f"The worker {self.address} has another bundle at {call.model}.",
@@ -220,7 +221,7 @@ def settle(call: Call, found: Discovery) -> Settled | Refused:
     except SlidecamError as error:
         return Refused(error.problem, error.remedy, error.usage)
     notes = tuple(notes_of(found, model, call.spec))
-    return Settled(model.batch_size, model.methods, notes)
+    return Settled(model.batch_size, RunsBy.of(model.classifier), model.methods, notes)
 
 
 def plan_slide(call: Call, job: SlideJob) -> SlidePlanned | Lost:

@@ -238,6 +238,7 @@ class _Measurement:
             findings=self.ledger.findings({name: one.random for name, one in self.facts.items()}),
             curves=self.ledger.mean_curves(),
             settings=asdict(self.spec),
+            runs_by=(self.classifier.backend, *self.classifier.notes),
         )
 
     def _note(self, name: str, found: MethodMaps) -> None:

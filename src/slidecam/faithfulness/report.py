@@ -161,6 +161,8 @@ class FaithfulnessReport:
         The spec, as JSON values.
     notes
         What was chosen of the slide's file, as sentences.
+    runs_by
+        What ran the network, and how it came to that: `Classifier.backend` and its notes.
     """
 
     classifier: str
@@ -174,6 +176,7 @@ class FaithfulnessReport:
     likenesses: tuple[Likeness, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    runs_by: tuple[str, ...] = ()
 
     @property
     def measures(self) -> tuple[str, ...]:

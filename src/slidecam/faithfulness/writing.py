@@ -94,6 +94,7 @@ def report_object(report: FaithfulnessReport) -> dict[str, Any]:
         "randomisation": stage_rows(report),
         "settings": dict(report.settings),
         "notes": list(report.notes),
+        "runs by": list(report.runs_by),
     }
 
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from slidecam.errors import SlidecamError
-from slidecam.models.backends import BACKENDS
+from slidecam.models.backends import AUTO, BACKENDS, UNTRIED
 from slidecam.models.variants import AGREEMENT, REFUSALS, Variant, agrees, close
 from slidecam.registry import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
     from slidecam.models.splits import ClassifierPass, NetworkSplit, Precision
@@ -35,15 +37,21 @@ class Chosen:
 
     Attributes
     ----------
+    name
+        The backend that it is of, one of `BACKENDS` and never `backends.AUTO`.
     variant, split
         It, and the network cut in two by it, in the precision asked for.
     notes
         What was left out before and why, as sentences.
+    remarks
+        What else came up while it was made: a conversion that was kept and damaged.
     """
 
+    name: str
     variant: Variant
     split: NetworkSplit
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def noting(self, *notes: str) -> Chosen:
         """Return the same with more notes."""
@@ -73,22 +81,28 @@ class Trials:
 
     def chosen(self, backend: str) -> Chosen:
         """Return the first way of a backend that agrees, else the network as it is."""
-        notes: list[str] = []
+        name = UNTRIED if backend == AUTO else backend
+        causes: dict[str, str] = {}
+        remarks: dict[str, None] = {}
         try:
             with BACKENDS.boundary(backend):
                 for variant in resolve(BACKENDS[backend].variants)(self.plain, self.probe):
                     found = self._tried(variant)
+                    remarks |= dict.fromkeys(variant.remarks)
                     if not isinstance(found, str):
-                        return Chosen(variant, found, self._left_out(notes, variant))
+                        # Another attempt at the same way: nothing is left out then.
+                        causes.pop(variant.words, None)
+                        left = self._left_out(causes.values(), variant)
+                        return Chosen(name, variant, found, left, tuple(remarks))
                     if found:
-                        notes.append(f"backend {backend}: {found}")
+                        causes[variant.words] = f"backend {backend}: {found}"
         except SlidecamError as error:
-            notes.append(error.clause)
-        return Chosen(
-            self.plain, self.plain.split(self.precision), self._left_out(notes, self.plain)
-        )
+            causes[backend] = error.clause
+        split = self.plain.split(self.precision)
+        left = self._left_out(causes.values(), self.plain)
+        return Chosen(name, self.plain, split, left, tuple(remarks))
 
-    def _left_out(self, causes: list[str], taken: Variant) -> tuple[str, ...]:
+    def _left_out(self, causes: Iterable[str], taken: Variant) -> tuple[str, ...]:
         run = f"by {taken.words}"
         if taken is self.plain:
             run = "as it is"

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from slidecam.errors import CardError, ExplanationError
-from slidecam.models.backends import AUTO, check_device
+from slidecam.models.backends import AUTO, UNTRIED, check_device
 from slidecam.models.channels import GREY, REMEDY, channel_mismatch, luma
 from slidecam.models.choice import Chosen, Trials
 from slidecam.models.ensemble import disagreement, first_of
@@ -60,6 +60,8 @@ class Classifier:
         Where it is, and where its pixels must be.
     backend
         What runs the backbone, in words: ``torch, 53 batch norms folded, channels last, fp32``.
+    backend_name
+        Which of `BACKENDS` that is: where ``auto`` was named, the one that it came to.
     has_map, no_map
         Whether there is an activation map to explain a class on; and why not, in a clause.
     split
@@ -85,6 +87,7 @@ class Classifier:
     linear_head: LinearHead | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
     no_map: str = ""
+    backend_name: str = UNTRIED
 
     def run(
         self,
@@ -233,7 +236,7 @@ def classifier_for(
     if reference is None:
         _refuse_named(card, where)
         whole = Variant(plain, "torch, eager, not split", whole=True)
-        chosen = Chosen(whole, whole.split(precision))
+        chosen = Chosen("eager", whole, whole.split(precision))
     else:
         trials = Trials(eager, probe, reference, precision)
         if backend == AUTO and device.type == "cpu":
@@ -249,12 +252,13 @@ def classifier_for(
         card=card,
         device=device,
         backend=f"{variant.words}, {precision}",
+        backend_name=chosen.name,
         has_map=not cause,
         network=variant.network.to(device),
         split=chosen.split,
         channels_last=variant.channels_last,
         linear_head=head,
-        notes=chosen.notes,
+        notes=(*chosen.notes, *chosen.remarks),
         no_map=cause,
     )
 

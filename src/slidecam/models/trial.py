@@ -94,7 +94,7 @@ def trials_here() -> Iterator[Trial]:
     """Yield this machine's trials that are remembered; damaged ones are passed over."""
     for path in sorted(_folder().glob(f"{_PREFIX}*.json")):
         trial = _remembered(path)
-        if trial is not None and trial.machine == _machine():
+        if trial is not None and trial.machine == machine_here():
             yield trial
 
 
@@ -125,7 +125,7 @@ def fastest(trials: Trials, card: Card) -> Chosen:
 def _left_out(ways: Mapping[str, Chosen], taken: str) -> Iterator[str]:
     for name, way in ways.items():
         if name != taken:
-            yield from way.notes
+            yield from (*way.notes, *way.remarks)
 
 
 def _candidates() -> list[str]:
@@ -147,7 +147,7 @@ def _facts(card: Card, precision: Precision, names: list[str]) -> dict[str, Any]
         "network": [card.architecture, dict(card.architecture_args), card.split],
         "classes": len(card.class_names),
         "input": [card.channels, card.input_px],
-        "machine": _machine(),
+        "machine": machine_here(),
         "precision": precision,
         "tiles": TILES,
         "backends": names,
@@ -155,7 +155,7 @@ def _facts(card: Card, precision: Precision, names: list[str]) -> dict[str, Any]
     }
 
 
-def _machine() -> str:
+def machine_here() -> str:
     """Return the processor and the threads of it that torch uses, in words."""
     name = platform.processor() or platform.machine()
     with suppress(OSError):
@@ -186,7 +186,7 @@ def _tried(splits: Mapping[str, NetworkSplit], card: Card, precision: Precision)
     rates = {name: round(TILES / seconds, 3) for name, seconds in best.items()}
     network = f"{card.architecture} at {edge} px"
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Trial(network, _machine(), precision, rates, now)
+    return Trial(network, machine_here(), precision, rates, now)
 
 
 def _folder() -> Path:

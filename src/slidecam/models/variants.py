@@ -9,7 +9,7 @@ import copy
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,8 @@ class Variant:
         Whether it is not cut at all.
     runner
         What runs the backbone, where that is not torch itself; the head is torch's always.
+    remarks
+        Sentences on how it came to be made, which its `runner` may add to.
     """
 
     network: nn.Module
@@ -79,6 +81,7 @@ class Variant:
     channels_last: bool = False
     whole: bool = False
     runner: Runner | None = None
+    remarks: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def split(self, precision: Precision) -> NetworkSplit:
         """Return the network cut in two, where it can be.

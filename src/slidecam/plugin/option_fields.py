@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QWidget
 
 from slidecam.explain.catalogue import NO_METHOD, slide_methods
+from slidecam.models.backends import BACKENDS
 from slidecam.options import options_of
 from slidecam.options_page import literal_choices
 
@@ -129,6 +130,12 @@ def _device_field(option: NamedOption) -> OptionField:
     return _choice_field(option, dict(zip(DEVICES, DEVICES, strict=True)), option.default)
 
 
+def _backend_field(option: NamedOption) -> OptionField:
+    """Return a field for the backends whose packages are installed; others would be refused."""
+    here = [name for name, backend in BACKENDS.items() if not backend.absent]
+    return _choice_field(option, dict(zip(here, here, strict=True)), option.default)
+
+
 def _existing_field(_option: NamedOption) -> OptionField:
     """Return a tick: *Run* goes on with a run that lies there, unless it is to begin anew."""
     tick = QCheckBox("begin anew where a run lies already")
@@ -148,6 +155,7 @@ def _title(option: NamedOption) -> str:
 _OWN_FIELDS: Mapping[str, Callable[[NamedOption], OptionField]] = {
     "heatmap": _heatmap_field,
     "device": _device_field,
+    "backend": _backend_field,
     "existing": _existing_field,
 }
 """Of options whose type does not say what may be chosen."""

@@ -9,7 +9,7 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from slidecam.errors import WeightsError
+from slidecam.errors import UsageError, WeightsError
 from slidecam.models import open_bundle
 from slidecam.models.backends import choose_device
 from slidecam.registry import deferred, version_of
@@ -80,6 +80,44 @@ class LoadedModel:
         }
 
 
+@dataclass(frozen=True)
+class RunsBy:
+    """What runs the network, settled once for all processes of a call.
+
+    Attributes
+    ----------
+    backend
+        Its name: of ``auto``, which one that came to where it was settled.
+    words
+        As `Classifier.backend` has it.
+    notes
+        How it came to that, for the record: `Classifier.notes`.
+    """
+
+    backend: str
+    words: str
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, classifier: Classifier) -> RunsBy:
+        """Return what runs a classifier."""
+        return cls(classifier.backend_name, classifier.backend, classifier.notes)
+
+    def kept_by(self, found: Classifier) -> Classifier:
+        """Return a classifier whose record says the same wherever it is written.
+
+        UsageError if it is run by something else.
+        """
+        if found.backend == self.words:
+            return replace(found, notes=self.notes)
+        notes = "".join(f" {note}" for note in found.notes)
+        raise UsageError(
+            f"{platform.node()} runs the network by {found.backend}, and this call runs it by"
+            f" {self.words}.{notes}",
+            "Install the same packages on all machines, or name another --backend.",
+        )
+
+
 class WarmClassifiers:
     """The classifiers that were used last, ready on their devices.
 
@@ -117,15 +155,24 @@ class WarmClassifiers:
 
 
 def load_model(
-    model: str | Path, spec: PredictSpec, warm: WarmClassifiers | None = None
+    model: str | Path,
+    spec: PredictSpec,
+    warm: WarmClassifiers | None = None,
+    settled: RunsBy | None = None,
 ) -> LoadedModel:
     """Open a bundle, put its classifier on the device and settle maps and batch size.
 
-    ``warm`` may hold the classifier already, and keeps it for the next call.
+    ``warm`` may hold the classifier already, and keeps it for the next call; ``settled`` is what
+    runs the network, where another process has settled that.
     """
     bundle = open_bundle(model, trust=spec.trust)
     warm = warm or WarmClassifiers(1)
-    classifier = warm.classifier(bundle, choose_device(spec.device), spec.precision, spec.backend)
+    backend = spec.backend
+    if settled is not None:
+        backend = settled.backend
+    classifier = warm.classifier(bundle, choose_device(spec.device), spec.precision, backend)
+    if settled is not None:
+        classifier = settled.kept_by(classifier)
     request = inference.request_maps(
         bundle.card,
         spec.heatmap,
