@@ -21,14 +21,14 @@ TILE = 256
 SPACING = 0.5
 
 
-def write_slide(path: Path, edge: int) -> Path:
+def write_slide(path: Path, edge: int, seed: int = 0) -> Path:
     """Write a square slide of stained noise, a JPEG pyramid of 256 px tiles, in bounded memory."""
     with tifffile.TiffWriter(path, bigtiff=True) as writer:
         for step in (1, 4, 16):
             size = edge // step
             per_cm = 10_000 / (SPACING * step)
             writer.write(
-                _tiles(size, step),
+                _tiles(size, seed + step),
                 shape=(size, size, 3),
                 dtype=np.uint8,
                 tile=(TILE, TILE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,25 @@ def test_resuming_continues_and_overwriting_begins_anew(tmp_path: Path) -> None:
     open_or_create(tmp_path, PLAN, "resume").commit(0, results(0, 2))
     assert open_or_create(tmp_path, PLAN, "resume").pending_batches() == [1, 2]
     assert open_or_create(tmp_path, PLAN, "overwrite").pending_batches() == [0, 1, 2]
+
+
+def test_a_batch_that_comes_late_touches_no_run_that_was_begun_anew(tmp_path: Path) -> None:
+    late = open_or_create(tmp_path, PLAN, "resume")
+    late.commit(0, results(3, 2))
+    anew = open_or_create(tmp_path, PLAN, "overwrite")
+    with pytest.raises(StoreError, match="another one than this batch is of"):
+        late.commit(1, results(5, 2))
+    assert anew.pending_batches() == [0, 1, 2]
+    anew.commit(1, results(7, 2))
+    assert anew.logits[2].tolist() == [7, 8]
+
+
+def test_a_batch_of_a_run_that_was_removed_is_refused(tmp_path: Path) -> None:
+    store = RunStore.create(tmp_path, PLAN)
+    shutil.rmtree(tmp_path / "run.zarr")
+    with pytest.raises(StoreError, match="another one than this batch is of"):
+        store.commit(0, results(0, 2))
+    assert not (tmp_path / "run.zarr").exists()
 
 
 def test_a_run_of_another_plan_is_not_continued(tmp_path: Path) -> None:

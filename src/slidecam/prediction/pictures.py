@@ -16,6 +16,7 @@ from slidecam.exchange.ome_zarr import (
 )
 from slidecam.explain.catalogue import method_for, title_of
 from slidecam.explain.facts import map_note, measured, said_of_methods, shown_by, unit_of
+from slidecam.foreground.tissue import DEFAULT_SPEC
 from slidecam.heatmap import PaintSpec, paint
 from slidecam.reports.picture import OverviewFacts, OverviewHeat, write_overview_png
 from slidecam.runs.outputs import clear_heatmaps, heatmap_files
@@ -214,8 +215,11 @@ def attributes(written: WrittenHeatmap) -> dict[str, Any]:
     return record
 
 
-THUMBNAIL = 1200
-"""Longest side of the slide in the overview, in pixels."""
+THUMBNAIL = DEFAULT_SPEC.least_px
+"""Longest side of the slide in the overview, in pixels.
+
+That of the picture on which tissue is looked for, on most slides: it is made once for both.
+"""
 
 SHOWN = 6
 """Heatmaps up to which every method is shown; of more, the first method's alone."""

@@ -13,13 +13,17 @@ import numpy as np
 from slidecam.errors import RegionReadError
 from slidecam.geometry import LevelBox, Size, nearest_better_level
 from slidecam.pixels import GLASS, OPAQUE
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+    from scipy import sparse
 
     from slidecam.geometry import Box, Level
+else:
+    sparse = deferred("scipy.sparse")
 
 CHUNK_EDGE = 1024
 """About 3 MB of RGB.
@@ -199,9 +203,12 @@ def _add(
     if (bottom - top, right - left) == (box.height, box.width) and _is_whole(across, down):
         total[top:bottom, left:right] += pixels
         return
-    rows = _sums(pixels, np.clip(down[top : bottom + 1], box.y, box.bottom) - box.y)
-    columns = np.clip(across[left : right + 1], box.x, box.right) - box.x
-    both = _sums(rows.transpose(1, 0, 2), columns)
+    height, width = bottom - top, right - left
+    rows = _parts(np.clip(down[top : bottom + 1], box.y, box.bottom) - box.y, box.height)
+    columns = _parts(np.clip(across[left : right + 1], box.x, box.right) - box.x, box.width)
+    summed = (rows @ pixels.reshape(box.height, -1)).reshape(height, box.width, 3)
+    turned = np.ascontiguousarray(summed.transpose(1, 0, 2)).reshape(box.width, -1)
+    both = (columns @ turned).reshape(width, height, 3)
     total[top:bottom, left:right] += both.transpose(1, 0, 2)
 
 
@@ -224,26 +231,19 @@ def _add_glass(
     total[top:bottom, left:right] += np.outer(heights, widths)[:, :, None] * GLASS
 
 
-def _sums(
-    values: NDArray[np.uint8] | NDArray[np.float64], edges: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Sum ``values`` along the first axis between consecutive edges, which may cut through a pixel.
+def _parts(edges: NDArray[np.float64], length: int) -> sparse.csr_array:
+    """Return how much of each pixel of a line lies between consecutive edges.
 
-    Whole pixels are summed from the one that holds an edge to the one that holds the next; then the
-    part before each edge is taken from one interval and given to the other.
+    Sparse, (intervals, ``length``): the product with a line of values is their sum over each
+    interval. Whole pixels count 1, those that an edge cuts through less.
     """
-    holders = np.minimum(edges.astype(np.int64), len(values) - 1)
-    starts, stops = holders[:-1], holders[1:]
-    exact: type[np.generic] = np.float64
-    if values.dtype == np.uint8:
-        exact = np.uint32
-    end = max(int(stops[-1]), int(starts[-1]) + 1)
-    # reduceat() sums to the next start, the last time to the end, and gives one pixel where two
-    # starts are equal
-    sums = np.add.reduceat(values[:end], starts, axis=0, dtype=exact)
-    sums[starts == stops] = 0
-    parts = (edges - holders)[:, None, None] * values[holders]
-    return np.asarray(sums + np.diff(parts, axis=0))
+    first = np.minimum(edges[:-1].astype(np.int64), length - 1)
+    counts = np.maximum(np.ceil(edges[1:]).astype(np.int64) - first, 1)
+    begins = np.concatenate(([0], np.cumsum(counts)))
+    pixel = np.arange(begins[-1]) - np.repeat(begins[:-1] - first, counts)
+    low, high = np.repeat(edges[:-1], counts), np.repeat(edges[1:], counts)
+    inside = np.minimum(high, pixel + 1) - np.maximum(low, pixel)
+    return sparse.csr_array((inside, pixel, begins), shape=(len(counts), length))
 
 
 def _edges(length: int, count: int) -> NDArray[np.float64]:

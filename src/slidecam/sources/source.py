@@ -149,8 +149,7 @@ class Source(ABC):
     seen: PictureView = AS_THE_FILE_SAYS
     opening: Opening | None = None
     _to_srgb: ToSrgb | None = None
-    # Of a small slide, which is its own overview.
-    _as_it_is: Overview | None = None
+    _last_overview: tuple[int, Overview | None] = (0, None)
     # Whether it may be closed though a thread still reads: a native reader would die of it.
     closes_under_reads = False
 
@@ -362,11 +361,13 @@ class Source(ABC):
         RegionReadError
             If no part of the slide can be decoded at all.
         """
-        if max(self.facts.size.width, self.facts.size.height) > longest:
-            return overview(self, longest)
-        if self._as_it_is is None:
-            self._as_it_is = overview(self, longest)
-        return self._as_it_is
+        # Tissue is looked for on the picture that is drawn under its classes later.
+        longest = min(longest, max(self.facts.size.width, self.facts.size.height))
+        before, found = self._last_overview
+        if found is None or before != longest:
+            found = overview(self, longest)
+            self._last_overview = longest, found
+        return found
 
     def thumbnail(self, longest: int) -> NDArray[np.uint8]:
         """Return the pixels of `overview`, uint8, (rows, columns, 3), `GLASS` where it has gaps.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import zarr
     from numpy.typing import NDArray
     from zarr import codecs
     from zarr.core.chunk_key_encodings import ChunkKeyEncodingLike
 else:
+    zarr = deferred("zarr")
     codecs = deferred("zarr.codecs")
 
 
@@ -130,6 +133,37 @@ def lay_out(group: zarr.Group, plan: StorePlan) -> None:
     if plan.found is not None:
         kept["tissue found"] = dict(plan.found)
     group.attrs.update({**kept, "complete": True})
+
+
+def laid_at(store: Path) -> tuple[int, int] | None:
+    """Return what tells a store from one that was laid out in its place later; None if it is gone.
+
+    By a file that is written once, when a store is laid out.
+    """
+    # Opened, and not only looked at: a network drive answers from its cache until then.
+    try:
+        with (store / "batch_starts" / "zarr.json").open("rb") as file:
+            facts = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns
+
+
+def halved(maps: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return maps in half the bytes, cut off at ±65504, where float16 ends.
+
+    A map that explodes would become infinite.
+    """
+    largest = np.finfo(np.float16).max
+    return np.clip(maps, -largest, largest).astype(np.float16)
+
+
+def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Return an array of a store; KeyError or TypeError if there is none of that name."""
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise TypeError(f"{name} is no array")
+    return array
 
 
 def _filled(group: zarr.Group, name: str, values: NDArray[np.int64]) -> None:

@@ -17,7 +17,7 @@ from slidecam.errors import StoreError
 from slidecam.files import write_text
 from slidecam.pixels import reason
 from slidecam.registry import deferred
-from slidecam.store.layout import GROWN, lay_out
+from slidecam.store.layout import GROWN, array_of, halved, laid_at, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,8 +130,9 @@ class RunStore:
         # Opened once: looking an array up reads its metadata again, at every batch.
         store = folder / STORE_FOLDER
         present = [*ARRAYS, *(name for name in SOMETIMES if (store / name).is_dir())]
-        self._arrays = {name: _array(group, name) for name in present}
+        self._arrays = {name: array_of(group, name) for name in present}
         self._starts = self._values("batch_starts")
+        self._laid = laid_at(store)
 
     @classmethod
     def create(cls, folder: Path, plan: StorePlan) -> RunStore:
@@ -314,7 +315,13 @@ class RunStore:
         return np.asarray(holes)
 
     def commit(self, batch: int, results: TileResults) -> None:
-        """Write one batch; its status goes last, so that a reader never meets half of it."""
+        """Write one batch; its status goes last, so that a reader never meets half of it.
+
+        StoreError if the run was begun anew meanwhile: what comes late belongs to the one before.
+        """
+        if laid_at(self.folder / STORE_FOLDER) != self._laid:
+            remedy = "Leave it to the call that began it anew."
+            raise StoreError(self.folder, "The run is another one than this batch is of.", remedy)
         start = int(self._starts[batch])
         rows = slice(start, start + len(results.logits))
         status = np.full(len(results.logits), Status.DONE, np.uint8)
@@ -325,7 +332,7 @@ class RunStore:
         if blanked.disagreement is not None and "disagreement" in self._arrays:
             self._arrays["disagreement"][rows] = blanked.disagreement
         if blanked.maps is not None:
-            self._arrays["maps"][rows] = _halved(blanked.maps)
+            self._arrays["maps"][rows] = halved(blanked.maps)
         self._write_failures(batch, results.failures)
         self._arrays["status"][rows] = status
         if self.mirror is not None:
@@ -384,16 +391,3 @@ class RunStore:
         ordered = np.empty_like(values)
         ordered[self.order] = values
         return ordered
-
-
-def _halved(maps: NDArray[np.float32]) -> NDArray[np.float16]:
-    # float16 ends at ±65504: a map that explodes is cut off there instead of becoming infinite.
-    largest = np.finfo(np.float16).max
-    return np.clip(maps, -largest, largest).astype(np.float16)
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = group[name]
-    if not isinstance(array, zarr.Array):
-        raise TypeError(f"{name} is no array")
-    return array
