@@ -64,7 +64,7 @@ def processor(processes: Sequence[psutil.Process]) -> float:
 def workers(address: str, count: int, folder: Path) -> Iterator[list[psutil.Process]]:
     """Run so many worker processes, the first on the first processor and so on."""
     options = ["--nthreads", "2", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
-    running = []
+    running: list[psutil.Process] = []
     log = (folder / "workers.log").open("ab")
     for number in range(count):
         words = [sys.executable, "-m", "distributed.cli.dask_worker", address, *options]
