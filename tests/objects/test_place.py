@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +23,6 @@ from slidecam.objects import kept as kept_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from object_server import Faults
 
@@ -200,6 +202,21 @@ def test_what_a_killed_fetch_left_is_removed_by_the_next(
 
 def refuse_to_end(*_all: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("has_proc", [True, False])
+def test_a_process_is_known_by_when_it_began(
+    monkeypatch: pytest.MonkeyPatch, *, has_proc: bool
+) -> None:
+    if not has_proc:  # as on macOS and Windows
+        monkeypatch.setattr(kept_module, "Path", lambda place: Path("nowhere" + place))
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        known = kept_module.begun(other.pid)
+        assert kept_module.is_alive(known)
+        assert not kept_module.is_alive(known.rpartition(" ")[0] + " 1"), "another of its number"
+        other.kill()
+        other.wait()
+        assert (kept_module.begun(other.pid), kept_module.is_alive(known)) == ("", False)
 
 
 def test_the_working_folders_of_ended_processes_are_removed(nothing_kept: Path) -> None:

@@ -17,6 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import psutil
+
 from slidecam.errors import UsageError, without_secrets
 from slidecam.objects.place import Location, all_at_once
 
@@ -132,15 +134,23 @@ def let_go_of(folder: Path) -> None:
 
 
 def begun(process: int) -> str:
-    """Return a process of this machine with when it began; empty where nobody can say."""
+    """Return a process of this machine with when it began; empty where there is none of that."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         space = Path(f"/proc/{process}/ns/pid").readlink()
     except OSError:
-        return ""
+        return _begun_elsewhere(process)
     since = stat.rpartition(")")[2].split()[_SINCE]
     return f"{process} {boot} {space} {since}"
+
+
+def _begun_elsewhere(process: int) -> str:
+    # macOS and Windows. On Linux psutil reckons from the clock, which may be set meanwhile.
+    try:
+        return f"{process} {psutil.Process(process).create_time():.3f}"
+    except psutil.Error:
+        return ""
 
 
 def is_alive(owner: str) -> bool:
