@@ -8,7 +8,7 @@ SCREEN := $(if $(shell command -v xvfb-run 2>/dev/null),xvfb-run -a -s "-screen 
 # A Groovy 4 runtime for the tests of the QuPath scripts: its jars come inside this npm package; Debian's own is too old.
 GROOVY := npm-groovy-lint@15.2.2
 
-.PHONY: demo test test-all lint bench groovy manifest clean
+.PHONY: demo test test-all lint bench reliability groovy manifest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/slidecam demo --out demo-output
@@ -45,6 +45,10 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/explanations.py
 	$(BIN)/python benchmarks/score_cam.py
 	$(SCREEN) $(BIN)/python benchmarks/viewer.py
+
+# What breaks it: kills, faults, hostile bytes, hours of the same work. PARTS chooses, as in PARTS="--kills 20 --soak 600".
+reliability: $(VENV)/.test
+	PYTHONPATH=benchmarks $(SCREEN) $(BIN)/python -m reliability $(PARTS)
 
 clean:
 	rm -rf $(VENV) .groovy demo-output web/node_modules

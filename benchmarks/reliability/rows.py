@@ -1,0 +1,129 @@
+"""Rows of the table: what was tried, how often, and what was lost."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PACKAGES = (
+    "slidecam",
+    "numpy",
+    "torch",
+    "pillow",
+    "tifffile",
+    "openslide-python",
+    "nibabel",
+    "pydicom",
+    "zarr",
+)
+"""Whose versions a table is of."""
+
+SHOWN = 12
+"""Losses of one row that are listed."""
+
+
+@dataclass
+class Row:
+    """One kind of fault.
+
+    Attributes
+    ----------
+    part
+        ``kills``, ``faults``, ``fuzz``, ``determinism`` or ``soak``.
+    fault
+        What was done.
+    tries
+        How often.
+    lost
+        What was lost, each with what makes it again: a seed, a number, an option.
+    note
+        What else a reader should know; why nothing was tried, where nothing was.
+    """
+
+    part: str
+    fault: str
+    tries: int = 0
+    lost: list[str] = field(default_factory=list)
+    note: str = ""
+
+    def add(self, fault: str) -> None:
+        """Count one more try; ``fault`` is empty where all went well."""
+        self.tries += 1
+        if fault:
+            self.lost.append(fault)
+
+    @property
+    def survived(self) -> int:
+        """Tries that lost nothing."""
+        return self.tries - len(self.lost)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as a table in Markdown, a sum below them, and what was lost."""
+    lines = ["| part | fault | tries | survived | lost |", "|---|---|---:|---:|---:|"]
+    lines += [_line(row) for row in rows]
+    whole = Row("", "**all**", sum(row.tries for row in rows))
+    whole.lost = [each for row in rows for each in row.lost]
+    lines.append(_line(whole))
+    notes = [f"- {row.part}, {row.fault}: {row.note}" for row in rows if row.note]
+    losses = [line for row in rows for line in _losses(row)]
+    blocks = ["\n".join(lines)]
+    if notes:
+        blocks.append("\n".join(notes))
+    if losses:
+        blocks.append("## Lost\n\n" + "\n".join(losses))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _line(row: Row) -> str:
+    figures = f"{row.tries:,} | {row.survived:,} | {len(row.lost):,}"
+    return f"| {row.part} | {row.fault} | {figures} |"
+
+
+def _losses(row: Row) -> list[str]:
+    """Return what a row lost, alike ones once, with how many there are."""
+    kinds = Counter(each.partition(": ")[2] or each for each in row.lost)
+    firsts: dict[str, str] = {}
+    for each in row.lost:
+        firsts.setdefault(each.partition(": ")[2] or each, each)
+    lines = [f"- {row.fault}: {firsts[kind]} ({count})" for kind, count in kinds.most_common()]
+    return lines[:SHOWN]
+
+
+def page(rows: Sequence[Row], command: str, seconds: float) -> str:
+    """Return the whole page: how the table was made, where and when, and the table."""
+    now = datetime.now(UTC).isoformat(timespec="minutes")
+    memory = psutil.virtual_memory().total / 2**30
+    load = psutil.getloadavg()[0]
+    where = (
+        f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} processors,"
+        f" {memory:.0f} GB; Python {platform.python_version()}, {', '.join(_versions())}"
+    )
+    return (
+        "# Reliability\n\n"
+        "What was done to slidecam, how often, and what of it was lost: a process that ended, hung"
+        " or filled the memory, an exception without a remedy, an output that differs from an"
+        " undisturbed run's.\n\n"
+        f"Made by `{command}` ({now}, {seconds:,.0f} s, load {load:.1f} at the end) on {where}."
+        " Every row is drawn from its seed and can be made again.\n\n"
+        f"{table(rows)}"
+    )
+
+
+def _versions() -> list[str]:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return found
