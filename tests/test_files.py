@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from slidecam.errors import RunExistsError, UsageError
+from slidecam.errors import UsageError
 from slidecam.files import (
     changed_since,
     check_folder,
-    lock_folder,
     marks_of,
     refuse_inputs,
     refuse_url,
@@ -108,20 +107,6 @@ def test_json_is_strict_and_holds_even_names_that_are_no_text(tmp_path: Path) ->
     assert (tmp_path / "a.json").read_bytes().endswith(b'"\xc3\xa9"\n  ]\n}\n')
     read = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert read == {"share": None, "slide": "caf\udce9.tif", "of": ["é"]}
-
-
-def test_a_folder_is_held_by_one_at_a_time_and_free_afterwards(tmp_path: Path) -> None:
-    lock = lock_folder(tmp_path / "new" / "run", "somebody is here.")
-    with pytest.raises(RunExistsError, match="Somebody is here"):
-        lock_folder(tmp_path / "new" / "run", "somebody is here.")
-    lock.release()
-    lock_folder(tmp_path / "new" / "run", "somebody is here.").release()
-
-
-def test_a_folder_that_cannot_be_made_is_refused_in_words(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="cannot be made or written in"):
-        lock_folder(tmp_path / "file" / "run", "somebody is here.")
 
 
 def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:

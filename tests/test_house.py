@@ -29,7 +29,7 @@ DIALECT = {
 """Words that no pathologist and no engineer looks for, nowhere a name or a part of one."""
 
 LONGEST_MODULE = 400
-MOST_MODULES = 355
+MOST_MODULES = 358
 WIDEST = 36
 """Characters of a code line, on average."""
 

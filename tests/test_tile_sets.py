@@ -243,7 +243,7 @@ def test_qupaths_corner_of_the_scanned_bounds_is_heeded(
 ) -> None:
     pixels = noise(400, 400)
     source = array_source(pixels, bounds=Box(100, 200, 200, 100))
-    monkeypatch.setattr(writing, "open_source", lambda *_arguments: source)
+    monkeypatch.setattr(writing, "open_apart", lambda *_arguments: source)
     (tmp_path / "memory.tif").touch()
     annotations = drawn(tmp_path / "a.json", {"A": (0, 0, 64, 64)})
     made = result_of(
@@ -262,7 +262,7 @@ def test_a_tile_that_cannot_be_read_is_told_and_not_listed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = array_source(noise(256, 128), broken=LevelBox(70, 10, 5, 5))
-    monkeypatch.setattr(writing, "open_source", lambda *_arguments: source)
+    monkeypatch.setattr(writing, "open_apart", lambda *_arguments: source)
     (tmp_path / "memory.tif").touch()
     annotations = drawn(tmp_path / "a.json", {"A": (0, 0, 256, 128)})
     made = result_of(

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and folders that one process works in.
+"""Files and folders that appear whole or not at all.
 
 What is written lies beside its place until it is whole, and is moved there then.
 """
@@ -18,17 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
-
-from slidecam.errors import RunExistsError, UsageError, without_secrets
+from slidecam.errors import UsageError, without_secrets
 from slidecam.objects import url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-LOCK_FILE = ".lock"
-"""In a folder that one process at a time may work in."""
-
 
 DELIMITERS = (",", ";", "\t")
 
@@ -311,39 +305,6 @@ def strict_json(value: object) -> object:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return list(map(strict_json, value))
     return value
-
-
-def lock_folder(folder: Path, problem: str) -> FileLock:
-    """Keep other processes out of a folder until the lock is released or this process ends.
-
-    The folder is made if it is not there.
-
-    Parameters
-    ----------
-    folder
-        The folder of ``--out``.
-    problem
-        What is wrong where another process holds it, as a sentence.
-
-    Raises
-    ------
-    RunExistsError
-        If another process holds it.
-    UsageError
-        If the folder cannot be made or written in.
-    """
-    lock = FileLock(folder / LOCK_FILE, timeout=0, thread_local=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        remedy = "Wait until it is done, or choose another --out."
-        raise RunExistsError(folder, problem, remedy) from error
-    except OSError as error:
-        problem = f"--out {folder} cannot be made or written in: {error.strerror or error}."
-        remedy = "Name a folder that may be written, or that can be made."
-        raise UsageError(problem, remedy) from error
-    return lock
 
 
 def _swap(fresh: Path, path: Path) -> None:

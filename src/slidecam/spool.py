@@ -12,16 +12,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from slidecam.locks import FolderLock
 from slidecam.system_errors import naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LOCK = ".lock"
-_UNLOCKED = (OSError, Timeout, NotImplementedError)
-"""What locking raises: another process holds it, or the file system has no locks."""
+_UNLOCKED = (OSError, Timeout)
+"""What locking raises: another process holds it, or there can be none."""
 
 
 class Spool:
@@ -38,9 +39,9 @@ class Spool:
         handle, name = tempfile.mkstemp(prefix=f"slidecam-{os.getpid()}-", suffix=".raw")
         os.close(handle)
         self.path = Path(name)
-        self._lock = FileLock(f"{name}{_LOCK}", timeout=0, thread_local=False)
+        self._lock: FolderLock | None = None
         with suppress(*_UNLOCKED):
-            self._lock.acquire()
+            self._lock = FolderLock.take(Path(f"{name}{_LOCK}"))
 
     @contextmanager
     def writing(self) -> Iterator[Callable[[bytes], int]]:
@@ -63,7 +64,8 @@ class Spool:
     def remove(self) -> None:
         """Remove it."""
         self.path.unlink(missing_ok=True)
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
         _remove(f"{self.path}{_LOCK}")
 
 
@@ -76,9 +78,10 @@ def remove_spools(process: int) -> None:
 def _clear_abandoned() -> None:
     """Remove what processes have left that are no more."""
     for lock in Path(tempfile.gettempdir()).glob(f"slidecam-*.raw{_LOCK}"):
-        abandoned = FileLock(lock, timeout=0, thread_local=False)
         with suppress(*_UNLOCKED):
-            with abandoned:
+            with FolderLock.take(lock) as abandoned:
+                if abandoned.note:  # nobody can say whose it is
+                    return
                 _remove(str(lock).removesuffix(_LOCK))
             _remove(lock)
 

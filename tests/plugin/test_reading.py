@@ -78,7 +78,7 @@ def test_a_damaged_label_image_does_not_keep_a_slide_shut(
         return noise(8, 8)
 
     monkeypatch.setattr(inner, "associated_image", damaged)
-    monkeypatch.setattr("slidecam.plugin.slide.open_source", lambda *_given: inner)
+    monkeypatch.setattr("slidecam.plugin.slide.open_apart", lambda *_given: inner)
     (_levels, meta, _kind), _notes = slide_layer(small_slide)
     assert list(meta["metadata"]["associated images"]) == ["label"]
 

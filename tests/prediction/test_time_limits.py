@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -90,6 +92,14 @@ def test_a_slide_that_hangs_is_given_up_and_the_others_are_done(
     (failed,) = [event for event in events if isinstance(event, SlideFailed)]
     assert failed.problem.startswith(f"The slide was given up after 0.5 s, while it was {stage} (")
     assert "--slide-timeout" in failed.remedy
+    answering.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith(tuple(f"slidecam-{name}" for name in pipeline.LANES)):
+            thread.join(60)
+    if stage == "written":
+        record = json.loads((tmp_path / "out" / ILL / "run.json").read_text())
+        assert record["status"] == "failed"
+        assert record["reason"] == failed.problem
 
 
 def test_what_is_silent_is_said_until_it_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,18 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
+import pydicom
 import pytest
+from PIL import Image
+from pydicom.uid import RLELossless
 
+import slidecam
 from slidecam.errors import ReaderFailedError, RegionReadError, SlideFailedError, UsageError
 from slidecam.geometry import LevelBox
 from slidecam.sources import _reader_owner, apart, open_source
@@ -25,7 +30,6 @@ from slidecam.sources.volume import VolumeSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from slidecam.sources import Source
 
@@ -121,13 +125,73 @@ def test_what_is_closed_is_not_read(slide: Path) -> None:
         source.read(0, CORNER)
 
 
-def test_volumes_and_pictures_need_no_process(
+def test_volumes_need_no_process(
     tmp_path: Path, write_volume: Any, head: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_reader_owner.ReaderProcess, "__init__", None)
     idle_readers().end()
     with open_apart(write_volume.nifti(tmp_path / "head.nii.gz", head)) as volume:
         assert isinstance(volume, VolumeSource)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jp2"])
+def test_pictures_are_read_apart_from_a_file_and_from_its_bytes(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"picture{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save(path)
+    with open_source(path) as here:
+        whole = here.read(0, LevelBox(0, 0, 60, 40))
+    with opened(path) as there:
+        assert np.array_equal(there.read(0, LevelBox(0, 0, 60, 40)), whole)
+    content = path.read_bytes()
+    path.unlink()
+    with opened(path, content=content) as there:
+        assert np.array_equal(there.read(0, LevelBox(0, 0, 60, 40)), whole)
+
+
+def test_packed_frames_of_dicom_are_decoded_apart_and_one_that_ends_it_is_one_slice(
+    tmp_path: Path, write_volume: Any, head: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = write_volume.dicom(tmp_path / "series", head)
+    for path in series.iterdir():
+        slice_ = pydicom.dcmread(path)
+        slice_.compress(RLELossless)
+        slice_.save_as(path)
+    with open_source(series) as here:
+        assert isinstance(here, VolumeSource)
+        whole = np.asarray(here.array())
+    reader = idle_readers().take()
+    idle_readers().put(reader)
+    asked: list[str] = []
+    real = _reader_owner.ReaderProcess.ask
+
+    def ask(process: Any, verb: str, *given: Any, seconds: float) -> Any:
+        asked.append(verb)
+        if len(asked) == 5:
+            os.kill(process.pid, signal.SIGTERM if WINDOWS else signal.SIGKILL)
+        return real(process, verb, *given, seconds=seconds)
+
+    monkeypatch.setattr(_reader_owner.ReaderProcess, "ask", ask)
+    with open_source(series) as volume:
+        assert isinstance(volume, VolumeSource)
+        found = np.asarray(volume.array())
+        (reason,) = volume.broken.values()
+    assert "the process that decoded it ended" in reason
+    assert set(asked) == {"decode_frame"}
+    same_slices = (found == whole).all(axis=(1, 2))
+    assert same_slices.sum() == len(whole) - 1
+
+
+def test_whoever_opens_what_a_person_names_opens_it_apart() -> None:
+    root = Path(slidecam.__file__).parent
+    elsewhere = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        if "open_source(" in path.read_text(encoding="utf-8") and path.parent.name != "sources"
+    }
+    # Tasks of Dask, and masks that are volumes.
+    assert elsewhere == {"runs/arrays.py", "foreground/volumes.py"}
 
 
 def test_a_file_that_is_no_slide_is_refused_in_the_same_words(tmp_path: Path) -> None:

@@ -263,3 +263,21 @@ def test_a_list_of_parts_leads_to_no_other_folder(tmp_path: Path) -> None:
     )
     with pytest.raises(RefusedSourceError, match=r"no \.\./secret\.jpg beside it"):
         open_source(path)
+
+
+@pytest.mark.parametrize("name", ["../other.ome.tif", "/other.ome.tif", "a/../../other.ome.tif"])
+def test_an_ome_tiff_whose_planes_lie_elsewhere_is_refused_and_nothing_there_is_opened(
+    tmp_path: Path, name: str
+) -> None:
+    slide = tmp_path / "folder" / "slide.ome.tif"
+    slide.parent.mkdir()
+    (tmp_path / "other.ome.tif").write_bytes(b"II*\0 and no more")
+    planes = np.zeros((2, 64, 64), np.uint8)
+    tifffile.imwrite(slide, planes, ome=True, metadata={"axes": "CYX"})
+    found = str(tifffile.tiffcomment(slide))
+    block = found[found.index("<TiffData") : found.index("</Pixels>")]
+    there = f'<UUID FileName="{name}">urn:uuid:1</UUID>'
+    said = f'<TiffData IFD="0"/><TiffData FirstC="1" IFD="0" PlaneCount="1">{there}</TiffData>'
+    tifffile.tiffcomment(slide, found.replace(block, said).encode())
+    with pytest.raises(RefusedSourceError, match="of this OME-TIFF is named outside of its folder"):
+        open_source(slide)

@@ -33,7 +33,8 @@ from slidecam.models.backends import BACKENDS
 from slidecam.models.channels import IN_WORDS
 from slidecam.registry import load
 from slidecam.runs.outputs import OUTPUT_TABLE
-from slidecam.sources import READERS, open_source, settle_spacing
+from slidecam.sources import READERS, settle_spacing
+from slidecam.sources.apart import open_apart
 from slidecam.sources.discovery import LISTED, sample_folders
 from slidecam.sources.volume import VolumeSource
 from slidecam.steps import Step
@@ -208,7 +209,7 @@ def _extras() -> Iterator[CheckResult]:
 
 def describe_source(file: str, reader: str | None, view: VolumeView) -> dict[str, Any]:
     """Return the facts of a slide; a missing or unbelievable spacing is among them, not raised."""
-    with open_source(file, reader, view) as source:
+    with open_apart(file, reader, view) as source:
         if isinstance(source, VolumeSource) and source.facts.planes == 1:
             with suppress(RegionReadError):  # reading it says so
                 source.say_window()
@@ -240,7 +241,7 @@ def unreadable_parts(
     A sentence for each reason, with the planes or levels of which something cannot be read.
     """
     lost: defaultdict[str, list[str]] = defaultdict(list)
-    with open_source(file, reader, view) as source:
+    with open_apart(file, reader, view) as source:
         facts = source.facts
         parts = list(product(facts.levels, range(facts.planes)))
         for done, (level, plane) in enumerate(parts, 1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +12,7 @@ from slidecam.errors import UsageError
 from slidecam.explain.facts import Spread, facts_in_words
 from slidecam.geometry import Box, Size
 from slidecam.options import EVERY_METHOD
+from slidecam.parsing import ParseError, json_of
 from slidecam.runs.legend import PARTS_MEAN, SHARE_MEANS
 from slidecam.settings import NotTakenError, from_text, words_of
 
@@ -107,8 +107,8 @@ def architecture_arguments(pairs: tuple[str, ...]) -> dict[str, object]:
             problem = f"--arch-arg {pair!r} is not KEY=VALUE."
             raise UsageError(problem, "Pass --arch-arg pad_type=same.")
         try:
-            arguments[key] = json.loads(value)
-        except json.JSONDecodeError:
+            arguments[key] = json_of(value)
+        except ParseError:
             arguments[key] = value
     return arguments
 

@@ -25,7 +25,8 @@ from slidecam.learning.data.pixels import load_pictures, seen_by
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.located import refuse_run
 from slidecam.runs.spec import PredictSpec
-from slidecam.sources import Source, SourceFacts, open_source, settle_spacing
+from slidecam.sources import Source, SourceFacts, settle_spacing
+from slidecam.sources.apart import open_apart
 from slidecam.sources.discovery import is_slide_folder
 from slidecam.sources.volume import VolumeSource
 from slidecam.steps import Step
@@ -42,9 +43,8 @@ if TYPE_CHECKING:
     from slidecam.geometry import Axis, Spacing
     from slidecam.models import Card, Classifier
 
-BATCH = 16
-MOST = 64
-"""Tiles of one close-up: costly methods take seconds to minutes for each."""
+BATCH, MOST = 16, 64
+"""Tiles at once, and of one close-up: costly methods take seconds to minutes for each."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def choose_tiles(
         raise UsageError("--masks was given without a class.", "Pass --class NAME.")
     spec = PredictSpec(axis=choice.axis, volume=choice.volume, **choice.seen.chosen)
     view = replace(view_of(classifier.card, spec), keep_identifiers=choice.keep_identifiers)
-    with open_source(str(source), choice.reader, view) as opened:
+    with open_apart(str(source), choice.reader, view) as opened:
         return (yield from _of_slide(opened, classifier, choice))
 
 

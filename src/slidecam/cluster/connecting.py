@@ -138,7 +138,7 @@ def read_cluster_file(path: Path) -> ClusterFile:
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError("There is no such file for --cluster.", "Check the path.", path) from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         words = str(error).splitlines()[0]
         raise UsageError(f"The file is no YAML: {words}.", "Mend it.", path) from error
     complaints = Complaints()

@@ -22,7 +22,7 @@ from slidecam.cluster.messages import Lost, PartDone, SlidePlanned, Unwritten
 from slidecam.cluster.working import classify_part, finish, plan_slide
 from slidecam.errors import SlidecamError
 from slidecam.events import BatchDone, SlideFailed, Warned
-from slidecam.files import LOCK_FILE
+from slidecam.locks import LOCK_FILE
 from slidecam.prediction.checks import Failure, failure_of, note_failure, slide_boundary
 from slidecam.prediction.work import Timings
 from slidecam.store import RunStore, lock_run
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
     import numpy as np
     from distributed import Client, Future
-    from filelock import FileLock
     from numpy.typing import NDArray
 
     from slidecam.cluster.messages import Call, SlideJob
     from slidecam.events import Event
     from slidecam.exchange.manifest import SlideReport
+    from slidecam.locks import FolderLock
     from slidecam.runlog import RunLog
 
 TRIES = 3
@@ -94,7 +94,7 @@ class _Open:
     """A slide that is begun: its lock, the parts that wait, and what came of the others."""
 
     job: SlideJob
-    lock: FileLock | None
+    lock: FolderLock | None
     waiting: deque[Part] = field(default_factory=deque)
     flying: int = 0
     done: int = 0
@@ -212,6 +212,8 @@ class Scheduling:
         if outcome.failure is not None:
             yield self._note(outcome.failure)
             return
+        if lock is not None and lock.note:
+            yield Warned(job.name, lock.note)
         begun = _Open(job, lock)
         self._open.append(begun)
         self._ready.append(_Task(begun, plan_slide))

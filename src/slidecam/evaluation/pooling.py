@@ -6,7 +6,6 @@ with few of them, on runs by classifiers of which each has left one volume out.
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import numpy as np
 from slidecam.class_names import normal_name
 from slidecam.errors import DataSetError, UsageError
 from slidecam.models.card_parts import Pooling, PoolingKind
+from slidecam.parsing import ParseError, rows_in
 from slidecam.runs import Run
 
 if TYPE_CHECKING:
@@ -105,19 +105,17 @@ def read_known_volumes(table: Path) -> list[KnownVolume]:
         If a run cannot be read.
     """
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if set(COLUMNS) - set(reader.fieldnames or ()):
-                raise DataSetError(
-                    "the table does not say which run is of what.",
-                    "Its first line names the columns run and label.",
-                    table,
-                )
-            lines = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        columns, lines = rows_in(table)
+    except (OSError, ParseError) as error:
         problem = f"this is no table of text: {error}."
         raise DataSetError(problem, "Save it as CSV in UTF-8.", table) from error
-    known = [_known(table.parent / (line["run"] or ""), line["label"] or "") for line in lines]
+    if set(COLUMNS) - set(columns):
+        raise DataSetError(
+            "the table does not say which run is of what.",
+            "Its first line names the columns run and label.",
+            table,
+        )
+    known = [_known(table.parent / line["run"], line["label"]) for line in lines]
     if not known:
         raise DataSetError("the table lists no run.", "Write a line for each volume.", table)
     if len({volume.class_names for volume in known}) > 1:

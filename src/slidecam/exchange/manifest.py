@@ -6,18 +6,18 @@ holds every slide that any of them had, as it stands now, and what each call was
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import uuid4
 
-from filelock import FileLock
 from pydantic import ValidationError
 
 from slidecam.errors import StoreError, UsageError
-from slidecam.files import LOCK_FILE, strict_json, write_json
+from slidecam.files import strict_json, write_json
+from slidecam.locks import LOCK_FILE, FolderLock
+from slidecam.parsing import json_in
 from slidecam.runs.legend import (  # noqa: TC001  (pydantic reads the fields' types)
     ClassifiedTissue,
     ClassSummary,
@@ -269,7 +269,7 @@ def add_to_manifest(
         If it cannot be written, or another process held it for two minutes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(LOCK_FILE), timeout=LOCK_SECONDS, thread_local=False):
+    with FolderLock.take(path.with_name(LOCK_FILE), LOCK_SECONDS):
         manifest = read_manifest(path).still_in(path.parent).with_call(reports, run, has_run)
         write_manifest(manifest, run, path)
     return manifest
@@ -286,7 +286,7 @@ def read_manifest(path: Path) -> Manifest:
         If it cannot be read.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json_in(path)
     except FileNotFoundError:
         return Manifest()
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -12,6 +11,7 @@ import numpy as np
 
 from slidecam.class_names import normal_name
 from slidecam.errors import MaskError
+from slidecam.parsing import ParseError, json_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,7 +78,7 @@ def areas_of(path: Path, text: str) -> list[Area]:
         If the text is no GeoJSON, or has no area.
     """
     with _json_boundary(path):
-        areas = [_area(path, rings) for rings in _polygons(path, json.loads(text)) if rings]
+        areas = [_area(path, rings) for rings in _polygons(path, json_of(text)) if rings]
     if not areas:
         raise MaskError(
             "There is no area in this GeoJSON, at most points and lines.",
@@ -93,7 +93,7 @@ def areas_of(path: Path, text: str) -> list[Area]:
 def _json_boundary(path: Path) -> Iterator[None]:
     try:
         yield
-    except (json.JSONDecodeError, RecursionError) as error:
+    except ParseError as error:
         raise MaskError(f"The JSON is damaged: {error}.", EXPORT_AGAIN, path) from error
 
 
@@ -128,7 +128,7 @@ def drawn_areas_of(path: Path, text: str) -> list[DrawnArea]:
     """
     drawn: list[DrawnArea] = []
     with _json_boundary(path):
-        for properties, geometry in _annotations(json.loads(text)):
+        for properties, geometry in _annotations(json_of(text)):
             polygons = filter(None, _polygons(path, geometry))
             drawn.extend(_drawn(path, properties, rings) for rings in polygons)
     return drawn

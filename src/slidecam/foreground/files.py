@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import struct
-import zlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +20,7 @@ from slidecam.foreground.annotations import (
     rasterise,
 )
 from slidecam.foreground.mask import Foreground
+from slidecam.parsing import ParseError, json_of, unpacked
 from slidecam.sources.discovery import find_slides
 from slidecam.sources.names import names_of, refuse_shared_names
 
@@ -116,8 +114,8 @@ def read_content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
         if content.startswith(GZIP):
-            return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+            return unpacked(content)
+    except (OSError, ParseError) as error:
         raise MaskError(
             f"The mask cannot be read: {error}.",
             "Check the path, and that the file is whole.",
@@ -186,9 +184,9 @@ def _shown_size(content: bytes) -> tuple[int, int] | None:
     if b'"slidecam"' not in content:  # spares a second parsing of what other programs wrote
         return None
     try:
-        width, height = json.loads(content.decode("utf-8-sig"))["slidecam"]["image"]["size_px"]
+        width, height = json_of(content)["slidecam"]["image"]["size_px"]
         return int(width), int(height)
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+    except (ValueError, TypeError, KeyError, IndexError):
         return None
 
 

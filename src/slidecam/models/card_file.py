@@ -5,7 +5,6 @@ Also what keys get wrong together that are each of their type.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from slidecam.models.channels import (
     argued_channels,
     channel_problem,
 )
+from slidecam.parsing import ParseError, json_in
 from slidecam.settings import Complaints, shown
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class CardComplaints(Complaints):
 def read_json_object(path: Path) -> dict[str, object]:
     """Return the JSON object in ``path``; CardError if it cannot be read or is something else."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        values = json_in(path)
+    except (OSError, ParseError) as error:
         problem = f"{_called(path)} is not readable as JSON: {error}."
         raise CardError(path, problem, "Mend the file, or make it anew.") from error
     if not isinstance(values, dict):

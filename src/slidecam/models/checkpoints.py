@@ -6,7 +6,6 @@ OmegaConf, NumPy's scalars) become `Settings`, which hold what was pickled and d
 
 from __future__ import annotations
 
-import json
 import pickle
 import warnings
 from collections import OrderedDict
@@ -32,6 +31,7 @@ from slidecam.models.weights import (
     refuse_foreign,
     tensors_from_bytes,
 )
+from slidecam.parsing import ParseError, json_of
 from slidecam.registry import deferred
 
 if TYPE_CHECKING:
@@ -197,8 +197,8 @@ def _listed(index: Path) -> dict[str, str]:
     """Return the shard of each tensor as a list says it; WeightsError if it is none."""
     remedy = "Copy the list and its shards again, or name one file of weights."
     try:
-        table = json.loads(content_of(index))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        table = json_of(content_of(index))
+    except ParseError as error:
         raise WeightsError(index, f"The list of shards is no JSON: {error}.", remedy) from error
     shards = table.get("weight_map") if isinstance(table, dict) else None
     if not isinstance(shards, dict) or not shards:

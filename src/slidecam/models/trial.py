@@ -24,6 +24,7 @@ import torch
 from slidecam.files import write_json
 from slidecam.models.backends import AUTO, BACKENDS, UNTRIED
 from slidecam.objects.kept import cache_folder
+from slidecam.parsing import json_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -196,7 +197,7 @@ def _folder() -> Path:
 def _remembered(path: Path) -> Trial | None:
     """Return the trial of a file; None where it is none, or names backends that are gone."""
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        read = json_in(path)
         rates = {str(name): float(rate) for name, rate in read["tiles a second"].items()}
         trial = Trial(read["network"], read["machine"], read["precision"], rates, read["date"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from slidecam.files import replacing, write_json
+from slidecam.parsing import json_in
 from slidecam.registry import version_of
 from slidecam.settings import counted
 
@@ -89,7 +89,7 @@ class KeptPictures:
         self._before: dict[str, str] = {}
         self._now: dict[str, str] = {}
         try:
-            self._before = dict(json.loads(file.read_text(encoding="utf-8")))
+            self._before = dict(json_in(file))
         except (OSError, ValueError, TypeError):
             return
 

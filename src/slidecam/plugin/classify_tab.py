@@ -34,6 +34,7 @@ from slidecam.plugin.job import (
     NewTiles,
     RunJob,
     Said,
+    Silent,
     Writing,
     duration,
 )
@@ -285,8 +286,7 @@ class ClassifyTab(QWidget):
     def take(self, update: Update) -> None:
         """Show one update of a run."""
         if isinstance(update, Began):
-            # Before the overlays are laid, so that the run goes on whatever becomes of them; Qt
-            # comes to it after.
+            # Qt comes to it after this: the run goes on whatever becomes of the overlays.
             QTimer.singleShot(0, self._shown)
             self.state.began(update)
             self.progress.setMaximum(max(1, len(update.run.table)))
@@ -306,6 +306,8 @@ class ClassifyTab(QWidget):
             self.cancel.setEnabled(False)
         elif isinstance(update, Said):
             warn(update.message)
+        elif isinstance(update, Silent):
+            self.status.setText(in_viewer_words(update.message))
         else:
             self._ended(update)
 
@@ -394,6 +396,4 @@ class ClassifyTab(QWidget):
 
 
 def _label(text: str = "") -> QLabel:
-    label = QLabel(text)
-    label.setWordWrap(True)
-    return label
+    return QLabel(text, wordWrap=True)

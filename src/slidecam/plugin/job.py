@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import SlidecamError
-from slidecam.events import BatchDone, Planned, SlideFailed, SlideFinished, Warned
+from slidecam.events import BatchDone, Planned, SlideFailed, SlideFinished, Waiting, Warned
 from slidecam.explain.catalogue import method_for
 from slidecam.heatmap import PaintSpec, paint
 from slidecam.plugin.open_run import read_shown
@@ -165,6 +165,13 @@ class Said:
     message: str
 
 
+@dataclass(frozen=True)
+class Silent:
+    """Nothing was heard of the slide for a while, in words."""
+
+    message: str
+
+
 @dataclass(frozen=True, eq=False)
 class Ended:
     """The run is over or was stopped.
@@ -181,7 +188,7 @@ class Ended:
     volume: Path | None = None
 
 
-Update = Began | NewTiles | Heat | Writing | Said | Ended
+Update = Began | NewTiles | Heat | Writing | Said | Silent | Ended
 
 
 class RunJob:
@@ -278,6 +285,8 @@ class RunJob:
     def _updates_of(self, event: Event) -> Iterator[Update]:
         if isinstance(event, Warned):
             yield Said(event.message)
+        elif isinstance(event, Waiting):
+            yield Silent(event.message)
         elif isinstance(event, Planned):
             self._rate.start(event.tiles - event.pending)
         elif isinstance(event, BatchDone):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from slidecam.errors import SlidecamError
 from slidecam.plugin.slide import is_annotations, is_heatmap, read_slide, run_folder
 from slidecam.plugin.tasks import warn
-from slidecam.sources import open_source, suffixes_for_viewers
+from slidecam.sources import suffixes_for_viewers
+from slidecam.sources.apart import open_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +58,7 @@ def _read_result(path: Path) -> list[LayerData]:
 def _opens(path: str) -> bool:
     """Whether some reader of slidecam's opens it; napari asks the next plugin if none does."""
     try:
-        open_source(path).close()
+        open_apart(path).close()
     except SlidecamError as error:
         # A file that is ours and broken is worth a word: the next plugin's message would be about
         # something else.

@@ -25,7 +25,8 @@ from slidecam.options import command_words
 from slidecam.plugin import compat
 from slidecam.plugin.areas import AREA_TYPES, corners_of, ring_in_pixels
 from slidecam.runs.spec import PredictSpec
-from slidecam.sources import open_source, settle_spacing
+from slidecam.sources import settle_spacing
+from slidecam.sources.apart import open_apart
 from slidecam.sources.discovery import find_slides
 from slidecam.viewing import PictureView, VolumeView
 
@@ -176,7 +177,7 @@ def write_region(request: RunRequest, region: Region) -> Path:
         If the slide cannot be read.
     """
     out, view = request.out, VolumeView(slide=request.seen)
-    with open_source(request.slide, view=view) as source:
+    with open_apart(request.slide, view=view) as source:
         facts = source.facts
         if region.view is None:
             path = out / f"{region.name}.geojson"

@@ -22,7 +22,8 @@ from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.plugin import compat
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.tasks import inform, warn
-from slidecam.sources import Source, open_source, settle_spacing
+from slidecam.sources import Source, settle_spacing
+from slidecam.sources.apart import open_apart
 from slidecam.sources.display import displayed, readings_to_show
 from slidecam.sources.images import choose_image
 from slidecam.sources.tasks import TaskSlide
@@ -154,7 +155,7 @@ def slide_layer(
     Parameters
     ----------
     path
-        Whatever `open_source` opens.
+        Whatever `open_apart` opens.
     mpp
         µm per level-0 pixel, where the file does not say or is wrong.
     reader
@@ -173,7 +174,7 @@ def slide_layer(
         If it cannot be opened.
     """
     view = VolumeView(slide=replace(seen, profile="srgb"))
-    source = KeptSource(open_source(path, reader, view))
+    source = KeptSource(open_apart(path, reader, view))
     kept, said = facts_of(source, mpp, replace(seen, profile=None))
     levels = _levels(source)
     metadata = {
@@ -344,7 +345,7 @@ GEOJSON = (".geojson", ".geojson.gz")
 
 def read_slide(path: Path) -> list[LayerData]:
     """Open a slide or a volume, and say what must be known of it."""
-    source = open_source(path)
+    source = open_apart(path)
     if isinstance(source, VolumeSource):
         for note in source.facts.readings:
             inform(note)

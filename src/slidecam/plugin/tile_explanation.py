@@ -5,7 +5,6 @@ It knows no Qt.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from slidecam.drawing.heat import enlarged
 from slidecam.drawing.style import drawn_as_one, shares_of
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.explain.facts import least_scale, unit_of
+from slidecam.parsing import json_in
 from slidecam.plugin.overlays import heat_look
 from slidecam.reports.panel_rows import PanelMap, overlaid
 
@@ -161,7 +161,7 @@ def _explanation(
 
 def _scores(folder: Path) -> dict[str, dict[str, Any]]:
     """Return each method's scores by the last baseline, which is the one that the panel draws."""
-    record = json.loads((folder / EXPLANATION).read_text(encoding="utf-8"))
+    record = json_in(folder / EXPLANATION)
     return {curve["method"]: curve for curve in record["curves"]}
 
 

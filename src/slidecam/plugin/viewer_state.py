@@ -32,7 +32,7 @@ from slidecam.plugin.placing import NO_TILE
 from slidecam.plugin.slide import KEY, SlideFacts, facts_of, run_folder, slide_layer
 from slidecam.plugin.tasks import warn
 from slidecam.runs import RunRecord, most_suspicious
-from slidecam.sources import open_source
+from slidecam.sources.apart import open_apart
 from slidecam.sources.discovery import find_slides
 from slidecam.store import has_run
 
@@ -124,7 +124,7 @@ class ViewerState:
             return None
         if path not in self._opened:
             try:
-                with open_source(path) as source:
+                with open_apart(path) as source:
                     self._opened[path] = facts_of(source)[0]
             except SlidecamError:
                 return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -44,8 +45,12 @@ class TimeLimit:
     def refuse_late(self, spent: float, stage: str) -> None:
         """Give a slide up that took too long; SlideFailedError. ``stage`` is what was done."""
         if self.seconds is not None and spent >= self.seconds:
-            problem = f"The slide was given up after {self.seconds:g} s, while it was {stage}"
-            raise SlideFailedError(self.path, problem, _ALLOW_MORE)
+            raise self.given_up(stage)
+
+    def given_up(self, stage: str) -> SlideFailedError:
+        """Return the error of a slide that is given up; ``stage`` is what was done."""
+        problem = f"The slide was given up after {self.seconds:g} s, while it was {stage}"
+        return SlideFailedError(self.path, problem, _ALLOW_MORE)
 
     def waiting(
         self, is_there: Callable[[float], bool], spent: Callable[[], float], stage: str
@@ -87,6 +92,8 @@ class LaneJob(Generic[T]):
         Does it.
     before
         Seconds of work on the slide before.
+    given_up
+        Set where nobody waits for it any more: what it comes to does not count then.
     """
 
     slide: FoundSlide
@@ -95,6 +102,7 @@ class LaneJob(Generic[T]):
     work: Callable[[], T]
     before: float = 0.0
     future: Future[T] = field(default_factory=Future)
+    given_up: Event = field(default_factory=Event)
     _begun: float | None = None
 
     def run(self) -> T:

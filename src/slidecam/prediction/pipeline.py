@@ -145,6 +145,7 @@ class _SlidesOnTheirWay:
         if outcome.failure is None:
             yield self._ended(job.future.result())
             return
+        job.given_up.set()
         self.behind.leave()
         yield self._ended(outcome.failure)
 
@@ -199,22 +200,24 @@ class _SlidesOnTheirWay:
         return self._given_up(slide, work, outcome.lost())
 
     def _finishing(self, slide: FoundSlide, work: SlideWork) -> Writing:
-        job = LaneJob(
+        job: Writing = LaneJob(
             slide,
             "written",
             self._limit(slide),
-            lambda: self._finish(slide, work),
+            lambda: self._finish(slide, work, job),
             work.timings.seconds,
         )
         return self.behind.submit(job)
 
-    def _finish(self, slide: FoundSlide, work: SlideWork) -> SlideReport | Failure:
+    def _finish(self, slide: FoundSlide, work: SlideWork, job: Writing) -> SlideReport | Failure:
         with (
             work.timings.at_work(),
             let_go_if_stopped(work),
             slide_boundary(slide) as outcome,
         ):
             report = outputs.finish_slide(slide, work)
+            if job.given_up.is_set():  # it is reported as failed, and says no other than that
+                raise job.limit.given_up("written")
             # Everything is written: that the file cannot be closed is worth a word and no more.
             self.log.note(slide.name, work.close())
             return report

@@ -46,11 +46,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
-    from filelock import FileLock
     from numpy.typing import NDArray
 
     from slidecam.files import Mark
     from slidecam.foreground import Foreground
+    from slidecam.locks import FolderLock
     from slidecam.models import Card
     from slidecam.prediction.model import LoadedModel
     from slidecam.runs.spec import PredictSpec
@@ -336,7 +336,7 @@ def _started(work: SlideWork) -> SlideWork:
         raise
 
 
-def open_run(work: SlideWork, lock: FileLock | None, part: range | None = None) -> OpenRun:
+def open_run(work: SlideWork, lock: FolderLock | None, part: range | None = None) -> OpenRun:
     """Continue or begin the run of a slide, and prefetch its pending batches; StoreError.
 
     ``lock`` is its folder's, None where whoever gave the work out holds it; ``part`` the indices of
@@ -395,4 +395,6 @@ def open_run(work: SlideWork, lock: FileLock | None, part: range | None = None) 
         changed = changed_outputs(work.folder, record.outcome.written, names)
     notes = (*begun_elsewhere(record, model, done), *words_on_changed(changed))
     complete = complete and not changed
+    if lock is not None and lock.note:
+        notes = (*notes, lock.note)
     return OpenRun(store, stream, grid.boxes, done, complete, notes, lock, planes)

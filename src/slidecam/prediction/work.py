@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
-    from filelock import FileLock
     from numpy.typing import NDArray
 
     from slidecam.files import Mark
     from slidecam.foreground import Foreground
     from slidecam.geometry import Spacing
     from slidecam.inference import ScoredBatch
+    from slidecam.locks import FolderLock
     from slidecam.models import Card
     from slidecam.prediction.model import LoadedModel
     from slidecam.runs.legend import OwnParts
@@ -66,7 +66,7 @@ class OpenRun:
     done: int
     complete: bool
     notes: tuple[str, ...]
-    lock: FileLock | None
+    lock: FolderLock | None
     planes: NDArray[np.int64] | None = None
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from slidecam.classes import ClassSet
 from slidecam.errors import SlidecamError, StoreError
 from slidecam.explain.catalogue import title_of
 from slidecam.geometry import Size
-from slidecam.runs.record_faults import FINISHED, faults_of
+from slidecam.runs.record_faults import FINISHED, faults_of, faults_of_store
 from slidecam.runs.record_parts import (
     DAMAGES,
     RecordedBundle,
@@ -278,11 +278,22 @@ def _words(error: Exception) -> str:
 
 
 def _refuse_other_classes(folder: Path, recorded: ClassSet | None) -> None:
-    """Refuse classes that are not those that the store keeps; older stores keep none."""
-    kept = read_attributes(folder).get("classes")
+    """Refuse classes that are not those that the store keeps; older stores keep none.
+
+    StoreError; also where what the store says of itself is damaged.
+    """
+    attributes = read_attributes(folder)
+    faults = "; ".join(faults_of_store(attributes)) if attributes else ""
+    if faults:
+        raise StoreError(folder, f"Its run.zarr is damaged ({faults}).", RUN_AGAIN)
+    kept = attributes.get("classes")
     if recorded is None or kept is None:
         return
-    stored = ClassSet.from_record(kept)
+    try:
+        stored = ClassSet.from_record(kept)
+    except DAMAGES as error:
+        problem = f"Its run.zarr is damaged ({_words(error)})."
+        raise StoreError(folder, problem, RUN_AGAIN) from error
     changed = []
     for word in ("names", "activation", "thresholds", "temperature", "biases"):
         now, then = getattr(recorded, word), getattr(stored, word)

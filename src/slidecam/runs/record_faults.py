@@ -48,8 +48,17 @@ class _Rule:
 
 def faults_of(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Return all that is wrong with a record of the present version, as clauses; most are sound."""
+    return _broken(RULES, data)
+
+
+def faults_of_store(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return all that is wrong with what ``run.zarr`` says of itself, as clauses."""
+    return _broken(STORE_RULES, attributes)
+
+
+def _broken(rules: Sequence[_Rule], data: Mapping[str, Any]) -> tuple[str, ...]:
     found: dict[str, str] = {}
-    for rule in RULES:
+    for rule in rules:
         *parents, name = rule.key.split(".")
         for where, table in _tables(data, parents):
             place = key_within(where, name)
@@ -174,3 +183,26 @@ RULES = (
     _Rule("volume.called", str | None, needed=True),
 )
 """Of every key that `RunRecord` reads; keys that it does not know are left alone."""
+
+STORE_RULES = (
+    _Rule("step", Edge, needed=True),
+    _Rule("row step", Edge),
+    _Rule("spoiled", str),
+    _Rule("tissue found", Mapping[str, str]),
+    _Rule("classes", Table),
+    _Rule("classes.class_names", tuple[str, ...], needed=True),
+    _Rule("classes.class_colors", tuple[tuple[Count, Count, Count], ...] | None),
+    _Rule("classes.activation", Activation, needed=True),
+    _Rule("classes.thresholds", tuple[float, ...] | None),
+    _Rule("classes.temperature", Length),
+    _Rule("classes.class_biases", tuple[float, ...] | None),
+    _Rule("classes.calibrated_on", Count),
+    _Rule("digest", Table, needed=True),
+    _Rule("digest.slide", str | None),
+    _Rule("digest.model", str | None),
+    _Rule("digest.reader", str | None),
+    _Rule("digest.µm/px", tuple[Length, Length] | None),
+    _Rule("digest.heatmap", tuple[str, ...] | None),
+    _Rule("digest.heatmap classes", tuple[str, ...] | None),
+)
+"""Of what ``run.zarr`` says of itself beside its arrays (see `slidecam.store.layout`)."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from slidecam.errors import UsageError
 from slidecam.files import replacing
+from slidecam.parsing import rows_in
 from slidecam.runs.tiles import DISAGREEMENT, PREFIX
 
 if TYPE_CHECKING:
@@ -96,9 +97,19 @@ def _cell(value: float) -> str:
 
 
 def read_slices_csv(path: Path) -> SliceTable:
-    """Read a table that `write_slices_csv` wrote; UsageError if its columns are others."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        head, *rows = [*csv.reader(stream)] or [[]]
+    """Read a table that `write_slices_csv` wrote; UsageError if it is none."""
+    try:
+        return _table_of(path)
+    except UsageError:
+        raise
+    except (ValueError, OverflowError) as error:
+        problem = f"This is no slices.csv that can be read: {error}."
+        raise UsageError(problem, "Have predict write it anew.", path) from error
+
+
+def _table_of(path: Path) -> SliceTable:
+    head, cells = rows_in(path)
+    rows = [list(row.values()) for row in cells]
     own, of_classes = tuple(head[: len(COLUMNS)]), head[len(COLUMNS) :]
     is_ensemble = of_classes[-1:] == [DISAGREEMENT]
     if is_ensemble:

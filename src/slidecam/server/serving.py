@@ -24,6 +24,7 @@ import uvicorn
 
 from slidecam.errors import UsageError
 from slidecam.files import replacing
+from slidecam.parsing import json_in
 from slidecam.server.app import make_app
 from slidecam.server.folders import Roots
 from slidecam.server.guard import Limits
@@ -89,7 +90,7 @@ def write_endpoint(path: Path, endpoint: Endpoint) -> None:
 def read_endpoint(path: Path) -> Endpoint | None:
     """Return what the file says, or None where there is none that this version understands."""
     try:
-        record: Any = json.loads(path.read_text(encoding="utf-8"))
+        record: Any = json_in(path)
         if (record["format"], record["version"]) != (FORMAT, VERSION):
             return None
         return Endpoint(**{name: record[name] for name in Endpoint.__dataclass_fields__})

@@ -7,7 +7,6 @@ a header (.hdr) and its samples (.img), and neither is anything alone.
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import struct
@@ -18,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from slidecam.errors import RefusedSourceError
+from slidecam.parsing import ParseError, bytes_in, unpacked
 from slidecam.sources._first_look import at_first_look
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def leads_elsewhere(folder: Path, name: str) -> bool:
     return not Path(os.path.normpath(home / name)).is_relative_to(os.path.normpath(home))
 
 
-def refuse_elsewhere(probe: Probe, folder: Path, name: str, what: str) -> None:
+def refuse_elsewhere(given: str, folder: Path, name: str, what: str) -> None:
     """Refuse a file whose pixels it says to lie in another folder; RefusedSourceError.
 
     Whoever hands a file on could have any file of its reader's shown so.
@@ -231,7 +231,7 @@ def refuse_elsewhere(probe: Probe, folder: Path, name: str, what: str) -> None:
     if leads_elsewhere(folder, name):
         problem = f"The data file of {what} is named outside of its folder: {name}."
         remedy = "Put it beside the header and name it there without a folder."
-        raise RefusedSourceError(probe.given, problem, remedy)
+        raise RefusedSourceError(given, problem, remedy)
 
 
 def _lies_in(folder: Path, name: str) -> bool:
@@ -299,9 +299,12 @@ def samples_of_pair(probe: Probe) -> bool:
 def header_of_pair(samples: Path) -> Path | None:
     """Return the header of a NIfTI or ANALYZE pair that lies beside its samples, or None."""
     for path in _headers_beside(samples) or ():
-        content = path.read_bytes()
-        if content.startswith(_GZIP):
-            content = gzip.decompress(content)
+        try:
+            content = bytes_in(path)
+            if content.startswith(_GZIP):
+                content = unpacked(content)
+        except ParseError:  # it is no header, whatever it is
+            continue
         if is_nifti_header(content) or is_analyze(content):
             return path
     return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import RefusedSourceError
-from slidecam.sources._dicom_pixels import decoded
+from slidecam.sources._dicom_apart import FrameDecoder
 from slidecam.sources._dicom_traits import (
     ACQUISITION,
     B_VALUE,
@@ -342,7 +342,9 @@ def _difference(one: Frame, other: Frame) -> float | None:
     Of what cannot be read, whoever reads the volume says so.
     """
     try:
-        greys = [np.asarray(each.of_picture(decoded(each)), np.float64) for each in (one, other)]
+        with FrameDecoder() as decode:
+            pixels = [each.of_picture(decode(each)) for each in (one, other)]
+        greys = [np.asarray(each, np.float64) for each in pixels]
     except Exception:  # noqa: BLE001  (the boundary of a slice: it fails where it is read)
         return None
     if greys[0].shape != greys[1].shape:

@@ -24,6 +24,7 @@ from slidecam.sources._dicom import (
     series_files,
     siblings,
 )
+from slidecam.sources._dicom_apart import FrameDecoder
 from slidecam.sources._dicom_frames import frames_of
 from slidecam.sources._dicom_groups import refuse_two_scales
 from slidecam.sources._dicom_lost import (
@@ -37,7 +38,6 @@ from slidecam.sources._dicom_lost import (
 )
 from slidecam.sources._dicom_pixels import (
     colour_bits,
-    decoded,
     padding_of,
     refuse_colours,
     refuse_undecodable,
@@ -341,22 +341,23 @@ def _unpacked(
     darkest = 0.0
     failures: list[Exception] = []
     wanted = len(stack.frames) - stack.frames.count(None)
-    for place, frame in enumerate(stack.frames):
-        values: NDArray[Any] | None = None
-        if frame is not None:
-            try:
-                values = _fitting(frame.of_picture(decoded(frame)), layout)
-            except Exception as error:  # noqa: BLE001  (the boundary of a slice: it fails alone)
-                broken[place] = reason(error)
-                failures.append(error)
-        if len(failures) == wanted:
-            raise failures[0]
-        if values is None:
-            samples = layout.plane_bytes // layout.dtype.itemsize
-            values = np.full(samples, darkest, layout.dtype)
-        elif layout.bands == 1:
-            darkest = min(darkest, _darkest(values))
-        yield np.ascontiguousarray(values, layout.dtype)
+    with FrameDecoder() as decode:
+        for place, frame in enumerate(stack.frames):
+            values: NDArray[Any] | None = None
+            if frame is not None:
+                try:
+                    values = _fitting(frame.of_picture(decode(frame)), layout)
+                except Exception as error:  # noqa: BLE001  (the boundary of a slice: it fails alone)
+                    broken[place] = reason(error)
+                    failures.append(error)
+            if len(failures) == wanted:
+                raise failures[0]
+            if values is None:
+                samples = layout.plane_bytes // layout.dtype.itemsize
+                values = np.full(samples, darkest, layout.dtype)
+            elif layout.bands == 1:
+                darkest = min(darkest, _darkest(values))
+            yield np.ascontiguousarray(values, layout.dtype)
 
 
 def _darkest(values: NDArray[Any]) -> float:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
 
 from slidecam.errors import RefusedSourceError, UnreadableSourceError
+from slidecam.parsing import ParseError, xml_of
 from slidecam.sources.channels import Channel, color_of_hex
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
@@ -196,8 +196,8 @@ def _window_end(channel: Mapping[str, Any]) -> float | None:
 def names_in_xml(text: bytes) -> list[str]:
     """Return the names of the images in OME-XML, in its order; none where it is broken."""
     try:
-        root = ET.fromstring(text)  # noqa: S314 - expat itself stops what would expand
-    except (ET.ParseError, ValueError, LookupError):
+        root = xml_of(text)
+    except ParseError:
         return []
     images = [each for each in root.iter() if each.tag.endswith("}Image")]
     return [each.get("Name") or "" for each in images]

@@ -120,7 +120,7 @@ def _refuse_unread(probe: Probe, path: Path, header: Mapping[str, Any]) -> None:
     if str(name).startswith("LIST") or "%" in str(name):
         problem = f"The samples of this NRRD volume lie in several files ({name})."
         raise RefusedSourceError(probe.given, problem, _CONVERT)
-    refuse_elsewhere(probe, path.parent, str(name), "this NRRD volume")
+    refuse_elsewhere(probe.given, path.parent, str(name), "this NRRD volume")
     if not (path.parent / str(name)).is_file():
         problem = f"The samples of this NRRD volume are missing: it names {name}."
         raise RefusedSourceError(probe.given, problem, f"Copy {name} to lie where it says.")

@@ -40,13 +40,16 @@ _MODULE = "slidecam.sources._reader_process"
 _LAST_WORDS = 2000
 """Bytes of what a process printed last that are looked at."""
 
-_MOST_SLIDES = 50
+_MOST_SLIDES = 500
 """Slides that one process reads, so that what a library leaks does not add up."""
 
-_MOST_IDLE = 2
-"""Processes that are kept for the next slide."""
+_MOST_IDLE = 4
+"""Processes that are kept for the next slide: as many as threads open pictures to learn from."""
 
 REAP_SECONDS = 5.0
+
+ANSWER_SECONDS = 900.0
+"""How long one question may take where nobody says: a share that is gone never answers it."""
 
 
 class ReaderEndedError(Exception):
@@ -215,6 +218,12 @@ class ReaderProcess:
         said = self._words.read().decode(errors="replace").split("\n")
         lines = [line.strip() for line in said if line.strip()]
         return ": ".join([words, *lines[-1:]])
+
+
+def is_reader() -> bool:
+    """Whether this process is itself one that reads for another."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return spec is not None and spec.name == _MODULE
 
 
 def _import_places() -> list[str]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import LevelBox
+    from slidecam.sources._dicom_frames import Frame
     from slidecam.viewing import VolumeView
 
 THREADS = 32
@@ -64,12 +65,21 @@ class Reading:
         self.idle_since = time.monotonic()
 
     def open(
-        self, folder: str, path: str, reader: str | None, view: VolumeView
+        self,
+        folder: str,
+        path: str,
+        reader: str | None,
+        view: VolumeView,
+        content: bytes | None,
     ) -> Opened | NotRead:
         """Open a slide as from ``folder``, where the owner is; a volume is left to the owner."""
         self.idle_since = math.inf
         os.chdir(folder)
-        source = open_source(path, reader, view)
+        try:
+            source = open_source(path, reader, view, content)
+        except BaseException:
+            self.idle_since = time.monotonic()
+            raise
         if source.facts.stack is not None:
             source.let_go()
             self.idle_since = time.monotonic()
@@ -104,6 +114,14 @@ class Reading:
     def color_profile(self) -> bytes | None:
         """Return what the source does."""
         return self.source.color_profile()
+
+    def decode_frame(self, frame: Frame) -> NDArray[np.generic]:
+        """Return the intensities of one frame of DICOM."""
+        self.idle_since = time.monotonic()
+        # lazy on purpose: pydicom and its codecs are loaded for DICOM alone
+        from slidecam.sources._dicom_pixels import decoded  # noqa: PLC0415
+
+        return decoded(frame)
 
     def close(self) -> str:
         """Let the slide go, and return what its reader raised meanwhile, in words."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
 
 from slidecam.errors import RefusedSourceError
 from slidecam.geometry import Size, Spacing
+from slidecam.parsing import ParseError, xml_of
+from slidecam.sources._companions import refuse_elsewhere
 from slidecam.sources._tiff_colours import GREY, photometric_of
 from slidecam.sources.channels import Channel, color_of_ome
 from slidecam.sources.images import associated_name
@@ -16,6 +18,7 @@ from slidecam.sources.images import associated_name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
+    from xml.etree import ElementTree as ET
 
     from tifffile import TiffFile
 
@@ -201,16 +204,19 @@ def ome_images(tiff: TiffFile) -> list[OmeImage]:
 def refuse_frames(given: str, tiff: TiffFile) -> None:
     """Refuse a file whose OME-XML counts more frames than any file holds: each costs memory.
 
-    To be called before tifffile makes series of it.
+    So is one that names files elsewhere. To be called before tifffile makes series of it.
 
     Raises
     ------
     RefusedSourceError
-        Beyond `MOST_FRAMES`.
+        Beyond `MOST_FRAMES`; or if planes are said to lie in a file that is neither beside this one
+        nor below, which tifffile would open.
     """
     root = _ome_root(tiff)
     if root is None:
         return
+    for name in _other_files(root, Path(given).name):
+        refuse_elsewhere(given, Path(given).parent, name, "this OME-TIFF")
     page = tiff.pages.first
     for element in root.iter():
         sizes = [_number(element.get(f"Size{axis}", "1")) for axis in "XYCZT"]
@@ -221,6 +227,15 @@ def refuse_frames(given: str, tiff: TiffFile) -> None:
         if max(_steps(element), *_numbers(element), 0) > MOST_FRAMES:
             problem = "The OME-XML counts more planes, or steps of an axis, than any file holds."
             raise RefusedSourceError(given, problem, _MEND)
+
+
+def _other_files(root: ET.Element, own: str) -> Iterator[str]:
+    """Yield the names of other files that OME-XML says planes to lie in."""
+    for element in root.iter():
+        name = element.get("FileName", "")
+        is_own = element.text == root.get("UUID") or name.lower() == own.lower()
+        if element.tag.rpartition("}")[2] == "UUID" and name and not is_own:
+            yield name
 
 
 def _steps(element: ET.Element) -> float:
@@ -252,8 +267,8 @@ def _ome_root(tiff: TiffFile) -> ET.Element | None:
     if not tiff.is_ome:
         return None
     try:
-        return ET.fromstring(tiff.ome_metadata or "")  # noqa: S314 - expat refuses entity bombs since 2.4.1
-    except ET.ParseError:
+        return xml_of(tiff.ome_metadata or "")
+    except ParseError:
         return None
 
 

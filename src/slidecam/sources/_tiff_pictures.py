@@ -5,13 +5,13 @@ Which of several pictures it is, `choose_image` says, the rule of all formats.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from slidecam.errors import RefusedSourceError, UsageError
+from slidecam.parsing import json_of
 from slidecam.sources._tiff_colours import EXPORT, alpha_of
 from slidecam.sources._tiff_layers import name_of
 from slidecam.sources._tiff_pages import PageRaster, same_file
@@ -281,7 +281,7 @@ def _from_imagej(page: Page, count: int) -> Iterator[Channel]:
 def _from_description(page: Page) -> Iterator[Channel]:
     """Yield the channels that tifffile was given as metadata, and wrote as JSON."""
     try:
-        said = json.loads(page.description)["Channel"]["Name"]
+        said = json_of(page.description)["Channel"]["Name"]
     except (ValueError, TypeError, KeyError, AttributeError):  # not every page has all its tags
         return
     if isinstance(said, list):

@@ -12,11 +12,16 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from slidecam.errors import SlideFailedError, UnreadableSourceError
+from slidecam.errors import SlidecamError, SlideFailedError, UnreadableSourceError
 from slidecam.objects import as_given
 from slidecam.sources._library import closed
 from slidecam.sources._reader_messages import SLOT_BYTES, Opened
-from slidecam.sources._reader_owner import ReaderEndedError, ReaderProcess, idle_readers
+from slidecam.sources._reader_owner import (
+    ANSWER_SECONDS,
+    ReaderEndedError,
+    ReaderProcess,
+    idle_readers,
+)
 from slidecam.sources._reader_process import memory_limit
 from slidecam.sources._remote import probed
 from slidecam.sources.opening import open_source
@@ -34,9 +39,6 @@ if TYPE_CHECKING:
     from slidecam.geometry import LevelBox
     from slidecam.viewing import VolumeView
 
-ANSWER_SECONDS = 900.0
-"""How long one question may take where nobody says: a share that is gone never answers it."""
-
 CLOSE_SECONDS = 5.0
 
 _DAMAGED = "The file is damaged, or beyond its reader: try --reader, or convert the file."
@@ -49,14 +51,17 @@ def open_apart(
     reader: str | None = None,
     view: VolumeView = DEFAULT_VIEW,
     seconds: float | None = None,
+    content: bytes | None = None,
 ) -> Source:
     """Open what `open_source` does, in a process of its own where a native library reads it.
 
-    Files of this machine alone, and no volumes: the others are opened in this process.
+    The one rule for all doors: whatever opens a file that a person names opens it so. What is at a
+    URL, and volumes but for their packed frames of DICOM, are read in this process; so is what a
+    task of Dask or a test opens by `open_source`.
 
     Parameters
     ----------
-    path, reader, view
+    path, reader, view, content
         As in `open_source`.
     seconds
         How long each read may take; None for `ANSWER_SECONDS`.
@@ -73,41 +78,48 @@ def open_apart(
     SlidecamError
         What `open_source` raises.
     """
-    if not _is_native(path, reader, view):
-        return open_source(path, reader, view)
+    if not _is_native(path, reader, view, content):
+        return open_source(path, reader, view, content)
     try:
         process = idle_readers().take()
     except OSError as error:
-        source = open_source(path, reader, view)
+        source = open_source(path, reader, view, content)
         source.add_readings((f"Read in this process, as no other could be started ({error}).",))
         return source
     limit = seconds or ANSWER_SECONDS
     given = str(path)
     try:
         with _keeping_to(given, limit):
-            opened = process.ask("open", str(Path.cwd()), given, reader, view, seconds=limit)
-    except BaseException:
-        process.end()
+            opened = process.ask(
+                "open", str(Path.cwd()), given, reader, view, content, seconds=limit
+            )
+    except BaseException as error:
+        if isinstance(error, SlidecamError) and not isinstance(error, SlideFailedError):
+            idle_readers().put(process)  # a file that is refused has harmed nobody
+        else:
+            process.end()
         raise
     if isinstance(opened, Opened):
         source = SourceApart(opened, process, limit)
-        source.opening = Opening(as_given(path), reader, view, None)
+        source.opening = Opening(as_given(path), reader, view, content)
         return source
     idle_readers().put(process)
-    return open_source(path, reader, view)
+    return open_source(path, reader, view, content)
 
 
-def _is_native(path: str | Path, reader: str | None, view: VolumeView) -> bool:
+def _is_native(
+    path: str | Path, reader: str | None, view: VolumeView, content: bytes | None
+) -> bool:
     """Whether a library of native code may be needed to read a file; nothing of it runs for it."""
     given = str(path)
-    if "://" in given and not given.startswith("file:"):
+    if content is None and "://" in given and not given.startswith("file:"):
         return False
     if reader is not None:
         return reader in READERS and READERS[reader].native
     # Before any look at it: a file that does not answer shall hold up its own process alone.
-    if is_named_as_native(Path(given)):
+    if content is None and is_named_as_native(Path(given)):
         return True
-    return may_be_native(probed(path, view, None))
+    return may_be_native(probed(path, view, content))
 
 
 class SourceApart(Source):

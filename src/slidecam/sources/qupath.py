@@ -5,7 +5,6 @@ A project is read from its JSON alone, and none is ever written to.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from urllib.request import url2pathname
 
 from slidecam.errors import ShownSizeError, UsageError
 from slidecam.geometry import Size
+from slidecam.parsing import json_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -87,7 +87,7 @@ def read_project(path: Path) -> Project:
         If the file cannot be read or is no project.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json_in(path)
         entries = content["images"]
         found = list(_entries(entries, content.get("uri"), path))
     except (

@@ -200,6 +200,7 @@ READERS: Registry[Reader] = Registry(
             suffixes=(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".jp2", ".j2k"),
             formats=("PNG", "JPEG", "BMP", "GIF", "WebP", "JPEG 2000"),
             packages=("pillow",),
+            native=True,
             check=f"{_HERE}._picture:check",
             viewers=False,
             help="single pictures",
@@ -309,7 +310,7 @@ def may_be_native(probe: Probe) -> bool:
     Nothing of such a library runs for it. What nobody else knows is theirs too: it is they who tell
     what it is.
     """
-    if probe.local is None or probe.zarr:
+    if (probe.local is None and probe.content is None) or probe.zarr:
         return False
     others = [reader for reader in READERS.values() if not reader.native]
     return not any(_claims(reader, probe) for reader in others)

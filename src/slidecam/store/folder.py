@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.errors import RunExistsError, RunMismatchError, UsageError
-from slidecam.files import lock_folder, write_json
+from slidecam.files import write_json
 from slidecam.foreground.mask import Foreground, mask_digest
+from slidecam.locks import lock_folder
+from slidecam.parsing import json_in
 from slidecam.registry import deferred
 from slidecam.store.run_store import BEGIN_ANEW, DAMAGE, STORE_FOLDER, RunStore
 
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import zarr
-    from filelock import FileLock
 
     from slidecam.geometry import Size
+    from slidecam.locks import FolderLock
     from slidecam.store.layout import StorePlan
 else:
     zarr = deferred("zarr")
@@ -37,7 +39,7 @@ DIGESTS = ("slide", "model", "tissue mask")
 def read_run(folder: Path) -> dict[str, Any] | None:
     """Return what ``run.json`` says, or None where there is no readable one."""
     try:
-        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        record = json_in(folder / RUN_FILE)
     except (OSError, ValueError):
         return None
     if isinstance(record, dict):
@@ -48,8 +50,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 def read_attributes(folder: Path) -> dict[str, Any]:
     """Return what ``run.zarr`` says of itself without opening it; nothing where it cannot."""
     try:
-        text = (folder / STORE_FOLDER / "zarr.json").read_text(encoding="utf-8")
-        return dict(json.loads(text)["attributes"])
+        return dict(json_in(folder / STORE_FOLDER / "zarr.json")["attributes"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -139,7 +140,7 @@ def _came_to_nothing(record: Mapping[str, Any] | None) -> bool:
     return record is not None and record.get("status") == "failed"
 
 
-def lock_run(folder: Path) -> FileLock:
+def lock_run(folder: Path) -> FolderLock:
     """Keep other processes out of ``folder`` until the lock is released or this process ends.
 
     Raises

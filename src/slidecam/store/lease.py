@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from slidecam.errors import RunExistsError, StoreError
 from slidecam.objects import Location, begun, is_alive
+from slidecam.parsing import json_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +118,7 @@ def _leases(folder: Location) -> dict[int, dict[str, Any]]:
     for name in folder.children():
         if name.startswith(LEASE):
             with suppress(FileNotFoundError, ValueError):  # let go of meanwhile; none of ours
-                found[int(name.removeprefix(LEASE))] = dict(json.loads((folder / name).read()))
+                found[int(name.removeprefix(LEASE))] = dict(json_of((folder / name).read()))
     return found
 
 

@@ -18,7 +18,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from slidecam.errors import RunExistsError
-from slidecam.files import LOCK_FILE
+from slidecam.locks import LOCK_FILE
 from slidecam.objects import (
     Location,
     all_at_once,

@@ -15,6 +15,7 @@ import numpy as np
 
 from slidecam.errors import StoreError
 from slidecam.files import write_text
+from slidecam.parsing import json_in
 from slidecam.pixels import reason
 from slidecam.registry import deferred
 from slidecam.store.layout import GROWN, array_of, halved, laid_at, lay_out
@@ -91,7 +92,7 @@ SOMETIMES = ("maps", "planes", "tissue", "disagreement")
 """What comes to it where an explanation was asked for, where the source is a volume, of late, and
 where the classifier is an ensemble."""
 
-DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, EOFError)
+DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, EOFError)
 """What zarr and its codecs raise of files that are cut off, empty or of other bytes."""
 
 _Selection = EllipsisType | tuple[slice | int, ...]
@@ -245,7 +246,7 @@ class RunStore:
         failures: dict[int, str] = {}
         for path in sorted(self._failures_folder.glob("*.json")):
             start = int(self._starts[int(path.stem)])
-            reasons = json.loads(path.read_text(encoding="utf-8"))
+            reasons = json_in(path)
             for place, said in reasons.items():
                 failures[int(order[start + int(place)])] = str(said)
         return failures

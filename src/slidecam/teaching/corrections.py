@@ -8,7 +8,6 @@ every tile by its box as well.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +15,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from slidecam.errors import RunMismatchError, StoreError, UsageError
 from slidecam.files import write_json
+from slidecam.locks import FolderLock
+from slidecam.parsing import json_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -160,19 +161,16 @@ class Corrections:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        lock = FileLock(self._run.folder / LOCK_FILE, timeout=WAIT_SECONDS)
         try:
-            lock.acquire()
+            lock = FolderLock.take(self._run.folder / LOCK_FILE, WAIT_SECONDS)
         except Timeout as error:
             raise StoreError(
                 self.path,
                 "another program holds the corrections.",
                 "Close it there, then try again.",
             ) from error
-        try:
+        with lock:
             yield
-        finally:
-            lock.release()
 
     def _read(self) -> list[Change]:
         if not self.path.exists():
@@ -244,7 +242,7 @@ def _rows_of(change: Change) -> tuple[int, ...]:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json_in(path)
     except (OSError, ValueError) as error:
         raise StoreError(path, f"the corrections cannot be read: {error}.", MOVE_AWAY) from error
     if (

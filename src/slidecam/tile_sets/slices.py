@@ -6,7 +6,6 @@ hardly a head in the place and size that a scanner gives it.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -19,7 +18,8 @@ from slidecam.files import refuse_inputs, replacing_folder, write_csv, write_jso
 from slidecam.foreground import find_head, mask_on
 from slidecam.learning.data.picture_files import PART_NAMES, PICTURE_TABLE
 from slidecam.models.card_parts import VolumeCard
-from slidecam.sources import open_source
+from slidecam.parsing import ParseError, rows_in
+from slidecam.sources.apart import open_apart
 from slidecam.sources.volume import VolumeSource
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
@@ -231,20 +231,18 @@ def _values(row: _Written) -> tuple[str, ...]:
 def read_slice_table(table: Path) -> list[LabelledSlices]:
     """Return the lines of a table of volumes; DataSetError where one cannot be followed."""
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            known = {*LabelledSlices.__dataclass_fields__}
-            for column in reader.fieldnames or ():
-                if column not in known:
-                    raise DataSetError(f"there is no column {column!r}.", REMEDY, table)
-            return [_line(table, number, values) for number, values in enumerate(reader, 2)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        columns, rows = rows_in(table)
+    except (OSError, ParseError) as error:
         raise DataSetError(f"this is no table of text: {error}.", REMEDY, table) from error
+    for column in columns:
+        if column not in LabelledSlices.__dataclass_fields__:
+            raise DataSetError(f"there is no column {column!r}.", REMEDY, table)
+    return [_line(table, number, values) for number, values in enumerate(rows, 2)]
 
 
-def _line(table: Path, number: int, values: Mapping[str, str | None]) -> LabelledSlices:
+def _line(table: Path, number: int, values: Mapping[str, str]) -> LabelledSlices:
     where = f"{table}, line {number}"
-    said = {key: (value or "").strip() for key, value in values.items()}
+    said = {key: value.strip() for key, value in values.items()}
     if not said.get("path") or not said.get("label"):
         raise DataSetError(f"{where}: the path or the label is empty.", "Fill both.")
     counts: dict[str, int | None] = {}
@@ -287,7 +285,7 @@ def _one_volume(
     """
     seen = spec.seen
     view = VolumeView(seen.axis, seen.slices, seen.window, line.volume)
-    with open_source(line.path, view=view) as source:
+    with open_apart(line.path, view=view) as source:
         if not isinstance(source, VolumeSource):
             raise DataSetError("This is no volume.", "Take it out of the table.", line.path)
         grid = lay_planes(source.facts, find_head(source), spec.input_px, spec.min_tissue)

@@ -29,7 +29,8 @@ from slidecam.foreground import (
     whole_slide,
 )
 from slidecam.learning.data.picture_files import PICTURE_TABLE, PictureSpec
-from slidecam.sources import open_source, settle_spacing
+from slidecam.sources import settle_spacing
+from slidecam.sources.apart import open_apart
 from slidecam.sources.names import names_of
 from slidecam.sources.spacing import given_spacing
 from slidecam.steps import Step
@@ -115,7 +116,7 @@ def _one_slide(
     What is wrong with it is reported, and does not touch the others.
     """
     try:
-        with open_source(slide.path, spec.reader, VolumeView(slide=spec.seen)) as source:
+        with open_apart(slide.path, spec.reader, VolumeView(slide=spec.seen)) as source:
             source.facts = slide.named(source.facts)
             cut = _cut(source, drawn, spec)
             failed = yield from write_tiles(source, cut, folder, spec, rows)

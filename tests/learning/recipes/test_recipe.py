@@ -208,7 +208,7 @@ def test_a_table_that_is_wrong_hides_no_mistake_in_another(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"[model\n", "line 1"), (b"\xff\xfe", "cannot be read")]
+    ("content", "words"), [(b"[model\n", "line 1"), (b"\xff\xfe", "not UTF-8")]
 )
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "bad.toml"

@@ -30,7 +30,6 @@ from slidecam.errors import (
 )
 from slidecam.explain.facts import usual_methods
 from slidecam.faithfulness.measure import FEWEST
-from slidecam.files import LOCK_FILE
 from slidecam.learning.data.augmentation import AugmentationSpec
 from slidecam.learning.data.pixels import Pictures
 from slidecam.learning.recipes.recipe import read_recipe
@@ -45,6 +44,7 @@ from slidecam.learning.training.setup import (
 )
 from slidecam.learning.training.trainer import read_checkpoint
 from slidecam.learning.training.training import Trained, train
+from slidecam.locks import LOCK_FILE
 from slidecam.models import BundleSpec, make_bundle, open_bundle
 from slidecam.models.card_parts import VolumeCard
 from slidecam.steps import Step, result_of

@@ -127,6 +127,8 @@ def train_graph_bundle(
     """
     device = choose_device(call.device)
     with locked_folder(call.out, call.existing) as folder:
+        if folder.note:
+            yield Step("data", 0, 0, message=folder.note)
         nodes = len(pictures.part("train"))
         check_enough(nodes, spec.neighbours)
         sized = _sized(recipe, spec, nodes)

@@ -5,8 +5,6 @@ The table that lists them, and the record of tiles: their scale, colours and sli
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -27,6 +25,7 @@ from slidecam.learning.data.picture_files import (
     named,
     some,
 )
+from slidecam.parsing import ParseError, json_in, rows_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -73,16 +72,14 @@ def from_table(table: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list
     the settings find the patient in names, that counts and the column does not, which a note says.
     """
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or ()
-            _check_columns(table, columns)
-            unread = _unread(table, columns, spec)
-            listed = [_listed(table, line, values) for line, values in enumerate(reader, 2)]
-    except (UnicodeDecodeError, csv.Error) as error:
+        columns, cells = rows_in(table)
+    except (OSError, ParseError) as error:
         raise DataSetError(
             f"this is no table of text: {error}.", "Save it as CSV in UTF-8.", table
         ) from error
+    _check_columns(table, columns)
+    unread = _unread(table, columns, spec)
+    listed = [_listed(table, line, values) for line, values in enumerate(cells, 2)]
     rows: list[FoundPicture] = []
     passed = PassedOver()
     for row in filter(_has_label, listed):
@@ -244,13 +241,8 @@ def _unread(table: Path, columns: Sequence[str], spec: PictureSpec) -> list[str]
     return [f"Columns of {table.name} that are not read: {some(others)} ({read} are)."]
 
 
-def _listed(table: Path, line: int, values: Mapping[str | None, Any]) -> FoundPicture:
-    if None in values:
-        raise DataSetError(
-            f"{table}, line {line}: there are more values than columns.",
-            'Put a value with a comma in quotes: "a, b.png".',
-        )
-    path, label, group, part = ((values.get(key) or "").strip() for key in COLUMNS)
+def _listed(table: Path, line: int, values: Mapping[str, str]) -> FoundPicture:
+    path, label, group, part = (values.get(key, "").strip() for key in COLUMNS)
     place = table.parent / path
     is_data = place.is_dir() or place.suffix.lower() == ".csv"
     if not path or not (label or is_data):
@@ -346,7 +338,7 @@ def tile_set_facts(data: Path) -> TileSetFacts | None:
     """Return what is known of the tiles in a folder, or in a table's folder; None of others."""
     folder = data if data.is_dir() else data.parent
     try:
-        record = json.loads((folder / TILE_SET_FILE).read_text(encoding="utf-8"))
+        record = json_in(folder / TILE_SET_FILE)
         spec = record["spec"]
         return TileSetFacts(
             tile_px=int(spec["tile_px"]),
@@ -373,10 +365,9 @@ def slides_of(data: Path, names: Iterable[str]) -> list[str]:
         return []
     wanted, found = set(names), set()
     try:
-        with (data / PICTURE_TABLE).open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if row["path"] in wanted:
-                    found.add(facts.fingerprints.get(row["slide"]))
+        for row in rows_in(data / PICTURE_TABLE)[1]:
+            if row["path"] in wanted:
+                found.add(facts.fingerprints.get(row["slide"]))
     except (OSError, ValueError, KeyError):
         return []
     return sorted(filter(None, found))

@@ -31,7 +31,7 @@ from slidecam.errors import (
 from slidecam.geometry import LevelBox
 from slidecam.icc import colours_of, icc_profile, in_colours
 from slidecam.pixels import RESAMPLING, is_deep_grey, picture_in_rgb, reason, upright
-from slidecam.sources import open_source
+from slidecam.sources.apart import open_apart
 from slidecam.steps import Step
 from slidecam.viewing import AS_THE_FILE_SAYS, PictureView, VolumeView
 
@@ -207,12 +207,12 @@ def open_picture(
     `look_at_pictures` tells.
     """
     try:
-        return open_source(path, reader, VolumeView(slide=seen), content)
+        return open_apart(path, reader, VolumeView(slide=seen), content=content)
     except NothingToChooseError as error:
         if "image" in error.names:
             raise
         view = VolumeView(slide=seen.without(error.names))
-        source = open_source(path, reader, view, content)
+        source = open_apart(path, reader, view, content=content)
         words = " and ".join(f"--{name}" for name in sorted(error.names))
         said = f"It leaves nothing to choose by {words}, and is read as it is."
         source.facts = replace(source.facts, readings=(*source.facts.readings, said))

@@ -8,7 +8,6 @@ how names are understood, as far as that means anything to other data.
 from __future__ import annotations
 
 import re
-import tomllib
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -40,6 +39,7 @@ from slidecam.learning.data.pixels import (
     read_picture,
 )
 from slidecam.learning.recipes.tables import DataSpec
+from slidecam.parsing import ParseError, toml_of
 from slidecam.pixels import reason
 from slidecam.settings import Complaints, read_settings
 from slidecam.steps import Step
@@ -282,8 +282,8 @@ def reading_for(
         Without what means nothing to these data, and a sentence for each of that.
     """
     try:
-        recipe = tomllib.loads(str(card.provenance.get("recipe", "")))
-    except tomllib.TOMLDecodeError:
+        recipe = toml_of(str(card.provenance.get("recipe", "")))
+    except ParseError:
         recipe = {}
     reading = read_settings(DataSpec, recipe.get("data", {}), "data", Complaints()) or DataSpec()
     reading = replace(reading, color_profile=card.color_profile)

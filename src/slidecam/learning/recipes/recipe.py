@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import json
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ from slidecam.learning.recipes.tables import (
 from slidecam.models.architectures import ARCHITECTURES, TIMM, full_name, is_known
 from slidecam.models.card_parts import VolumeCard, VolumeKeys, with_ends
 from slidecam.models.channels import ARGUMENT, COLOURS, argued_channels, channel_problem
+from slidecam.parsing import ParseError, toml_in, toml_of
 from slidecam.settings import Complaints, names_like, nearest, read_settings, shown
 from slidecam.viewing import AS_THE_FILE_SAYS
 
@@ -110,12 +110,12 @@ def recipe_text(table: Mapping[str, Any]) -> str:
 
 def _table(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        return toml_in(path)
+    except OSError as error:
         raise RecipeError(
             f"the recipe cannot be read: {error}.", "Name a recipe, a TOML file.", path
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except ParseError as error:
         raise RecipeError(f"the recipe is not TOML: {error}.", "Mend that line.", path) from error
 
 
@@ -167,8 +167,8 @@ def _see(
 def toml_value(text: str) -> object:
     """Return what TOML reads in a text; the text itself where that is nothing."""
     try:
-        value: object = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value: object = toml_of(f"value = {text}")["value"]
+    except ParseError:
         return text.strip()
     return value
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import tomllib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from slidecam.errors import CheckpointError, RunExistsError, UsageError
-from slidecam.files import LOCK_FILE, lock_folder, write_csv, write_json, write_text
+from slidecam.files import write_csv, write_json, write_text
 from slidecam.learning.data.dataset import split_record
 from slidecam.learning.data.picture_files import PICTURE_TABLE
 from slidecam.learning.data.pictures import PictureSet, write_picture_table
 from slidecam.learning.recipes.recipe import recipe_text
+from slidecam.locks import LOCK_FILE, lock_folder
+from slidecam.parsing import ParseError, toml_in, toml_of
 from slidecam.settings import shown
 
 if TYPE_CHECKING:
@@ -68,10 +69,12 @@ class TrainingFolder:
         Of a training on a graph: its measures beside the baselines'.
     events
         The history once more, where it is wanted for TensorBoard.
+    note
+        What a reader should know of the folder itself; empty as a rule.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.note = path, ""
         self.bundle = path / BUNDLE_FOLDER
         self.checkpoint = path / CHECKPOINT_FILE
         self.history = path / "history.csv"
@@ -146,6 +149,7 @@ def locked_folder(path: Path, existing: str) -> Iterator[TrainingFolder]:
     folder = TrainingFolder(path)
     check_usable(folder, existing)
     lock = lock_folder(path, "another slidecam is training in this folder.")
+    folder.note = lock.note
     try:
         yield folder
     finally:
@@ -329,10 +333,10 @@ def check_recipe(folder: TrainingFolder, recipe: Recipe) -> None:
     CheckpointError.
     """
     try:
-        before = tomllib.loads(folder.recipe.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        before = toml_in(folder.recipe)
+    except (OSError, ParseError):
         return  # it was removed or written over: the checkpoint knows the digest
-    was, now = _keys(before), _keys(tomllib.loads(recipe_text(recipe.table)))
+    was, now = _keys(before), _keys(toml_of(recipe_text(recipe.table)))
     changed = [key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
     if changed:
         differences = [f"{key} (was {_shown(was, key)}, is {_shown(now, key)})" for key in changed]

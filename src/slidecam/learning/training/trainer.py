@@ -35,6 +35,7 @@ from slidecam.learning.training.loop import (
 )
 from slidecam.learning.training.optimisation import WeightAverage, unfreeze
 from slidecam.models.backends import check_device
+from slidecam.parsing import ParseError, json_of
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -319,9 +320,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, "pt") as file:
-            record = json.loads((file.metadata() or {}).get("slidecam", "{}"))
+            record = json_of((file.metadata() or {}).get("slidecam", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, ParseError) as error:
         raise CheckpointError(
             f"the checkpoint cannot be read: {error}.",
             "Begin the training anew with --overwrite.",

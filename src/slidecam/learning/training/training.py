@@ -230,6 +230,8 @@ def trainer_for(
     start: Start,
 ) -> Generator[Step, None, Trainer]:
     """Return a training before its first epoch: its pictures are held, its features computed."""
+    if start.folder.note:
+        yield Step("data", 0, 0, message=start.folder.note)
     held = yield from hold_pictures(
         pictures.paths, start.card, recipe.data.memory_mb, pictures.seen
     )

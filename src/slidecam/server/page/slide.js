@@ -258,6 +258,10 @@ async function take(event, signal) {
     refreshSoon(signal);
   } else if (event.event === "Warned") {
     if (!slide.notes.includes(event.message)) at("warnings").append(make("li", {}, event.message));
+  } else if (event.event === "Waiting") {
+    const seconds = Math.round(event.seconds);
+    stage(`Nothing for ${seconds} s while it is ${event.stage}: its disk or share does not answer.`, null);
+    announce(at("stage").textContent);
   } else if (event.event === "SlideFailed") {
     showProblem(at("slide-error"), { message: event.problem, remedy: event.remedy });
   } else if (event.event === "Error") {
