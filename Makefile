@@ -45,13 +45,15 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/explanations.py
 	$(BIN)/python benchmarks/score_cam.py
 	$(SCREEN) $(BIN)/python benchmarks/viewer.py
+	$(BIN)/python benchmarks/cohort.py rate bench-output/cohort
+	$(BIN)/python benchmarks/peers/compare.py bench-output/peers --results benchmarks/RESULTS.md
 
 # What breaks it: kills, faults, hostile bytes, hours of the same work. PARTS chooses, as in PARTS="--kills 20 --soak 600".
 reliability: $(VENV)/.test
 	PYTHONPATH=benchmarks $(SCREEN) $(BIN)/python -m reliability $(PARTS)
 
 clean:
-	rm -rf $(VENV) .groovy demo-output web/node_modules
+	rm -rf $(VENV) .groovy demo-output bench-output web/node_modules
 
 .groovy/.$(GROOVY):
 	rm -rf .groovy && mkdir .groovy
