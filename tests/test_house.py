@@ -29,7 +29,8 @@ DIALECT = {
 """Words that no pathologist and no engineer looks for, nowhere a name or a part of one."""
 
 LONGEST_MODULE = 400
-MOST_MODULES = 358
+MOST_MODULES = 359
+"""One of them, `models.light_timm`, has to be imported before all that use timm."""
 WIDEST = 36
 """Characters of a code line, on average."""
 

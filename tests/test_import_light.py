@@ -168,3 +168,21 @@ def test_a_public_name_is_looked_up_when_it_is_used() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(slidecam, "no_such_name")
+
+
+PROMISED = """
+import torch
+from slidecam.models.light_timm import timm
+timm.create_model("test_resnet", num_classes=2)(torch.zeros(1, 3, 64, 64))
+assert "torch._dynamo" not in sys.modules
+assert torch.compiler.disable.__module__ == "torch.compiler"
+from torchvision.ops import roi_align
+box = torch.tensor([[0.0, 0, 0, 4, 4]])
+assert roi_align(torch.ones(1, 1, 8, 8), box, 1).item() == 1
+from timm.layers.typing import disable_compiler
+assert disable_compiler(lambda value, times=2: value * times)(3, times=4) == 12
+assert "torch._dynamo" in sys.modules"""
+
+
+def test_a_network_is_run_without_torchs_compiler_and_what_was_promised_is_kept() -> None:
+    assert {"timm", "torchvision"} <= loaded_after(PROMISED)

@@ -8,12 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from slidecam.explain.explainer import Explainer, Explanation, check_classes
 from slidecam.models.classifier import normalised
+from slidecam.models.light_timm import BatchNormAct2d
 from slidecam.models.splits import arithmetic
 from slidecam.steps import Step
 

@@ -21,15 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    import timm
     import torch
     from torch import Tensor, nn
 
-    from slidecam.models import ensemble, networks
+    from slidecam.models import ensemble, light_timm, networks
 else:
-    timm = deferred("timm")
     torch = deferred("torch")
     ensemble = deferred("slidecam.models.ensemble")
+    light_timm = deferred("slidecam.models.light_timm")
     networks = deferred("slidecam.models.networks")
 
 TIMM = "timm/"
@@ -81,7 +80,9 @@ def is_known(architecture: str) -> bool:
     """Whether ``architecture``, as cards write it, can be built."""
     if architecture in ARCHITECTURES:
         return True
-    return architecture.startswith(TIMM) and bool(timm.is_model(architecture.removeprefix(TIMM)))
+    if not architecture.startswith(TIMM):
+        return False
+    return bool(light_timm.timm.is_model(architecture.removeprefix(TIMM)))
 
 
 def build_network(
@@ -249,6 +250,6 @@ def _with_joined_tokens(network: nn.Module, classes: int) -> nn.Module:
 
 
 def _near(architecture: str) -> str:
-    known = [*ARCHITECTURES, *map(full_name, timm.list_models())]
+    known = [*ARCHITECTURES, *map(full_name, light_timm.timm.list_models())]
     otherwise = f"Own ones are {', '.join(ARCHITECTURES)}; or timm/NAME."
     return names_like(full_name(architecture), known, otherwise)

@@ -20,6 +20,7 @@ from slidecam.models.splits import (
     NetworkSplit,
     Precision,
     Through,
+    TwoHalves,
     arithmetic,
     laid_out,
 )
@@ -264,6 +265,11 @@ def classifier_for(
 
 
 def _head_of(split: NetworkSplit, probe: Tensor, device: torch.device) -> LinearHead | None:
+    if isinstance(split, TwoHalves):
+        # The head is asked several times, of one activation.
+        found = split.backbone(probe)
+        split = replace(split, backbone=lambda _pixels: found)
+
     def passed_through(through: Through) -> ClassifierPass:
         return split(probe, gradients=False, through=through)
 

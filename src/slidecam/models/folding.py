@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
-from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
+
+from slidecam.models.light_timm import BatchNormAct2d, Conv2dSame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping

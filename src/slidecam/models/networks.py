@@ -24,11 +24,11 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, cast
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from slidecam.models.channels import ARGUMENT, COLOURS
+from slidecam.models.light_timm import timm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

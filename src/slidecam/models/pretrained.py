@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from slidecam.errors import WeightsError
 from slidecam.models.channels import COLOURS, GREY, first_convolution
 from slidecam.models.checkpoints import weights_from_file
+from slidecam.models.light_timm import timm
 from slidecam.models.weights import COUNTER, load_strictly
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _for_channels(
         coloured = {**trunk, name: trunk[name].expand(-1, COLOURS, -1, -1)}
         named = named_as_timm(tensors, weights_format, coloured, path)
     if name in named and named[name].shape[1] == COLOURS:
-        named[name] = adapt_input_conv(GREY, named[name])
+        named[name] = timm.models.adapt_input_conv(GREY, named[name])
     return named
 
 

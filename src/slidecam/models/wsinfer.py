@@ -33,11 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import timm
-
     from slidecam.classes import Activation
+    from slidecam.models import light_timm
 else:
-    timm = deferred("timm")
+    light_timm = deferred("slidecam.models.light_timm")
 
 CONFIG_FILE = "config.json"
 TORCHSCRIPT_FILE = "torchscript_model.pt"
@@ -231,7 +230,7 @@ def _channels(config: _Config, normalize: _Normalize | None, weights: Path) -> i
 
 def _first_channels(architecture: str, weights: Path) -> int | None:
     """Return the channels of the first convolution of weights; None where timm does not name it."""
-    stated = timm.get_pretrained_cfg(full_name(architecture).removeprefix(TIMM))
+    stated = light_timm.timm.get_pretrained_cfg(full_name(architecture).removeprefix(TIMM))
     name = getattr(stated, "first_conv", None)
     try:
         with safe_open(weights, "pt") as file:

@@ -11,6 +11,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from slidecam.events import Event, Planned, Waiting, Warned
@@ -34,6 +35,7 @@ from slidecam.prediction.work import SlideWork
 from slidecam.registry import deferred
 from slidecam.runlog import RunLog
 from slidecam.runs.spec import PredictSpec
+from slidecam.sources.apart import expect
 from slidecam.store import Outlet
 
 if TYPE_CHECKING:
@@ -78,8 +80,10 @@ def predict(
     with ExitStack() as cleanup:
         outlet = cleanup.enter_context(Outlet.of(folder_named(out)))
         found, completed = found_and_settled(listed(inputs), outlet, spec)
-        loaded = load_model(model, completed, warm)
         slides = spec.share_of(found.slides)
+        for slide in slides[:1]:
+            expect(slide.path, spec.reader)
+        loaded = load_model(model, completed, warm)
         said = said_of_methods(loaded.bundle.card, loaded.methods)
         log = RunLog(outlet, loaded.bundle, completed, slides, said)
         yield log.begun(len(found.slides))
@@ -87,6 +91,8 @@ def predict(
             yield Warned("", message)
         cleanup.callback(log.write)
         commit = ThreadPoolExecutor(1, "slidecam-commit")
+        # While the first slide is prepared.
+        commit.submit(import_module, outputs.__name__)
         # Whoever stops has waited for what it wants: a thread that is held may never end.
         cleanup.callback(commit.shutdown, wait=False)
         lanes = list(map(Lane, LANES))

@@ -7,7 +7,7 @@ can catch that. Pixels come through shared memory, so that it costs next to noth
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,20 @@ def open_apart(
         return source
     idle_readers().put(process)
     return open_source(path, reader, view, content)
+
+
+def expect(path: str, reader: str | None) -> None:
+    """Start the process that will read a file, where it is certain to be read by one.
+
+    It takes a second, in which its owner has other things to do; by the file's name alone, as a
+    drive may not answer. Where none can be started, `open_apart` says so.
+    """
+    if "://" in path or (reader is None and not is_named_as_native(Path(path))):
+        return
+    if reader is not None and not (reader in READERS and READERS[reader].native):
+        return
+    with suppress(OSError):
+        idle_readers().put(idle_readers().take())
 
 
 def _is_native(

@@ -14,8 +14,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import timm
-
 from slidecam.errors import RecipeError, SlidecamError
 from slidecam.learning.data.augmentation import AugmentationSpec
 from slidecam.learning.published import read_published
@@ -30,6 +28,7 @@ from slidecam.learning.recipes.tables import (
 from slidecam.models.architectures import ARCHITECTURES, TIMM, full_name, is_known
 from slidecam.models.card_parts import VolumeCard, VolumeKeys, with_ends
 from slidecam.models.channels import ARGUMENT, COLOURS, argued_channels, channel_problem
+from slidecam.models.light_timm import timm
 from slidecam.parsing import ParseError, toml_in, toml_of
 from slidecam.settings import Complaints, names_like, nearest, read_settings, shown
 from slidecam.viewing import AS_THE_FILE_SAYS

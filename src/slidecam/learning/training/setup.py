@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import timm
 import torch
 
 from slidecam.errors import CardError, DataSetError, RecipeError, UsageError
@@ -23,6 +22,7 @@ from slidecam.models.bundle_maker import normalisation_of
 from slidecam.models.card import Card
 from slidecam.models.channels import channels_of
 from slidecam.models.classifier import normalised, scaled
+from slidecam.models.light_timm import timm
 from slidecam.models.pretrained import INNER, load_pretrained
 from slidecam.models.stain import Stain, restained, stain_of
 from slidecam.models.weights import check_weights_file, file_digest
