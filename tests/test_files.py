@@ -14,6 +14,7 @@ from slidecam.files import (
     check_folder,
     marks_of,
     refuse_inputs,
+    refuse_unnameable,
     refuse_url,
     replacing,
     replacing_folder,
@@ -205,3 +206,10 @@ def test_a_file_that_is_written_anew_is_noticed_and_one_that_comes_or_goes_is_no
     assert changed_since(marks) == []
     (tmp_path / "b.dcm").write_bytes(b"B.DCM")
     assert changed_since(marks) == [tmp_path / "b.dcm"]
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "with\0null"])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="No file can be called"):
+        refuse_unnameable(tmp_path / name)
+    refuse_unnameable(tmp_path / "not there")

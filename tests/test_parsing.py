@@ -121,3 +121,10 @@ def test_xml_expands_and_fetches_nothing(tmp_path: Path) -> None:
     for text in (bomb, fetched, "<a>", "", '<?xml version="1.0" encoding="none"?><a/>'):
         with pytest.raises(ParseError):
             parsing.xml_of(text)
+
+
+def test_cells_have_the_number_of_their_line() -> None:
+    found = list(parsing.cells_of(["a;b\n", '"c\n', 'd";e\n'], ";"))
+    assert found == [(1, ["a", "b"]), (3, ["c\nd", "e"])]
+    with pytest.raises(ParseError, match="field larger"):
+        list(parsing.cells_of(["x" * 200_000]))

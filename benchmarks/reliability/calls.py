@@ -33,7 +33,7 @@ FORESEEN = {0, 1, 2, 3, 4, 130, 143}
 
 UNFORESEEN = ("Traceback (most recent call last)", "did not foresee this")
 
-SETTINGS = ("--overlap", "0.5", "--batch", "8", "--outputs", "tiles.csv,heatmap.ome.zarr")
+SETTINGS = ("--batch", "8", "--outputs", "tiles.csv,heatmap.ome.zarr")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,6 @@ SLIDE = Subject(SAMPLE / "slide.tif", SAMPLE / "bundle")
 VOLUME = Subject(
     SAMPLE / "brain.nii.gz",
     SAMPLE / "mri-bundle",
-    ("--batch", "8", "--outputs", "tiles.csv,heatmap.ome.zarr"),
 )
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from reliability import specimens
 from reliability.calls import SAMPLE
 
+from slidecam.errors import UsageError
 from slidecam.geometry import LevelBox, Size
 
 if TYPE_CHECKING:
@@ -228,7 +230,8 @@ def _make_corrections(folder: Path) -> None:
 def _pooled(folder: Path) -> None:
     from slidecam.evaluation.pooling import read_known_volumes  # noqa: PLC0415
 
-    read_known_volumes(folder / "volumes.csv")
+    with suppress(UsageError):  # the sample's classes do not exclude each other
+        read_known_volumes(folder / "volumes.csv")
 
 
 def _make_pooled(folder: Path) -> None:
@@ -339,9 +342,14 @@ def _make_cluster(folder: Path) -> None:
 
 
 def _request(folder: Path) -> None:
+    from slidecam.parsing import ParseError, json_in  # noqa: PLC0415
     from slidecam.server.job_requests import read_request  # noqa: PLC0415
 
-    read_request(json.loads((folder / "body.json").read_bytes()))
+    try:
+        body = json_in(folder / "body.json")
+    except ParseError:  # what is no JSON never comes so far
+        return
+    read_request(body)
 
 
 def _make_body(folder: Path) -> None:
@@ -507,7 +515,7 @@ def _run_doors() -> list[Door]:
         Door("run.json of a volume", "brain/run.json", "json", specimens.volume_run, _volume_run),
         Door("run.zarr", "slide/run.zarr/zarr.json", "json", specimens.run, _run),
         Door("run.zarr, an array", "slide/run.zarr/status/zarr.json", "json", specimens.run, _run),
-        Door("run.zarr, a chunk", "slide/run.zarr/status/c/0", "bits", specimens.run, _run),
+        Door("run.zarr, a chunk", "slide/run.zarr/status/c.0", "bits", specimens.run, _run),
         Door("corrections.json", "slide/corrections.json", "json", _make_corrections, _corrections),
         Door("manifest.json", "manifest.json", "json", specimens.run, _manifest),
         Door("slices.csv", "brain/slices.csv", "text", specimens.volume_run, _slices),

@@ -131,7 +131,7 @@ class Server:
 
 def job_of(subject: Subject, out: Path, existing: str) -> dict[str, Any]:
     """Return the body of a request for a job that does what `predict` calls for."""
-    options = {"overlap": 0.5, "batch": 8, "outputs": ["tiles.csv", "heatmap.ome.zarr"]}
+    options = {"batch": 8, "outputs": ["tiles.csv", "heatmap.ome.zarr"]}
     return {
         "slides": [str(subject.path)],
         "out": str(out),

@@ -20,6 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from reliability.calls import SAMPLE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -238,6 +239,24 @@ def pictures(folder: Path) -> None:
 
 def run(folder: Path) -> None:
     """Classify a slide; its outputs lie in ``folder / "slide"``."""
+    _once(_classify_slide, folder)
+
+
+def volume_run(folder: Path) -> None:
+    """Classify the sample's volume; its outputs lie in ``folder / "brain"``."""
+    _once(_classify_volume, folder)
+
+
+def _once(make: Callable[[Path], None], folder: Path) -> None:
+    """Make something beside a folder, where it is not there yet, and copy it into the folder."""
+    made = folder.parent / f"made{make.__name__}"
+    if not made.is_dir():
+        make(made.with_suffix(".partial"))
+        made.with_suffix(".partial").rename(made)
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+
+
+def _classify_slide(folder: Path) -> None:
     # lazy on purpose: torch is loaded for runs alone
     from slidecam.prediction.pipeline import predict  # noqa: PLC0415
     from slidecam.runs.spec import PredictSpec  # noqa: PLC0415
@@ -259,8 +278,7 @@ def run(folder: Path) -> None:
         pass
 
 
-def volume_run(folder: Path) -> None:
-    """Classify the sample's volume; its outputs lie in ``folder / "brain"``."""
+def _classify_volume(folder: Path) -> None:
     # lazy on purpose: torch is loaded for runs alone
     from slidecam.prediction.pipeline import predict  # noqa: PLC0415
     from slidecam.runs.spec import PredictSpec  # noqa: PLC0415

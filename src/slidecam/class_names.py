@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import unicodedata
 from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
+from slidecam.parsing import ParseError, cells_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,13 @@ def listed_names(text: str) -> tuple[str, ...]:
             f"The class names {text!r} hold a line break or a control character.",
             "Write each name on one line, of printable characters.",
         )
-    row = next(csv.reader([text], skipinitialspace=True), [])
+    try:
+        _place, row = next(cells_of([text], skip_spaces=True), (0, []))
+    except ParseError as error:
+        problem = f"The class names are no list: {error}."
+        raise UsageError(
+            problem, 'Write A,B,C, a name with a comma in quotes: "a, b",c.'
+        ) from error
     return tuple(normal_name(name.strip()) for name in row)
 
 

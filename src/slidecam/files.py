@@ -6,6 +6,7 @@ What is written lies beside its place until it is whole, and is moved there then
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import os
@@ -20,11 +21,15 @@ from uuid import uuid4
 
 from slidecam.errors import UsageError, without_secrets
 from slidecam.objects import url_of
+from slidecam.parsing import ParseError, bytes_in, cells_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 DELIMITERS = (",", ";", "\t")
+
+SHOWN_LENGTH = 60
+"""Letters of an impossible name that are repeated."""
 
 _Identity = tuple[int, int]
 """A file system and a file in it."""
@@ -51,10 +56,15 @@ def table_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[st
         the path, which the caller adds.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        yield from _table_rows(text_of(bytes_in(path)).splitlines(), needed)
+    except (OSError, ParseError) as error:
         problem = f"This is no readable CSV file: {error}."
         raise UsageError(problem, "Save it as CSV in UTF-8.") from error
+
+
+def _table_rows(
+    lines: Sequence[str], needed: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str]]]:
     above = 0
     delimiters: tuple[str, ...] = DELIMITERS
     if lines and lines[0].strip().strip('"').lower().startswith("sep="):
@@ -68,9 +78,8 @@ def table_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[st
         remedy = f"The first line names the columns: {', '.join(needed)}."
         raise UsageError(f"The column {missing} is missing.", remedy)
     delimiter = delimiters[heads.index(whole[0])]
-    reader = csv.reader(lines[above + 1 :], delimiter=delimiter)
-    for cells in reader:
-        number = above + 1 + reader.line_num
+    for place, cells in cells_of(lines[above + 1 :], delimiter):
+        number = above + 1 + place
         values = [cell.strip() for cell in cells]
         if not any(values):
             continue
@@ -83,7 +92,7 @@ def table_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[st
 
 
 def _head(lines: Sequence[str], delimiter: str) -> list[str]:
-    names = next(csv.reader(lines, delimiter=delimiter), [])
+    _place, names = next(cells_of(lines, delimiter), (0, []))
     return [name.strip().lower() for name in names]
 
 
@@ -99,6 +108,22 @@ def refuse_url(path: Path) -> None:
         f"A URL is given where a path of this machine belongs: {without_secrets(url)}.",
         "Copy or mount what lies there, and copy results there when they are written.",
     )
+
+
+def refuse_unnameable(path: Path) -> None:
+    """Refuse a path that no file here can have: too long, or with a null in it; UsageError."""
+    try:
+        path.lstat()
+    except ValueError as error:
+        raise _unnameable(path, error) from error
+    except OSError as error:
+        if error.errno in {errno.ENAMETOOLONG, errno.EINVAL}:
+            raise _unnameable(path, error) from error
+
+
+def _unnameable(path: Path, error: Exception) -> UsageError:
+    name = repr(path.name[:SHOWN_LENGTH])
+    return UsageError(f"No file can be called {name} ({error.args[-1]}).", "Correct the path.")
 
 
 def refuse_missing(given: str | Path) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 MOST_BYTES = 2**28
@@ -122,11 +123,23 @@ def rows_in(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         If it cannot be read.
     """
     lines = io.StringIO(text_of(bytes_in(path)), newline="")
+    columns, *rows = [row for _number, row in cells_of(lines) if row] or [[]]
+    return columns, [_by_column(columns, row, number) for number, row in enumerate(rows, 2)]
+
+
+def cells_of(
+    lines: Iterable[str], delimiter: str = ",", *, skip_spaces: bool = False
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each row's last line, from 1, and its cells; ParseError as `rows_in`.
+
+    ``skip_spaces`` leaves out those behind a delimiter.
+    """
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=skip_spaces)
     try:
-        columns, *rows = [row for row in csv.reader(lines) if row] or [[]]
+        for cells in reader:
+            yield reader.line_num, cells
     except csv.Error as error:
         raise ParseError(str(error)) from error
-    return columns, [_by_column(columns, row, number) for number, row in enumerate(rows, 2)]
 
 
 def _by_column(columns: list[str], row: list[str], number: int) -> dict[str, str]:

@@ -133,3 +133,16 @@ def test_a_file_says_its_tiles_by_their_boxes(run: Run) -> None:
     assert saved.slide == "s"
     found = dict(zip(map(tuple, saved.boxes.tolist()), saved.names, strict=True))
     assert found == {tuple(run.tiles.boxes[5]): "A", tuple(run.tiles.boxes[2]): "B"}
+
+
+@pytest.mark.parametrize(
+    "tiles", [[[{}, 0, 0, 1, 1]], [["one", 0, 0, 1, 1]], [[-1, 0, 0, 1, 1]], [[1, 2]], {}, 7]
+)
+def test_a_change_of_tiles_that_are_none_is_refused(run: Run, tiles: object) -> None:
+    Corrections(run).set(2, "B")
+    path = run.folder / "corrections.json"
+    record = json.loads(path.read_text())
+    record["changes"][0]["tiles"] = tiles
+    path.write_text(json.dumps(record))
+    with pytest.raises(StoreError, match="a change is not whole"):
+        Corrections.open(run)

@@ -14,6 +14,7 @@ import numpy as np
 
 from slidecam.class_names import normal_name
 from slidecam.errors import DataSetError, UsageError
+from slidecam.files import refuse_unnameable
 from slidecam.models.card_parts import Pooling, PoolingKind
 from slidecam.parsing import ParseError, rows_in
 from slidecam.runs import Run
@@ -128,6 +129,7 @@ def read_known_volumes(table: Path) -> list[KnownVolume]:
 
 
 def _known(folder: Path, label: str) -> KnownVolume:
+    refuse_unnameable(folder)
     run = Run.open(folder)
     slices, classes = run.slices, run.tiles.classes
     if slices is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
-from slidecam.files import table_rows
+from slidecam.files import refuse_unnameable, table_rows
 from slidecam.objects import fetched, is_url, said
 from slidecam.sources.spacing import spacing_in
 
@@ -152,6 +152,7 @@ def _beside(table: Path, text: str) -> str:
     if is_url(origin):
         return f"{origin.rpartition('/')[0]}/{text}".replace("\\", "/")
     path = table.absolute().parent / text
+    refuse_unnameable(path)
     if not path.exists() and "\\" in text:
         # As Windows writes it.
         path = table.absolute().parent / text.replace("\\", "/")

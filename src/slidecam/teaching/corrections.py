@@ -12,15 +12,17 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from filelock import Timeout
 
 from slidecam.errors import RunMismatchError, StoreError, UsageError
 from slidecam.files import write_json
 from slidecam.locks import FolderLock
 from slidecam.parsing import json_in
+from slidecam.settings import NotTakenError, taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 CORRECTIONS_FILE = "corrections.json"
 LOCK_FILE = ".corrections.lock"
+Tiles = tuple[tuple[Annotated[int, Ge(0)], int, int, int, int], ...]
+"""The row of each tile of a change, and its box."""
+
 FORMAT, VERSION = "slidecam-corrections", 1
 
 WAIT_SECONDS = 10.0
@@ -253,8 +258,10 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise StoreError(path, f"this is no {FORMAT} of version {VERSION}.", MOVE_AWAY)
     try:
         for change in record["changes"]:
-            if not all(len(tile) == 5 for tile in change["tiles"]) or "class" not in change:  # noqa: PLR2004  (row and box)
-                raise ValueError("a change is not whole")  # noqa: TRY301  (said below, with what else is wrong)
-        return {**record, "slide": record["slide"], "identity": record["identity"]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(path, f"the corrections are damaged: {error!r}.", MOVE_AWAY) from error
+            taken(change["tiles"], Tiles)
+            taken(change["class"], str | None)
+        slide, identity = taken(record["slide"], str), taken(record["identity"], str)
+    except (KeyError, TypeError, NotTakenError) as error:
+        problem = "the corrections are damaged: a change is not whole."
+        raise StoreError(path, problem, MOVE_AWAY) from error
+    return {**record, "slide": slide, "identity": identity}

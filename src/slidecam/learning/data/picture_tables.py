@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import DataSetError
+from slidecam.files import refuse_unnameable
 from slidecam.learning.data.picture_files import (
     PART_NAMES,
     PARTS,
@@ -244,6 +245,7 @@ def _unread(table: Path, columns: Sequence[str], spec: PictureSpec) -> list[str]
 def _listed(table: Path, line: int, values: Mapping[str, str]) -> FoundPicture:
     path, label, group, part = (values.get(key, "").strip() for key in COLUMNS)
     place = table.parent / path
+    refuse_unnameable(place)
     is_data = place.is_dir() or place.suffix.lower() == ".csv"
     if not path or not (label or is_data):
         raise DataSetError(
