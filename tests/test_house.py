@@ -29,8 +29,9 @@ DIALECT = {
 """Words that no pathologist and no engineer looks for, nowhere a name or a part of one."""
 
 LONGEST_MODULE = 400
-MOST_MODULES = 359
-"""One of them, `models.light_timm`, has to be imported before all that use timm."""
+MOST_MODULES = 361
+"""One of them, `models.light_timm`, has to be imported before all that use timm; `exchange.cohort`
+is the one home of a cohort's shares, and `cli.cohorts` shows them."""
 WIDEST = 36
 """Characters of a code line, on average."""
 

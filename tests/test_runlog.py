@@ -182,3 +182,12 @@ def test_a_damaged_manifest_in_mid_run_ends_nothing(
     assert [report.status for report in log.reports] == ["done", "failed", "partly"]
     log.write()
     assert "is not JSON" in log.warnings()[0].message
+
+
+def test_a_folder_with_slides_of_another_model_says_so(tmp_path: Path, tiny_bundle: Path) -> None:
+    log = log_of(tmp_path, tiny_bundle, [], 2)
+    for name, model in (("s0", "first"), ("s1", "second")):
+        log.finished(SlideReport(name, f"{name}.svs", "done", bundle=model, bundle_digest=model))
+    log.write()
+    (warned,) = log.warnings()
+    assert "2 models: first (first) of 1 slide, second (second) of 1 slide." in warned.message

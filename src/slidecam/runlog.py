@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from slidecam.errors import SlidecamError, StoreError
 from slidecam.events import Finished, SlideFailed, SlideFinished, Started, Warned
+from slidecam.exchange.cohort import mixed_words
 from slidecam.exchange.manifest import (
     FailedOutput,
     RunFacts,
@@ -104,6 +105,8 @@ class RunLog:
         What of the report could not be written.
     notes
         What a person should know of slides that are done with; said when the run ends.
+    mixed
+        That the folder holds slides of several models, in words.
     """
 
     outlet: Outlet
@@ -114,6 +117,7 @@ class RunLog:
     reports: list[SlideReport] = field(default_factory=list)
     failed_outputs: list[FailedOutput] = field(default_factory=list)
     notes: list[Warned] = field(default_factory=list)
+    mixed: str = ""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     call: str = field(default_factory=lambda: uuid4().hex)
     _next: float = field(default_factory=lambda: time.monotonic() + WRITE_EVERY)
@@ -251,6 +255,7 @@ class RunLog:
         # First, so that it lies there even if the process is ended while the report is rendered.
         with self.outlet.alone():
             manifest = self._remember()
+            self.mixed = mixed_words(manifest.slides)
             self._write_for_all(TABLE, lambda path: self._write_tables(manifest, path))
             self._write_for_all(REPORT, lambda path: self._write_report(manifest, path))
             self.outlet.put(OF_ALL_SLIDES[1:])
@@ -309,7 +314,8 @@ class RunLog:
             )
             for failed in self.failed_outputs
         ]
-        return [*self.notes, *incomplete]
+        mixed = [Warned("", sentence) for sentence in filter(None, [self.mixed])]
+        return [*self.notes, *mixed, *incomplete]
 
     def _facts(self) -> RunFacts:
         name, digest = self._bundle()

@@ -11,7 +11,6 @@ import pytest
 from slidecam.exchange import tables
 from slidecam.exchange.manifest import SlideReport, TileCounts
 from slidecam.exchange.tables import (
-    compare_cohorts,
     slide_rows,
     write_slides_csv,
     write_tiles_csv,
@@ -164,21 +163,3 @@ def test_a_table_for_spreadsheets_has_semicolons_and_decimal_commas(tmp_path: Pa
     row = text.decode("utf-8-sig").splitlines()[1]
     assert row.startswith("'=1+1;done;")
     assert ";0,65;" in row
-
-
-def test_two_cohorts_are_compared_slide_by_slide() -> None:
-    before = [a_slide("a", (30.0, 70.0)), a_slide("b", (10.0, 90.0)), a_slide("gone", (1.0, 1.0))]
-    other = {"facts": {"input": {"fingerprint": "g"}}}
-    after = [a_slide("a", (55.0, 45.0)), a_slide("b", (20.0, 80.0), **other)]
-    found = compare_cohorts(before, after)
-    assert [dict(row) for row in found.rows] == [
-        {
-            "slide": "a",
-            "tumor, left before": 0.3,
-            "tumor, left after": 0.55,
-            "stroma before": 0.7,
-            "stroma after": 0.45,
-        }
-    ]
-    assert found.classes[0]["largest change"] == pytest.approx(0.25)
-    assert found.left_out == ("Only before: gone.", "b: another slide of the same name.")

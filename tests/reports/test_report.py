@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from slidecam.errors import UsageError
+from slidecam.exchange.cohort import APART
 from slidecam.exchange.manifest import (
     Manifest,
     RunFacts,
@@ -29,13 +30,12 @@ from slidecam.reports.report import (
     EMBEDDED,
     PAGED,
     bar_pieces,
-    cohort_shares,
     in_words,
     status_counts,
     write_report,
     write_zip,
 )
-from slidecam.runs.legend import SHARE_MEANS, ClassifiedTissue, ClassSummary
+from slidecam.runs.legend import ClassifiedTissue, ClassSummary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -258,33 +258,24 @@ def of_tissue(unit: str, *areas: float) -> dict[str, object]:
     return {"classes": rows, "tissue": ClassifiedTissue(unit, None, whole)}
 
 
-def test_the_shares_of_a_cohort_are_those_of_its_tissue() -> None:
-    shares = cohort_shares(
-        [
-            done("large", **of_tissue("µm²", 700.0, 310.0)),
-            failed("x"),
-            done("small", **of_tissue("µm²", 1.5, 2.5)),
-        ]
+def test_a_page_of_two_models_adds_up_neither_and_is_called_after_neither(tmp_path: Path) -> None:
+    other = (ClassSummary("gland", (9, 9, 9), 5, 1.0, 0.5, area=8.0),)
+    _text, page = written(
+        tmp_path,
+        done("a", bundle="pocket", bundle_digest="ab" * 32, **of_tissue("µm²", 30.0, 10.0)),
+        done(
+            "b",
+            bundle="glands",
+            bundle_digest="cd" * 32,
+            classes=other,
+            tissue=ClassifiedTissue("µm²", None, 8.0),
+        ),
     )
-    assert [(piece.name, piece.count) for piece in shares.pieces] == [
-        ("class 0", 10),
-        ("class 1", 10),
-    ]
-    assert [piece.share for piece in shares.pieces] == pytest.approx([701.5 / 1014, 312.5 / 1014])
-    assert shares.means == (SHARE_MEANS,)
-
-
-def test_slides_whose_areas_do_not_add_up_with_the_others_are_left_out_in_words() -> None:
-    shares = cohort_shares(
-        [
-            done("a", **of_tissue("µm²", 7.0, 6.0)),
-            done("no spacing", **of_tissue("px²", 1.0, 99.0)),
-            done("older"),
-        ]
-    )
-    assert shares.pieces[0].share == pytest.approx(7 / 13)
-    assert "1 slide without areas in µm²: not in the total." in shares.means
-    assert any("1 slide written by an older slidecam" in sentence for sentence in shares.means)
+    words = " ".join(page.words)
+    assert "2 models: pocket, glands" in page.words
+    assert "pocket (abababababab) class 0 75 % class 1 25 %" in words
+    assert "glands (cdcdcdcdcdcd) gland 100 %" in words
+    assert APART in words
 
 
 def test_statuses_that_did_not_happen_are_not_told() -> None:

@@ -31,8 +31,6 @@ from slidecam.errors import UsageError
 from slidecam.geometry import Size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from slidecam.exchange.qupath import TileFormat
 
 Purpose = Literal["training", "qupath"]
@@ -234,8 +232,10 @@ def compare(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        if _is_cohort(before) and _is_cohort(after):
-            _compare_cohorts(before, after, terminal, json=json)
+        from slidecam.cli.cohorts import is_cohort, show_comparison
+
+        if is_cohort(before) and is_cohort(after):
+            show_comparison(before, after, terminal, json=json)
             return
         from slidecam.cli.output import comparison_facts
         from slidecam.runs import Run, compare_runs
@@ -245,45 +245,6 @@ def compare(
             terminal.line(found.record())
         else:
             terminal.table(f"{before} and {after}", comparison_facts(found))
-
-
-def _is_cohort(folder: Path) -> bool:
-    return (folder / "manifest.json").is_file() and not (folder / "run.json").is_file()
-
-
-def _compare_cohorts(before: Path, after: Path, terminal: Terminal, *, json: bool) -> None:
-    from slidecam.exchange.manifest import remembered
-    from slidecam.exchange.tables import compare_cohorts
-    from slidecam.runs.legend import SHARE_MEANS
-
-    found = compare_cohorts(remembered(before).slides, remembered(after).slides)
-    if json:
-        record = {"before": str(before), "after": str(after), "shares": SHARE_MEANS}
-        terminal.line(
-            {**record, "slides": found.rows, "classes": found.classes, "left out": found.left_out}
-        )
-        return
-    terminal.rows("slides in both", found.rows[:SHOWN_SLIDES])
-    terminal.rows("classes in both", found.classes)
-    facts = {"slides compared": len(found.rows), "shares": SHARE_MEANS}
-    if len(found.rows) > SHOWN_SLIDES:
-        facts["shown"] = f"the first {SHOWN_SLIDES}; --json gives all"
-    terminal.table(f"{before} and {after}", facts | {"left out": list(found.left_out)})
-
-
-SHOWN_SLIDES = 50
-"""Slides that a table on the terminal lists."""
-
-SHORT_COLUMNS = {
-    "slide": "slide",
-    "status": "status",
-    "tissue_mm2": "mm²",
-    "tiles_failed": "failed",
-    "seconds": "s",
-    "share none called": "none",
-    "share undecided": "unsure",
-}
-"""What the terminal shows of a slide beside its classes' shares, and what it calls it."""
 
 
 @app.command()
@@ -306,43 +267,15 @@ def summary(
     """Tell what became of every slide of a folder of outputs, and how much of each class it has."""
     terminal = Terminal(json=json)
     with terminal.errors():
+        from slidecam.cli.cohorts import show_cohort
         from slidecam.exchange.manifest import remembered
         from slidecam.exchange.tables import slide_rows, write_slides_csv
-        from slidecam.runs.legend import SHARE_MEANS
 
         reports = remembered(out).slides
         rows = slide_rows(reports)
         if csv is not None:
             write_slides_csv(rows, csv, csv_dialect)
-        counts: dict[str, int] = {}
-        for report in reports:
-            counts[report.status] = counts.get(report.status, 0) + 1
-        if json:
-            terminal.line({"shares": SHARE_MEANS, "counts": counts, "slides": rows})
-            return
-        terminal.rows("slides", [_in_short(row) for row in rows[:SHOWN_SLIDES]])
-        facts: dict[str, object] = {"slides": len(rows), **counts, "shares": SHARE_MEANS}
-        if len(rows) > SHOWN_SLIDES:
-            facts["shown"] = f"the first {SHOWN_SLIDES}; slides.csv and --json have all"
-        terminal.table(str(out), facts)
-
-
-def _in_short(row: Mapping[str, object]) -> dict[str, object]:
-    """Return a slide's row as the terminal has room for it."""
-    short: dict[str, object] = {}
-    for name, value in row.items():
-        form = ".1%" if name.startswith("share ") else ".3g"
-        if name in SHORT_COLUMNS:
-            short[SHORT_COLUMNS[name]] = _words(value, form)
-        elif name.startswith("share "):
-            short[name.removeprefix("share ")] = _words(value, form)
-    return short
-
-
-def _words(value: object, form: str) -> object:
-    if isinstance(value, float):
-        return format(value, form)
-    return value
+        show_cohort(out, reports, rows, terminal, json=json)
 
 
 @app.command()

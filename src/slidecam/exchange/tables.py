@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
-from itertools import chain
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -111,11 +109,11 @@ def slide_rows(reports: Sequence[SlideReport]) -> list[dict[str, Cell]]:
     Each class has four: ``mm2``, ``share`` (of what ``share_of`` says), ``mean`` and ``top10``, the
     mean probability of all tiles and of the ten likeliest.
     """
-    names = _class_names(reports)
+    names = class_names_of(reports)
     return [_slide_row(report, names) for report in reports]
 
 
-def _class_names(reports: Iterable[SlideReport]) -> list[str]:
+def class_names_of(reports: Iterable[SlideReport]) -> list[str]:
     """Return the classes of all slides, in the order in which they are met."""
     names: dict[str, None] = {}
     for report in reports:
@@ -169,14 +167,14 @@ def _tissue_cells(report: SlideReport) -> dict[str, Cell]:
         return cells
     cells |= {
         "share_of": SHARE_NAMES[tissue.unit].removeprefix("share of "),
-        "share none called": _short(tissue.share(tissue.none_called)),
+        "share none called": in_digits(tissue.share(tissue.none_called)),
     }
     if tissue.undecided is not None:
-        cells["share undecided"] = _short(tissue.share(tissue.undecided))
+        cells["share undecided"] = in_digits(tissue.share(tissue.undecided))
     if tissue.unit == UM2:
-        cells["classified_mm2"] = _short(tissue.classified / UM2_IN_MM2)
+        cells["classified_mm2"] = in_digits(tissue.classified / UM2_IN_MM2)
         if tissue.tissue is not None:
-            cells["tissue_mm2"] = _short(tissue.tissue / UM2_IN_MM2)
+            cells["tissue_mm2"] = in_digits(tissue.tissue / UM2_IN_MM2)
     return cells
 
 
@@ -188,10 +186,11 @@ def _class_cells(name: str, one: ClassSummary | None, *, in_mm2: bool) -> dict[s
     if in_mm2 and one.area is not None:
         area = one.area / UM2_IN_MM2
     values = (area, one.share, one.mean_probability, one.top_probability)
-    return dict(zip(columns, map(_short, values), strict=True))
+    return dict(zip(columns, map(in_digits, values), strict=True))
 
 
-def _short(value: float | None) -> float | None:
+def in_digits(value: float | None) -> float | None:
+    """Return a computed figure with `DIGITS` significant digits; None of None."""
     if value is None:
         return None
     return float(f"{value:.{DIGITS}g}")
@@ -228,118 +227,3 @@ def _cell(value: Cell, dialect: Dialect) -> Cell:
 
 
 FORMULAS = {"=", "+", "-", "@"}
-
-
-@dataclass(frozen=True)
-class CohortComparison:
-    """The slides of two folders of outputs beside each other.
-
-    Attributes
-    ----------
-    rows
-        A row for each slide of both: its name, and the share of each class before and after.
-    classes
-        A row for each class: the mean of its shares over these slides, and the largest change.
-    left_out
-        Why slides are not compared, as sentences.
-    """
-
-    rows: tuple[Mapping[str, Cell], ...]
-    classes: tuple[Mapping[str, Cell], ...]
-    left_out: tuple[str, ...] = ()
-
-
-def compare_cohorts(
-    before: Sequence[SlideReport],
-    after: Sequence[SlideReport],
-) -> CohortComparison:
-    """Hold what two folders remember beside each other, slide by slide, by one definition.
-
-    Slides are the same by name and content. Shares of tiles that an older slidecam wrote are not
-    compared.
-    """
-    old, new = _by_name(before), _by_name(after)
-    left_out = [*_only("before", old, new), *_only("after", new, old)]
-    pairs = []
-    for name in old.keys() & new.keys():
-        problem = _not_compared(old[name], new[name])
-        if problem:
-            left_out.append(f"{name}: {problem}.")
-        else:
-            pairs.append((old[name], new[name]))
-    pairs.sort(key=lambda pair: pair[0].slide)
-    names = _class_names(chain.from_iterable(pairs))
-    rows = [_change_row(pair, names) for pair in pairs]
-    classes = [_class_change(name, rows) for name in names if rows]
-    return CohortComparison(tuple(rows), tuple(classes), tuple(sorted(left_out)))
-
-
-def _only(where: str, here: Mapping[str, object], there: Mapping[str, object]) -> Iterator[str]:
-    missing = sorted(here.keys() - there.keys())
-    if missing:
-        shown = ", ".join(missing[:LISTED])
-        more = ""
-        if len(missing) > LISTED:
-            more = f" and {len(missing) - LISTED} more"
-        yield f"Only {where}: {shown}{more}."
-
-
-LISTED = 5
-
-
-def _not_compared(old: SlideReport, new: SlideReport) -> str:
-    if old.tissue is None or new.tissue is None:
-        if old.classes and new.classes:
-            return "an older slidecam wrote one of them, by shares of tiles"
-        return "nothing was classified in one of them"
-    before, after = _content(old), _content(new)
-    if before and after and before != after:
-        return "another slide of the same name"
-    return ""
-
-
-def _content(report: SlideReport) -> object:
-    return (report.facts.get("input") or {}).get("fingerprint")
-
-
-def _by_name(reports: Sequence[SlideReport]) -> dict[str, SlideReport]:
-    names: dict[str, SlideReport] = {}
-    for one in reports:
-        names[one.slide] = one
-    return names
-
-
-def _shares(report: SlideReport) -> dict[str, float]:
-    shares: dict[str, float] = {}
-    for one in report.classes:
-        shares[one.name] = one.share
-    return shares
-
-
-def _change_row(pair: tuple[SlideReport, SlideReport], names: Sequence[str]) -> dict[str, Cell]:
-    before, after = map(_shares, pair)
-    row: dict[str, Cell] = {"slide": pair[0].slide}
-    for name in names:
-        row[f"{name} before"] = _short(before.get(name, 0.0))
-        row[f"{name} after"] = _short(after.get(name, 0.0))
-    return row
-
-
-def _class_change(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
-    count = len(rows)
-    before = after = 0.0
-    for row in rows:
-        before += row[f"{name} before"] / count
-        after += row[f"{name} after"] / count
-
-    def change(row: Mapping[str, Any]) -> float:
-        return float(row[f"{name} after"] - row[f"{name} before"])
-
-    most = max(rows, key=lambda row: abs(change(row)))
-    return {
-        "class": name,
-        "mean before": _short(before),
-        "mean after": _short(after),
-        "largest change": _short(change(most)),
-        "of": str(most["slide"]),
-    }

@@ -8,11 +8,12 @@ beside it instead, as they come into view, or it would weigh a gigabyte for ten 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+import operator
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import partial
-from itertools import starmap
+from itertools import chain, starmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,16 +22,16 @@ from zipfile import ZIP_DEFLATED, ZipFile, is_zipfile
 
 from slidecam.classes import NONE_CALLED, SEVERAL_CALLED
 from slidecam.drawing.style import as_hex, percent_words
+from slidecam.exchange.cohort import APART, cohort_shares, models_of
 from slidecam.exchange.manifest import remembered
 from slidecam.files import refuse_inputs, refuse_other_kind, replacing, strict_json
 from slidecam.pages import KeptPictures, picture_uri, write_page
-from slidecam.runs.legend import PX2, SHARE_MEANS, SLICES, SLICES_MEANS, UM2
 from slidecam.runs.outputs import OUTPUT_TABLE
-from slidecam.settings import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from slidecam.exchange.cohort import CohortShares
     from slidecam.exchange.manifest import Manifest, RunFacts, SlideReport
     from slidecam.pixels import RGB
 
@@ -148,6 +149,7 @@ def write_report(
     if len(reports) <= EMBEDDED:
         inside = KeptPictures(folder / KEPT)
     slides = list(starmap(partial(SlideView, folder, inside), enumerate(ordered, 1)))
+    models, shares = models_of(reports), cohort_shares(reports)
     table, attention = None, [one for one in slides if one.report.status != "done"]
     if len(reports) > PAGED:
         table, attention = paged_table(slides), attention[:PAGED]
@@ -161,9 +163,11 @@ def write_report(
         started=run.started.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         slides=slides,
         calls=call_views(manifest.calls),
-        models=models_of(reports),
+        models=models,
         counts=status_counts(reports),
-        shares=cohort_shares(reports),
+        title=title_of(models, run),
+        legends=list(map(cohort_legend, shares)),
+        means=legend_words(shares),
         several=_several_words(reports),
     )
     if inside is not None and folder == path.parent:
@@ -266,12 +270,6 @@ def call_views(calls: Sequence[Mapping[str, Any]]) -> list[CallView]:
     ]
 
 
-def models_of(reports: Sequence[SlideReport]) -> list[tuple[str, str, int]]:
-    """Return the bundles that slides were classified with: name, digest, how many slides."""
-    counts = Counter((one.bundle, one.bundle_digest) for one in reports if one.bundle_digest)
-    return [(*bundle, count) for bundle, count in counts.items()]
-
-
 def _several_words(reports: Sequence[SlideReport]) -> str:
     """Return how many tiles are called several classes, and what that means; nothing of none."""
     count = sum(report.tiles.several_called for report in reports)
@@ -310,76 +308,50 @@ def _none_share(report: SlideReport) -> float:
 
 
 @dataclass(frozen=True)
-class CohortShares:
-    """How the tissue of all slides together divides among the classes.
+class CohortLegend:
+    """The classes of slides of the same ones, and their shares of all slides together.
 
     Attributes
     ----------
+    models
+        The models of these slides, as a person reads them.
     pieces
         The classes in the classifier's order, tiles that are called none last; of many classes the
         most frequent ones.
-    means
-        What a share is, and of which slides, as sentences.
     """
 
-    pieces: tuple[Piece, ...] = ()
-    means: tuple[str, ...] = ()
+    models: str
+    pieces: tuple[Piece, ...]
 
 
-def cohort_shares(reports: Sequence[SlideReport]) -> CohortShares:
-    """Return how the tissue of all slides together divides among the classes.
-
-    Areas add up where they are in one unit: of slides without a known spacing, of volumes and of
-    what an older slidecam wrote, the sentences say that they are left out.
-    """
-    classified = [report for report in reports if report.classes]
-    units = [report.tissue.unit for report in classified if report.tissue is not None]
-    if not units:
-        if not classified:
-            return CohortShares()
-        return CohortShares(means=(OLDER.format(count=counted(len(classified), "slide")),))
-    unit = min(units, key=(UM2, PX2, SLICES).index)
-    totals: dict[str, Piece] = {}
-    counts, areas, whole = Counter[str](), defaultdict[str, float](float), 0.0
-    none, none_area = 0, 0.0
-    for report in classified:
-        if report.tissue is None or report.tissue.unit != unit:
-            continue
-        whole += report.tissue.classified
-        none, none_area = none + report.tiles.none_called, none_area + report.tissue.none_called
-        for one in report.classes:
-            counts[one.name] += one.count
-            areas[one.name] += one.area or 0.0
-            totals[one.name] = Piece(one.name, one.color, counts[one.name], areas[one.name])
-    pieces = list(totals.values())
-    if len(pieces) > LISTED:
-        pieces = sorted(filter(_is_called, pieces), key=lambda piece: -piece.share)[:LISTED]
-    if none:
-        pieces.append(Piece(NONE_CALLED, REST, none, none_area))
-    shares = tuple(replace(piece, share=piece.share / (whole or 1.0)) for piece in pieces)
-    return CohortShares(shares, _share_words(classified, unit))
+def cohort_legend(shares: CohortShares) -> CohortLegend:
+    """Return the classes of slides of the same ones as the page shows them."""
+    totals = list(shares.classes)
+    if len(totals) > LISTED:
+        called = filter(operator.attrgetter("count"), totals)
+        totals = sorted(called, key=lambda total: -total.share)[:LISTED]
+    pieces = [Piece(one.name, one.color, one.count, one.share) for one in totals]
+    if shares.none_called:
+        pieces.append(Piece(NONE_CALLED, REST, shares.none_called, shares.none_share))
+    return CohortLegend(", ".join(shares.models), tuple(pieces))
 
 
-def _is_called(piece: Piece) -> bool:
-    return piece.count > 0
+def legend_words(shares: Sequence[CohortShares]) -> list[str]:
+    """Return what the shares of the page are, each sentence once."""
+    sentences = dict.fromkeys(chain.from_iterable(one.means for one in shares))
+    if len(shares) > 1:
+        sentences[APART] = None
+    return list(sentences)
 
 
-OLDER = "{count} written by an older slidecam: shares there are of tiles, and not in the total."
-
-
-def _share_words(classified: Sequence[SlideReport], unit: str) -> tuple[str, ...]:
-    """Return what the shares of the page are, and which slides the total is without."""
-    words, older, other = [SLICES_MEANS if unit == SLICES else SHARE_MEANS], 0, 0
-    for report in classified:
-        if report.tissue is None:
-            older += 1
-        elif report.tissue.unit != unit:
-            other += 1
-    if other:
-        words.append(f"{counted(other, 'slide')} without areas in {unit}: not in the total.")
-    if older:
-        words.append(OLDER.format(count=counted(older, "slide")))
-    return tuple(words)
+def title_of(models: Sequence[tuple[str, str, int]], run: RunFacts) -> str:
+    """Return the page's title: the model of its slides, or how many there are and which."""
+    if not models:
+        return run.bundle
+    names = dict.fromkeys(name for name, _digest, _count in models)
+    if len(models) == 1:
+        return models[0][0]
+    return f"{len(models)} models: {', '.join(names)}"
 
 
 def status_counts(reports: Sequence[SlideReport]) -> Mapping[str, int]:
