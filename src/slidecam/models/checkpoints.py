@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from zipfile import is_zipfile
 
 from slidecam.errors import WeightsError
+from slidecam.files import refuse_unnameable
 from slidecam.models.fitting import network_tensors
 from slidecam.models.weights import (
     PICKLES,
@@ -221,6 +222,7 @@ def _of_shards(index: Path, readings: tuple[str, ...], *, trust: bool) -> Weight
     unlisted: list[str] = []
     for shard in sorted(set(listed.values())):
         path = index.parent / shard
+        refuse_unnameable(path)
         if not path.is_file():
             problem = f"The shard {shard} is missing, in which {_names_in(listed, shard)} lie."
             raise WeightsError(index, problem, "Copy it beside the list.")
