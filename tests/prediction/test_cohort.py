@@ -205,6 +205,53 @@ def test_outputs_beside_the_slides_of_a_folder_are_a_habit_that_works(
     assert not any(isinstance(event, SlideFailed) for event in events)
 
 
+def test_no_output_goes_among_the_slides_or_into_the_bundle(
+    tiny_bundle: Path, folder: Path
+) -> None:
+    with pytest.raises(UsageError, match="would lie among the slides"):
+        list(predict(folder, tiny_bundle, folder, QUICK))
+    for out in (tiny_bundle, tiny_bundle / "results"):
+        with pytest.raises(UsageError, match="would lie in what is read"):
+            list(predict(folder, tiny_bundle, out, QUICK))
+
+
+@pytest.mark.parametrize("existing", ["resume", "overwrite"])
+def test_another_slide_of_the_same_name_touches_no_result(
+    tmp_path: Path,
+    tiny_bundle: Path,
+    noise: Callable[[int, int], NDArray[np.uint8]],
+    existing: Any,
+) -> None:
+    out = tmp_path / "out"
+    for ward, pixels in (("a", noise(128, 128)), ("b", 255 - noise(128, 128))):
+        (tmp_path / ward).mkdir()
+        Image.fromarray(pixels).save(tmp_path / ward / "s0.png")
+    list(predict(tmp_path / "a", tiny_bundle, out, QUICK))
+    before = (out / "s0" / "tiles.csv").read_bytes()
+    again = replace(QUICK, existing=existing)
+    events = list(predict(tmp_path / "b", tiny_bundle, out, again))
+    (failed,) = [event for event in events if isinstance(event, SlideFailed)]
+    assert "a run of another slide of this name" in failed.problem
+    assert "column name" in failed.remedy
+    assert (out / "s0" / "tiles.csv").read_bytes() == before
+    # The same slide, moved: it is gone where it was.
+    (tmp_path / "a" / "s0.png").rename(tmp_path / "moved.png")
+    (tmp_path / "moved.png").replace(tmp_path / "b" / "s0.png")
+    events = list(predict(tmp_path / "b", tiny_bundle, out, again))
+    assert not [event for event in events if isinstance(event, SlideFailed)]
+
+
+def test_a_slide_that_another_process_ended_meanwhile_is_no_failure(
+    tmp_path: Path, tiny_bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(predict(folder / "s0.png", tiny_bundle, tmp_path / "out", QUICK))
+    # It looked before the other had begun.
+    monkeypatch.setattr("slidecam.prediction.checks.refuse_unclear", lambda *_all: None)
+    *_before, finished = predict(folder / "s0.png", tiny_bundle, tmp_path / "out", QUICK)
+    assert isinstance(finished, Finished)
+    assert (finished.failed, finished.exit_code) == (0, 0)
+
+
 @pytest.fixture
 def listed(folder: Path) -> Path:
     """A table of three slides as a spreadsheet with decimal commas leaves it."""

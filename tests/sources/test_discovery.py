@@ -167,6 +167,14 @@ def test_what_is_excluded_is_left_out_and_counted(tmp_path: Path, pattern: str) 
     assert "--exclude leaves out 1 slide." in found.ignored
 
 
+def test_a_pattern_that_leaves_out_everything_or_nothing_says_so(tmp_path: Path) -> None:
+    (tmp_path / "one.tif").write_bytes(b"II*\0")
+    with pytest.raises(UsageError, match="--exclude leaves out 1 slide"):
+        find_slides([tmp_path], FindSpec(exclude=("*",)))
+    found = find_slides([tmp_path], FindSpec(exclude=("two*", "three*")))
+    assert "--exclude leaves out nothing: no slide is called two*, three*." in found.ignored
+
+
 def test_a_pattern_that_no_shell_expanded_means_what_it_matches(tmp_path: Path) -> None:
     fill(tmp_path / "a", "one.svs", "two.svs", "three.tif", "odd[1].svs")
     fill(tmp_path / "a" / "deep", "four.svs")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from slidecam.events import Planned, TileFailed
     from slidecam.exchange.manifest import SlideReport
-    from slidecam.prediction.checks import Failure
+    from slidecam.prediction.boundary import Failure
     from slidecam.prediction.model import RunsBy
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources.names import FoundSlide

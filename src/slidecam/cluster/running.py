@@ -71,7 +71,7 @@ def predict_there(
     places = list(map(from_everywhere, listed(inputs)))
     if spec.mask is not None:
         spec = replace(spec, mask=spec.mask.absolute())
-    found, spec = found_and_settled(places, Outlet(folder), spec)
+    found, spec = found_and_settled(places, model, Outlet(folder), spec)
     bundle = open_bundle(from_everywhere(model), trust=spec.trust)
     call = Call(uuid4().hex, version("slidecam"), said(bundle.path), bundle.digest, folder, spec)
     with ExitStack() as cleanup:

@@ -23,7 +23,7 @@ from slidecam.cluster.working import classify_part, finish, plan_slide
 from slidecam.errors import SlidecamError
 from slidecam.events import BatchDone, SlideFailed, Warned
 from slidecam.locks import LOCK_FILE
-from slidecam.prediction.checks import Failure, failure_of, note_failure, slide_boundary
+from slidecam.prediction.boundary import Failure, failure_of, note_failure, slide_boundary
 from slidecam.prediction.work import Timings
 from slidecam.store import RunStore, lock_run
 

@@ -28,7 +28,8 @@ from slidecam.cluster.messages import (
 )
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.events import BatchDone, TileFailed
-from slidecam.prediction.checks import failure_of, notes_of, slide_boundary
+from slidecam.prediction.boundary import failure_of, slide_boundary
+from slidecam.prediction.checks import notes_of
 from slidecam.prediction.lanes import TimeLimit
 from slidecam.prediction.model import RunsBy, WarmClassifiers, load_model
 from slidecam.prediction.outputs import begin_slide, finish_slide

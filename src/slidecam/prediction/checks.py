@@ -1,19 +1,13 @@
-"""What is refused before the first slide, and what a person should know once for all slides.
-
-Also where a slide may fail without the others.
-"""
+"""What is refused before the first slide, and what a person should know once for all slides."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from traceback import TracebackException
 from typing import TYPE_CHECKING
 
-from slidecam.errors import RunExistsError, SlidecamError, UsageError
-from slidecam.events import SlideFailed
+from slidecam.errors import RunExistsError, UsageError
 from slidecam.exchange.manifest import read_manifest
 from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder, refuse_inputs
@@ -21,16 +15,15 @@ from slidecam.foreground import DRAWN_MASKS, VOLUME_MASKS, mask_called
 from slidecam.models.stain import sight_notes
 from slidecam.objects import as_given, said
 from slidecam.options import EVERY_METHOD, option_of
-from slidecam.runlog import MANIFEST, error_words
-from slidecam.runs.outputs import check_packages
-from slidecam.runs.record import write_failure
-from slidecam.runs.record_parts import RecordedOutcome
+from slidecam.runlog import MANIFEST
+from slidecam.runs.outputs import check_packages, clear_outputs
+from slidecam.runs.record import RunRecord, refuse_later
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import find_slides
 from slidecam.sources.names import FindSpec, Shard, refuse_shared_names
 from slidecam.sources.slide_list import SlideList, read_slide_list
 from slidecam.sources.spacing import given_spacing
-from slidecam.store import RUN_FILE, has_run, lock_run
+from slidecam.store import RUN_FILE, has_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,8 +31,8 @@ if TYPE_CHECKING:
     from slidecam.models import Card
     from slidecam.prediction.model import LoadedModel
     from slidecam.prediction.work import SlideWork
-    from slidecam.sources.names import Discovery, FoundSlide
-    from slidecam.store import Mirror, Outlet
+    from slidecam.sources.names import Discovery
+    from slidecam.store import Outlet
 
 TILING_OPTIONS = ("overlap", "grid", "edge", "min_tissue", "mask")
 """What says how a slide is cut into tiles."""
@@ -68,6 +61,7 @@ def listed(inputs: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
 
 def found_and_settled(
     places: Sequence[str | Path],
+    model: str | Path,
     outlet: Outlet,
     spec: PredictSpec,
 ) -> tuple[Discovery, PredictSpec]:
@@ -94,6 +88,7 @@ def found_and_settled(
     spec = replace(spec, spacings={**spec.spacings, **rows.spacings(found)})
     outlet.look([slide.name for slide in spec.share_of(found.slides)], (MANIFEST,))
     refuse_unclear(found, outlet, spec)
+    _refuse_folders(places, model, outlet.folder)
     # What cannot be read for a moment may be written later; and if not, no slide fails by it.
     with suppress(OSError):
         read_manifest(outlet.folder / MANIFEST)
@@ -149,6 +144,35 @@ def refuse_unclear(found: Discovery, outlet: Outlet, spec: PredictSpec) -> None:
             f"There is a run of {begun[0]} here already ({len(begun)} of {len(ours)} slides).",
             "Pass --resume to continue, --overwrite to begin anew, or another --out.",
         )
+
+
+def _refuse_folders(places: Sequence[str | Path], model: str | Path, out: Path) -> None:
+    """Refuse an output in the bundle, or as a folder of slides, in which it may lie; UsageError."""
+    refuse_inputs([out], [model])
+    folders = [Path(place).resolve() for place in places if "://" not in str(place)]
+    if out.is_dir() and out.resolve() in folders:
+        problem = f"The results would lie among the slides: {out}."
+        raise UsageError(problem, "Pass an --out of its own.")
+
+
+def make_way(work: SlideWork, existing: str) -> None:
+    """Clear an earlier run's outputs to begin anew, or refuse to go on with a later slidecam's.
+
+    RunExistsError if they are another slide's that has the same name.
+    """
+    record, path = RunRecord.find(work.folder), Path(work.source.facts.path)
+    if record is not None and record.input.fingerprint not in {None, work.plan["slide"]}:
+        before = Path(record.made_in or "") / record.input.path
+        if before.exists() and path.exists() and not before.samefile(path):
+            raise RunExistsError(
+                work.folder,
+                f"There is a run of another slide of this name here: {before}.",
+                "Pass another --out, or a list that names them apart (--slides, column name).",
+            )
+    if existing == "overwrite":
+        clear_outputs(work.folder)
+    else:
+        refuse_later(work.folder)
 
 
 def _refuse_inputs(found: Discovery, out: Path, mask: Path | None) -> None:
@@ -268,105 +292,3 @@ def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:
     if len(unused) > LISTED:
         names += f" and {len(unused) - LISTED} more"
     yield f"No slide is called {names}: these rows of the spacing table were not used."
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a slide was given up.
-
-    Attributes
-    ----------
-    event
-        What the run says of it.
-    traceback
-        Where it happened, for whoever mends it; empty where slidecam foresaw the error, whose words
-        say all.
-    claimed
-        Whether another process is at work on the slide, which is no failure.
-    """
-
-    event: SlideFailed
-    traceback: str = ""
-    claimed: bool = False
-
-
-@dataclass
-class Outcome:
-    """What came of some stages of a slide; ``failure`` is None where nothing went wrong."""
-
-    failure: Failure | None = None
-
-    def lost(self) -> Failure:
-        """Return the failure, where it is known that there is one."""
-        assert self.failure is not None  # noqa: S101  (for the type checker: called after one)
-        return self.failure
-
-
-@contextmanager
-def slide_boundary(slide: FoundSlide) -> Iterator[Outcome]:
-    """Keep to one slide whatever goes wrong with it; the outcome holds its failure.
-
-    That memory ran out is a slide's failure too: the next one may be smaller. What ends the process
-    or the call (KeyboardInterrupt, SystemExit, GeneratorExit) passes.
-    """
-    outcome = Outcome()
-    try:
-        yield outcome
-    # Readers, scikit-image, SciPy, Pillow, zarr and torch promise no list of what they raise, and
-    # every list that was kept here had holes: one TypeError ended a night's run.
-    except Exception as error:  # noqa: BLE001  (the boundary of a slide: it fails alone, and is recorded)
-        outcome.failure = failure_of(slide, error)
-
-
-def let_go(work: SlideWork) -> None:
-    """Close a slide that is done with, or given up for a reason that is recorded already.
-
-    That it cannot be closed changes nothing for anybody.
-    """
-    with suppress(Exception):
-        work.close()
-
-
-@contextmanager
-def let_go_if_stopped(work: SlideWork) -> Iterator[None]:
-    """Close a slide if the call itself, or the process, is being ended meanwhile."""
-    try:
-        yield
-    except BaseException:
-        let_go(work)
-        raise
-
-
-def failure_of(slide: FoundSlide, error: Exception) -> Failure:
-    """Return a slide's failure, worded without what names a patient or opens a server."""
-    problem, remedy = error_words(error)
-    event = SlideFailed(slide.name, slide.shown, slide.public(said(problem)), remedy)
-    if isinstance(error, SlidecamError):
-        claimed = isinstance(error, RunExistsError) and error.claimed
-        return Failure(event, slide.public(said("\n".join(error.traceback()))), claimed)
-    lines = TracebackException.from_exception(error).format()
-    return Failure(event, slide.public(said("".join(lines))))
-
-
-def note_failure(folder: Path, failure: Failure) -> None:
-    """Note in ``run.json`` that a slide was given up; the caller holds the folder's lock."""
-    outcome = RecordedOutcome(
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        reason=failure.event.problem,
-        remedy=failure.event.remedy,
-        traceback=tuple(failure.traceback.splitlines()),
-    )
-    write_failure(folder, outcome)
-
-
-def note_unopened(folder: Path, failure: Failure, mirror: Mirror | None) -> None:
-    """Note the failure of a slide that never came to a run, where it was not foreseen.
-
-    Its folder holds no more than that. Nothing is noted where another process is at work.
-    """
-    if not failure.traceback:
-        return
-    with lock_run(folder):
-        note_failure(folder, failure)
-        if mirror is not None:
-            mirror.push()

@@ -16,18 +16,15 @@ from typing import TYPE_CHECKING
 
 from slidecam.events import Event, Planned, Waiting, Warned
 from slidecam.explain.facts import said_of_methods
-from slidecam.prediction.checks import (
+from slidecam.prediction.boundary import (
     Failure,
-    folder_named,
-    found_and_settled,
     let_go,
     let_go_if_stopped,
-    listed,
     note_failure,
     note_unopened,
-    notes_of,
     slide_boundary,
 )
+from slidecam.prediction.checks import folder_named, found_and_settled, listed, notes_of
 from slidecam.prediction.lanes import Lane, LaneJob, TimeLimit
 from slidecam.prediction.model import load_model
 from slidecam.prediction.scoring import WRITE_SECONDS, score
@@ -79,7 +76,7 @@ def predict(
     spec = spec or PredictSpec()
     with ExitStack() as cleanup:
         outlet = cleanup.enter_context(Outlet.of(folder_named(out)))
-        found, completed = found_and_settled(listed(inputs), outlet, spec)
+        found, completed = found_and_settled(listed(inputs), model, outlet, spec)
         slides = spec.share_of(found.slides)
         for slide in slides[:1]:
             expect(slide.path, spec.reader)

@@ -22,12 +22,12 @@ from slidecam.foreground import (
 )
 from slidecam.foreground.mask import mask_digest
 from slidecam.models.card_parts import VolumeCard
-from slidecam.prediction.checks import tiling_without_effect
+from slidecam.prediction.checks import make_way, tiling_without_effect
 from slidecam.prediction.model import batch_size_of, begun_elsewhere, with_usual_maps
 from slidecam.prediction.work import OpenRun, SlideWork, Timings
 from slidecam.registry import version_of
-from slidecam.runs.outputs import all_written, clear_outputs
-from slidecam.runs.record import RunRecord, refuse_later
+from slidecam.runs.outputs import all_written
+from slidecam.runs.record import RunRecord
 from slidecam.runs.written import changed_outputs, words_on_changed
 from slidecam.sources import settle_spacing, shown_corner
 from slidecam.sources.apart import open_apart
@@ -366,10 +366,7 @@ def open_run(work: SlideWork, lock: FolderLock | None, part: range | None = None
         disagrees=model.bundle.card.has_members,
         found=found,
     )
-    if spec.existing == "overwrite":
-        clear_outputs(work.folder)
-    else:
-        refuse_later(work.folder)
+    make_way(work, spec.existing)
     store = open_or_create(work.folder, layout, spec.existing)
     store.mirror = work.mirror
     pending = [(index, batches[index]) for index in store.pending_batches()]

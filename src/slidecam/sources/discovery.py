@@ -51,6 +51,8 @@ OF_ALL_SLIDES = ("manifest.json", "report.html", "slides.csv", "slides.parquet")
 LISTED = 5
 """Files named in the message on what was left out."""
 
+EXCLUDED = "--exclude leaves out"
+
 
 def find_slides(
     inputs: Sequence[str | Path],
@@ -105,8 +107,9 @@ def find_slides(
     slides, shared = with_aliases(slides)
     if len(slides) == empty:
         suffixes = " ".join(sorted(slide_suffixes()))
+        left_out = "".join(f" {line}" for line in ignored if line.startswith(EXCLUDED))
         raise UsageError(
-            f"No slide was found in {', '.join(map(str, inputs)) or 'nothing'}.",
+            f"No slide was found in {', '.join(map(str, inputs)) or 'nothing'}.{left_out}",
             f"Name slides, or a folder that they lie in directly ({suffixes}).",
         )
     spacings: dict[str, float] = {}
@@ -155,7 +158,9 @@ def _without_excluded(
 ) -> list[FoundSlide]:
     kept = [slide for slide in slides if not where.leaves_out(slide.path)]
     if len(kept) < len(slides):
-        ignored.append(f"--exclude leaves out {counted(len(slides) - len(kept), 'slide')}.")
+        ignored.append(f"{EXCLUDED} {counted(len(slides) - len(kept), 'slide')}.")
+    elif where.exclude:
+        ignored.append(f"{EXCLUDED} nothing: no slide is called {', '.join(where.exclude)}.")
     return kept
 
 

@@ -180,11 +180,14 @@ def open_or_create(folder: Path, plan: StorePlan, existing: str) -> RunStore:
     if existing == "overwrite" or not (folder / STORE_FOLDER).exists() or _was_cut_off(folder):
         return RunStore.create(folder, plan)
     if existing == "refuse":
-        raise RunExistsError(
+        error = RunExistsError(
             folder,
             "There is a run here already.",
             "Pass --resume to continue it or --overwrite.",
         )
+        # None was there when the call began: another process has begun and ended it meanwhile.
+        error.claimed = True
+        raise error
     store = RunStore.open(folder)
     store.mends = True
     _refuse_other_plan(store, plan)
