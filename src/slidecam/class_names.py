@@ -50,6 +50,22 @@ def doubled_name(names: Iterable[str]) -> str | None:
     return None
 
 
+def in_one_line(text: str, kept: str = "") -> str:
+    r"""Return a text with control characters and ends of lines as ``\x1b``, but those of ``kept``.
+
+    Whatever a file is called, it moves no cursor of a terminal and breaks no line.
+    """
+
+    def shown(letter: str) -> str:
+        if letter in kept or unicodedata.category(letter) not in _BREAKING - {"Cs"}:
+            return letter
+        return letter.encode("unicode_escape").decode("ascii")
+
+    if text.isprintable():
+        return text
+    return "".join(map(shown, text))
+
+
 def broken_name(names: Iterable[str]) -> str | None:
     """Return a name that breaks a line or holds a control character; None if none does.
 

@@ -22,6 +22,7 @@ from slidecam.errors import SlidecamError, StoreError
 from slidecam.events import Finished, SlideFailed, SlideFinished, Started, Warned
 from slidecam.exchange.cohort import mixed_words
 from slidecam.exchange.manifest import (
+    REPORT_ANEW,
     FailedOutput,
     RunFacts,
     SlideReport,
@@ -66,8 +67,6 @@ NO_MEMORY = (
     "Pass a smaller --batch or --memory, or classify this slide on a larger machine; then repeat"
     " the call with --resume."
 )
-
-REPORT_ANEW = "`slidecam report OUT` makes it anew from what every slide recorded."
 
 OF_SINGLE_SLIDES = ("spacings", "shown")
 """Settings that are of one slide each: of ten thousand they would hide the others."""
@@ -291,7 +290,7 @@ class RunLog:
 
     def _fail(self, output: str, error: Exception, slide: str = "") -> None:
         problem, remedy = error_words(error)
-        if output == MANIFEST:
+        if output == MANIFEST and REPORT_ANEW not in remedy:
             remedy = f"{remedy} {REPORT_ANEW}"
         lines = "".join(TracebackException.from_exception(error).format()).splitlines()
         public = tuple(map(self._public, lines))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
 from slidecam.cli.app import app
-from slidecam.cluster.gathering import DAMAGED, gather
+from slidecam.cluster.gathering import DAMAGED, RECOVERED, gather
 from slidecam.errors import UsageError
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
@@ -78,6 +79,25 @@ def test_the_command_counts_what_it_found(filled: Path) -> None:
     said = CliRunner().invoke(app, ["gather", str(filled), "--json"])
     assert said.exit_code == 0, said.output
     assert json.loads(said.output)["done"] == 2
+
+
+@pytest.mark.parametrize("content", ["", "[1,2]", "{}", None])
+def test_a_slide_without_a_readable_record_is_named_with_its_remedy(
+    tmp_path: Path, tiny_bundle: Path, filled: Path, content: str | None
+) -> None:
+    record = filled / "b" / "run.json"
+    record.unlink()
+    fault = "is not there"
+    if content is not None:
+        record.write_text(content)
+        fault = "is damaged"
+    said = CliRunner().invoke(app, ["report", str(filled)])
+    assert said.exit_code == 3, said.output
+    assert f"b: Its run.json {fault}. {RECOVERED}" in said.output
+    assert rows_of(filled)["b"]["status"] == "failed"
+    slides = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    list(predict(slides, tiny_bundle, filled, replace(LEAN, existing="resume")))
+    assert rows_of(filled)["b"]["status"] == "done"
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path, filled: Path) -> None:

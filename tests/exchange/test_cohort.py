@@ -151,6 +151,25 @@ def test_summary_and_compare_give_a_cohort_the_same_share(tmp_path: Path) -> Non
     assert "35.5%" in shown("compare", out, out)
 
 
+HOSTILE = "a\x1b[2J\x9bm\nb"
+
+
+def test_names_with_control_characters_are_escaped_wherever_they_are_shown(tmp_path: Path) -> None:
+    out = cohort(tmp_path / "a", a_slide(HOSTILE, t=1.0))
+    table = tmp_path / "slides.csv"
+    plain = r"a\x1b[2J\x9bm\nb"
+    assert plain in shown("summary", out, "--csv", str(table))
+    assert plain in table.read_text(encoding="utf-8")
+    text = shown("summary", out, "--json")
+    assert not {"\x1b", "\x9b"} & set(text)
+    assert json.loads(text)["slides"][0]["slide"] == HOSTILE
+
+
+def test_what_no_terminal_shows_is_broken_nowhere(tmp_path: Path) -> None:
+    name = "TCGA-" + "long" * 60
+    assert name in shown("summary", cohort(tmp_path / "a", a_slide(name, t=1.0)))
+
+
 def test_summary_says_of_which_models_a_folder_is(tmp_path: Path) -> None:
     out = cohort(tmp_path / "a", a_slide("1", t=1.0), a_slide("2", model="B2", g=1.0))
     words = " ".join(shown("summary", out).split())

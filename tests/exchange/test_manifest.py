@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slidecam.errors import StoreError
+from slidecam.errors import StoreError, UsageError
 from slidecam.exchange.manifest import (
     RunFacts,
     SlideReport,
     TileCounts,
     add_to_manifest,
     read_manifest,
+    remembered,
 )
 from slidecam.runs.legend import ClassSummary
 
@@ -234,6 +235,23 @@ def test_what_is_no_manifest_of_ours_is_refused_and_left(
     with pytest.raises(StoreError, match=fault):
         written(tmp_path)
     assert (tmp_path / "manifest.json").read_text() == text
+
+
+def test_the_remedy_of_a_lost_manifest_is_to_make_it_anew_where_slides_lie(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Name the --out"):
+        remembered(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="slidecam report"):
+        remembered(tmp_path)
+    path = tmp_path / "manifest.json"
+    path.write_text('{"format": "slidecam-manifest", "slides": [{"slide": 7}]}')
+    with pytest.raises(StoreError, match=r"slides\.0\.slide is not as slidecam.*slidecam report"):
+        remembered(tmp_path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreError, match="a folder where"):
+        remembered(tmp_path)
 
 
 def _one_more(folder: Path, name: str) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slidecam.cli.app import Json, app
-from slidecam.cli.terminal import Terminal
+from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 from slidecam.options import EVERY_SLIDE, option_of, options_of
 
 if TYPE_CHECKING:
@@ -283,18 +283,24 @@ def gather(
     """Make manifest.json, report.html and the tables of a folder anew from its slides' records."""
     terminal = Terminal(json=json)
     with terminal.errors():
+        from slidecam.cluster.gathering import RECOVERED
         from slidecam.cluster.gathering import gather as gathered
 
         log = gathered(out)
         counts = Counter(str(report.status) for report in log.reports)
         facts: dict[str, object] = {"slides": len(log.reports)}
         facts.update(counts)
+        lost = [report.slide for report in log.reports if report.remedy == RECOVERED]
+        if lost:
+            facts["without a readable record"] = lost
         if json:
             facts = {"event": "Gathered", **facts}
         terminal.table(str(out), facts)
         for warned in log.warnings():
             terminal.say(warned.message)
         terminal.look_at(out / "report.html")
+        if lost:
+            raise typer.Exit(EXIT_PARTLY)
 
 
 @app.command()

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 
+from slidecam.class_names import in_one_line
 from slidecam.cli.progress import (
     EventBars,
     EventLines,
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from rich.console import ConsoleOptions, RenderableType
+    from rich.text import Text
+
     from slidecam.events import Event
     from slidecam.steps import Result, Step
 
@@ -53,6 +58,31 @@ def exit_code_of(error: SlidecamError) -> int:
     return EXIT_FAILED
 
 
+WIDE = 1 << 16
+"""Characters of a line where no terminal shows it."""
+
+LAYOUT = "\n\t"
+"""Control characters that are the layout of what is printed."""
+
+
+class PlainConsole(Console):
+    """A console on which whatever a file is called stands as text and moves no cursor."""
+
+    def render_str(self, text: str, **form: Any) -> Text:  # noqa: ANN401  (rich's own)
+        """Return a text, control characters in it escaped."""
+        return super().render_str(in_one_line(text, LAYOUT), **form)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield what is printed, control characters in it escaped; a console's own stay."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(in_one_line(segment.text, LAYOUT), segment.style)
+
+
 class Terminal:
     """Where a command's words go: results to stdout, progress and errors to stderr.
 
@@ -61,8 +91,11 @@ class Terminal:
 
     def __init__(self, *, json: bool) -> None:
         self._json = json
-        self._out = Console(soft_wrap=True)
-        self._err = Console(stderr=True)
+        self._out = PlainConsole(soft_wrap=True)
+        if not self._out.is_terminal:
+            # A table in a file or for another program: a name is broken nowhere.
+            self._out.width = WIDE
+        self._err = PlainConsole(stderr=True)
         self._log: Console | None = None
         if not json:
             # Libraries log what concerns their developers; slidecam's own warnings come as events.
@@ -84,7 +117,7 @@ class Terminal:
             problem = f"--log {path} cannot be written: {error.strerror or error}."
             raise UsageError(problem, "Name a file that may be written.") from error
         with file:
-            self._log = Console(file=StampedLines(file), color_system=None, soft_wrap=True)
+            self._log = PlainConsole(file=StampedLines(file), color_system=None, soft_wrap=True)
             yield
         self._log = None
 
@@ -238,7 +271,7 @@ class Terminal:
     def say(self, text: str) -> None:
         """Print text for a person, broken nowhere: a link in it can be clicked and copied."""
         if not self._json:
-            sys.stdout.write(said(text) + "\n")
+            sys.stdout.write(in_one_line(said(text), LAYOUT) + "\n")
             sys.stdout.flush()
 
     def look_at(self, *paths: Path) -> None:
@@ -258,8 +291,14 @@ class Terminal:
         """Print one JSON object on a line of its own; what happens has its time."""
         if "event" in record:
             record = {**record, "time": now()}
-        sys.stdout.write(said(json.dumps(record, ensure_ascii=False, default=str)) + "\n")
+        text = said(json.dumps(record, ensure_ascii=False, default=str))
+        # JSON escapes those below the space; a terminal takes others for commands too.
+        sys.stdout.write(text.translate(C1) + "\n")
         sys.stdout.flush()
+
+
+C1 = {code: f"\\u{code:04x}" for code in (0x7F, *range(0x80, 0xA0))}
+"""Control characters that JSON lets pass, as JSON may write them too."""
 
 
 def _plain(value: object) -> str:
@@ -270,4 +309,4 @@ def _plain(value: object) -> str:
         return ", ".join(map(_plain, value)) or "none"
     if value is None:
         return ""
-    return said(str(value))
+    return in_one_line(said(str(value)))

@@ -14,6 +14,7 @@ from slidecam.exchange.manifest import Manifest, SlideReport, TileCounts, read_m
 from slidecam.runlog import GO_ON, MANIFEST, STOPPED, RunLog
 from slidecam.runs import Run
 from slidecam.runs.legend import classified_tissue, own_slices, parts_of, summarise_classes
+from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.runs.record import RunRecord
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.names import FoundSlide
@@ -30,12 +31,16 @@ OWN = (RUN_FILE, STORE_FOLDER, "failures")
 
 DAMAGED = "manifest.damaged.json"
 
+RECOVERED = "Repeat the call of slidecam predict with --resume, which recovers it."
+"""The remedy of a slide whose record cannot be read."""
+
 
 def gather(out: Path) -> RunLog:
     """Make the manifest, report and table of a folder anew, and return what is in them.
 
-    Slides that never came to a folder of their own keep what the manifest says of them. One that
-    cannot be read is moved aside.
+    Slides that never came to a folder of their own keep what the manifest says of them. A manifest
+    that cannot be read is moved aside. A slide whose record cannot be read is failed, with
+    `RECOVERED` as its remedy, and noted.
 
     Raises
     ------
@@ -43,6 +48,7 @@ def gather(out: Path) -> RunLog:
         If there is no slide's run in ``out``.
     """
     known: dict[str, SlideReport] = {}
+    lost = []
     for before in _remembered(out).slides:
         known[before.slide] = before
     reports, slides = [], []
@@ -51,12 +57,16 @@ def gather(out: Path) -> RunLog:
         if report is not None:
             reports.append(report)
             slides.append(FoundSlide(report.slide, report.path))
+            if report.remedy == RECOVERED:
+                lost.append(report)
     if not reports:
         raise UsageError(
             "There is no run of slidecam predict here.", "Pass the folder given as --out.", out
         )
     log = RunLog(Outlet(out), None, PredictSpec(), slides, reports=reports)
     log.write()
+    for report in lost:
+        log.note(report.slide, f"{report.slide}: {report.reason} {report.remedy}")
     return log
 
 
@@ -77,21 +87,35 @@ def report_of(folder: Path, known: SlideReport | None = None) -> SlideReport | N
     """
     data = read_run(folder)
     if data is None:
-        return None
+        return _without_record(folder, known)
     record = RunRecord.find(folder)
     path = _path_of(data, known)
     reason = str(data.get("reason", ""))
     if record is None or record.status == "failed":
-        words = reason or f"Its {RUN_FILE} is damaged."
-        return SlideReport(
-            folder.name, path, "failed", reason=words, remedy=str(data.get("remedy", ""))
-        )
+        if record is None and not reason:
+            return _unread(folder, path)
+        remedy = str(data.get("remedy", ""))
+        return SlideReport(folder.name, path, "failed", reason=reason, remedy=remedy)
     if record.outcome is None or not record.is_finished:
         return SlideReport(folder.name, path, "unfinished", reason=STOPPED, remedy=GO_ON)
     try:
         return _finished(folder, record, known)
     except StoreError as error:
         return SlideReport(folder.name, path, "failed", reason=error.problem, remedy=error.remedy)
+
+
+def _without_record(folder: Path, known: SlideReport | None) -> SlideReport | None:
+    """Return that a slide has no readable record; None where nothing says that it is a slide's."""
+    traces = {*OWN, *(row.name for row in OUTPUT_TABLE.own)}
+    if not any((folder / name).exists() for name in traces):
+        return None
+    return _unread(folder, "" if known is None else known.path)
+
+
+def _unread(folder: Path, path: str) -> SlideReport:
+    fault = "is damaged" if (folder / RUN_FILE).exists() else "is not there"
+    reason = f"Its {RUN_FILE} {fault}."
+    return SlideReport(folder.name, path, "failed", reason=reason, remedy=RECOVERED)
 
 
 def _path_of(data: Mapping[str, Any], known: SlideReport | None) -> str:

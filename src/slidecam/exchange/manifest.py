@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from slidecam.runs.legend import (  # noqa: TC001  (pydantic reads the fields' t
     ClassSummary,
 )
 from slidecam.settings import NotTakenError, taken
+from slidecam.store import RUN_FILE, STORE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 FORMAT, VERSION = "slidecam-manifest", 1
 
 MANIFEST_NAME = "manifest.json"
+
+REPORT_ANEW = "`slidecam report OUT` makes it anew from what every slide recorded."
 
 LOCK_SECONDS = 120.0
 """How long to wait for another process that writes the same manifest."""
@@ -285,6 +289,9 @@ def read_manifest(path: Path) -> Manifest:
     OSError
         If it cannot be read.
     """
+    if path.is_dir():
+        problem = f"There is a folder where {MANIFEST_NAME} belongs."
+        raise StoreError(path, problem, f"Move it away; {REPORT_ANEW}")
     try:
         record = json_in(path)
     except FileNotFoundError:
@@ -293,12 +300,15 @@ def read_manifest(path: Path) -> Manifest:
         raise _no_manifest(path, "is not JSON") from error
     if not isinstance(record, Mapping) or record.get("format") != FORMAT:
         raise _no_manifest(path, f'does not say "format": "{FORMAT}"')
+    part = "slides"
     try:
-        slides = taken(record.get("slides", []), tuple[SlideReport, ...])
+        slides = taken(record.get(part, []), tuple[SlideReport, ...])
+        part = "calls"
         # Before calls were kept, the manifest was one call's.
-        calls = taken(record.get("calls", [record.get("run", {})]), tuple[dict[str, Any], ...])
+        calls = taken(record.get(part, [record.get("run", {})]), tuple[dict[str, Any], ...])
     except NotTakenError as error:
-        raise _no_manifest(path, f"is damaged: {_first_fault(error.__cause__)}") from error
+        place = _first_fault(part, error.__cause__)
+        raise _no_manifest(path, f"is damaged: {place} is not as slidecam writes it") from error
     return Manifest(slides, calls)
 
 
@@ -313,23 +323,33 @@ def read_or_empty(path: Path) -> Manifest:
 def remembered(folder: Path) -> Manifest:
     """Return what a folder of outputs remembers; UsageError where it is none."""
     path = folder / MANIFEST_NAME
-    if not path.is_file():
-        raise UsageError(
-            f"There is no {MANIFEST_NAME} here.", "Name the --out of slidecam predict.", folder
-        )
+    if not path.exists():
+        remedy = "Name the --out of slidecam predict."
+        if _holds_slides(folder):
+            remedy = REPORT_ANEW
+        raise UsageError(f"There is no {MANIFEST_NAME} here.", remedy, folder)
     return read_manifest(path).still_in(folder)
 
 
-def _first_fault(error: object) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    fault = error.errors()[0]
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+def _holds_slides(folder: Path) -> bool:
+    """Whether slides' own folders lie in a folder, of which its manifest can be made anew."""
+    return any(chain(folder.glob(f"*/{RUN_FILE}"), folder.glob(f"*/{STORE_FOLDER}")))
+
+
+def _first_fault(part: str, error: object) -> str:
+    """Return where in a manifest something else stands, as keys and places from 0."""
+    place: tuple[object, ...] = (part,)
+    if isinstance(error, ValidationError):
+        place += error.errors()[0]["loc"]
+    return ".".join(map(str, place))
 
 
 def _no_manifest(path: Path, fault: str) -> StoreError:
     problem = f"The manifest.json of earlier calls {fault}."
-    return StoreError(path, problem, "Move it away, or pass another --out.")
+    remedy = "Move it away, or pass another --out."
+    if _holds_slides(path.parent):
+        remedy = REPORT_ANEW
+    return StoreError(path, problem, remedy)
 
 
 def write_manifest(manifest: Manifest, run: RunFacts, path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from slidecam.class_names import in_one_line
 from slidecam.files import replacing
 from slidecam.runs.legend import SHARE_NAMES, TOP, UM2
 
@@ -220,10 +221,13 @@ def write_slides_csv(
 def _cell(value: Cell, dialect: Dialect) -> Cell:
     if isinstance(value, float) and dialect == "semicolon":
         return str(value).replace(".", ",")
-    if isinstance(value, str) and value[:1] in FORMULAS:
+    if not isinstance(value, str):
+        return value
+    text = in_one_line(value)
+    if text[:1] in FORMULAS:
         # A name that a spreadsheet would compute.
-        return f"'{value}"
-    return value
+        return f"'{text}"
+    return text
 
 
 FORMULAS = {"=", "+", "-", "@"}
