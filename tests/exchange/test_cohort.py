@@ -170,6 +170,15 @@ def test_what_no_terminal_shows_is_broken_nowhere(tmp_path: Path) -> None:
     assert name in shown("summary", cohort(tmp_path / "a", a_slide(name, t=1.0)))
 
 
+def test_a_class_that_is_called_as_a_column_has_one_of_its_own(tmp_path: Path) -> None:
+    out = cohort(tmp_path / "a", a_slide("1", s=1.0, failed=3.0))
+    header, row = shown("summary", out).splitlines()[:2]
+    assert "share s" in header
+    assert "share failed" in header
+    assert "25.0%" in row
+    assert "75.0%" in row
+
+
 def test_summary_says_of_which_models_a_folder_is(tmp_path: Path) -> None:
     out = cohort(tmp_path / "a", a_slide("1", t=1.0), a_slide("2", model="B2", g=1.0))
     words = " ".join(shown("summary", out).split())

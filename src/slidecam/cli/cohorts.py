@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slidecam.exchange.cohort import (
-    APART,
     MEAN,
     TOGETHER,
     UNSURE,
     cohort_shares,
     compare_cohorts,
+    means_of,
     mixed_words,
 )
 from slidecam.exchange.manifest import remembered
@@ -95,10 +95,7 @@ def show_cohort(
     facts: dict[str, object] = {"slides": len(rows), **counts}
     for shares in cohort:
         facts |= _together(shares, alone=len(cohort) == 1)
-    if not cohort:
-        facts["shares"] = SHARE_MEANS
-    if len(cohort) > 1:
-        facts["not added up"] = APART
+    facts["shares"] = means_of(cohort) or SHARE_MEANS
     if mixed_words(reports):
         facts["models"] = mixed_words(reports)
     if any(row["share undecided"] is not None for row in rows):
@@ -109,15 +106,12 @@ def show_cohort(
 
 
 def _together(shares: CohortShares, *, alone: bool) -> dict[str, object]:
-    """Return what slides of the same classes have together, and what that means."""
+    """Return what slides of the same classes have together."""
     classes = [f"{one.name} {one.share:{SHARE}}" for one in shares.classes]
     if shares.none_called:
         classes.append(f"none {shares.none_share:{SHARE}}")
     of = "" if alone else f" of {', '.join(shares.models)}"
-    facts: dict[str, object] = {f"shares{of}": list(shares.means)}
-    if classes:
-        facts = {f"slides together{of}": ", ".join(classes), **facts}
-    return facts
+    return {f"slides together{of}": classes}
 
 
 def _in_short(row: Mapping[str, object]) -> dict[str, object]:
@@ -128,7 +122,11 @@ def _in_short(row: Mapping[str, object]) -> dict[str, object]:
         if name in SHORT_COLUMNS:
             short[SHORT_COLUMNS[name]] = _words(value, form)
         elif name.startswith("share "):
-            short[name.removeprefix("share ")] = _words(value, form)
+            label = name.removeprefix("share ")
+            if label in SHORT_COLUMNS.values():
+                # A class that is called as another column is.
+                label = name
+            short[label] = _words(value, form)
     return short
 
 

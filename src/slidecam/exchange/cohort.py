@@ -115,6 +115,14 @@ def cohort_shares(reports: Iterable[SlideReport]) -> list[CohortShares]:
     return list(map(_shares_together, groups.values()))
 
 
+def means_of(shares: Sequence[CohortShares]) -> list[str]:
+    """Return what shares of slides together are, each sentence once."""
+    sentences = dict.fromkeys(chain.from_iterable(one.means for one in shares))
+    if len(shares) > 1:
+        sentences[APART] = None
+    return list(sentences)
+
+
 def _is_classified(report: SlideReport) -> bool:
     return bool(report.classes)
 

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import partial
-from itertools import chain, starmap
+from itertools import starmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, is_zipfile
 
 from slidecam.classes import NONE_CALLED, SEVERAL_CALLED
 from slidecam.drawing.style import as_hex, percent_words
-from slidecam.exchange.cohort import APART, cohort_shares, models_of
+from slidecam.exchange.cohort import cohort_shares, means_of, models_of
 from slidecam.exchange.manifest import remembered
 from slidecam.files import refuse_inputs, refuse_other_kind, replacing, strict_json
 from slidecam.pages import KeptPictures, picture_uri, write_page
@@ -167,7 +167,7 @@ def write_report(
         counts=status_counts(reports),
         title=title_of(models, run),
         legends=list(map(cohort_legend, shares)),
-        means=legend_words(shares),
+        means=means_of(shares),
         several=_several_words(reports),
     )
     if inside is not None and folder == path.parent:
@@ -334,14 +334,6 @@ def cohort_legend(shares: CohortShares) -> CohortLegend:
     if shares.none_called:
         pieces.append(Piece(NONE_CALLED, REST, shares.none_called, shares.none_share))
     return CohortLegend(", ".join(shares.models), tuple(pieces))
-
-
-def legend_words(shares: Sequence[CohortShares]) -> list[str]:
-    """Return what the shares of the page are, each sentence once."""
-    sentences = dict.fromkeys(chain.from_iterable(one.means for one in shares))
-    if len(shares) > 1:
-        sentences[APART] = None
-    return list(sentences)
 
 
 def title_of(models: Sequence[tuple[str, str, int]], run: RunFacts) -> str:
