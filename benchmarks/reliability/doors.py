@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from reliability import specimens
 from reliability.calls import SAMPLE
@@ -415,12 +416,8 @@ def _submitted(folder: Path) -> None:
 
 def _queried(folder: Path) -> None:
     text = _read_all(folder / "text").replace("\0", "%00").replace("\n", "%0A")[:4000]
-    path = "/" + text.encode("ascii", "replace").decode().lstrip("/")
-    try:
-        found = _served(folder).get(path)
-    except ValueError:  # no client could send it
-        return
-    _answer(found)
+    # What is no letter of a URL is escaped, as every client does.
+    _answer(_served(folder).get("/" + quote(text.lstrip("/"), safe="/?&=%", errors="replace")))
 
 
 def _make_query(folder: Path) -> None:

@@ -331,3 +331,10 @@ def test_a_listener_that_leaves_cancels_nothing(client: httpx.Client, server: Ru
 def test_the_model_stays_warm(server: Running) -> None:
     assert server.service.classifier() is server.service.classifier()
     assert len(server.service.warm._kept) == 1
+
+
+def test_a_request_with_half_a_letter_is_refused_in_words(client: httpx.Client) -> None:
+    body = b'{"slides": ["/\\ud800.tif"]}'
+    answer = client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert 400 <= answer.status_code < 500
+    assert "remedy" in answer.json()

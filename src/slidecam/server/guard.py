@@ -57,7 +57,9 @@ def busy(status: int, problem: str, seconds: int) -> RequestError:
 
 def body_of(error: SlidecamError) -> dict[str, str]:
     """Return the body of every refusal."""
-    return {"error": error.problem, "remedy": error.remedy}
+    words = {"error": error.problem, "remedy": error.remedy}
+    # What a request holds that is no text in UTF-8 is repeated as the escape that JSON has for it.
+    return {name: said.encode(errors="backslashreplace").decode() for name, said in words.items()}
 
 
 def encoded(error: SlidecamError) -> bytes:
