@@ -2,10 +2,11 @@
 
 Each engine runs in a process and an environment of its own, which this makes where it is missing;
 they take turns, and each figure is the median of the rounds. The seconds are those of the whole
-call after its imports: reading the slide, the network, writing the results. The peers are given
-their tiles and only predict; slidecam looks at a mask and writes heatmaps of all classes too, but
-where a row says otherwise. Beside them stand the limits of the machine: decoding alone, and the
-bare network over ready batches. Probabilities are compared tile by tile.
+call after its imports: reading the slide, the network, writing the results. WSInfer and LazySlide
+are given their tiles, TIAToolbox and slidecam a mask; the peers only predict, slidecam writes
+heatmaps of all classes too, but where a row says otherwise. Beside them stand the limits of the
+machine: decoding alone, and the bare network over ready batches. Probabilities are compared tile by
+tile.
 
     python benchmarks/peers/compare.py FOLDER [--slide sample_data/slide.tif] [--edge 20480]
         [--tiles 32] [--rounds 3] [--engines slidecam,wsinfer,…] [--results benchmarks/RESULTS.md]

@@ -39,8 +39,8 @@ def gather(out: Path) -> RunLog:
     """Make the manifest, report and table of a folder anew, and return what is in them.
 
     Slides that never came to a folder of their own keep what the manifest says of them. A manifest
-    that cannot be read is moved aside. A slide whose record cannot be read is failed, with
-    `RECOVERED` as its remedy, and noted.
+    that cannot be read is moved aside, which is noted. A slide whose record cannot be read is
+    failed, with `RECOVERED` as its remedy, and noted.
 
     Raises
     ------
@@ -49,7 +49,8 @@ def gather(out: Path) -> RunLog:
     """
     known: dict[str, SlideReport] = {}
     lost = []
-    for before in _remembered(out).slides:
+    manifest, moved = _remembered(out)
+    for before in manifest.slides:
         known[before.slide] = before
     reports, slides = [], []
     for folder in sorted(filter(Path.is_dir, out.iterdir())):
@@ -65,19 +66,21 @@ def gather(out: Path) -> RunLog:
         )
     log = RunLog(Outlet(out), None, PredictSpec(), slides, reports=reports)
     log.write()
+    log.note("", moved)
     for report in lost:
         log.note(report.slide, f"{report.slide}: {report.reason} {report.remedy}")
     return log
 
 
-def _remembered(out: Path) -> Manifest:
+def _remembered(out: Path) -> tuple[Manifest, str]:
+    """Return what a folder remembers, and that its manifest was moved aside, where it was."""
     if not out.is_dir():
         raise UsageError("There is no such folder.", "Pass the folder given as --out.", out)
     try:
-        return read_manifest(out / MANIFEST)
-    except StoreError:
+        return read_manifest(out / MANIFEST), ""
+    except StoreError as error:
         (out / MANIFEST).replace(out / DAMAGED)
-        return Manifest()
+        return Manifest(), f"{error.problem} It lies in {DAMAGED} now, and is made anew."
 
 
 def report_of(folder: Path, known: SlideReport | None = None) -> SlideReport | None:
