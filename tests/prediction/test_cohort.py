@@ -129,6 +129,18 @@ def test_a_folder_with_somebody_elses_manifest_is_refused_before_anything_runs(
     assert [path.name for path in out.iterdir()] == ["manifest.json"]
 
 
+def test_a_folder_in_the_manifests_place_for_a_moment_ends_no_run(
+    tmp_path: Path, tiny_bundle: Path, folder: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "manifest.json").mkdir(parents=True)
+    for event in predict([folder / "s0.png", folder / "s1.png"], tiny_bundle, out, QUICK):
+        if isinstance(event, SlideFinished) and (out / "manifest.json").is_dir():
+            (out / "manifest.json").rmdir()
+    reports = read_manifest(out / "manifest.json").slides
+    assert [one.status for one in reports] == ["done", "done"]
+
+
 def test_two_rows_of_one_slide_that_differ_are_refused(
     tmp_path: Path, tiny_bundle: Path, folder: Path
 ) -> None:

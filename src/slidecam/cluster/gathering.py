@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from slidecam.errors import StoreError, UsageError
-from slidecam.exchange.manifest import Manifest, SlideReport, TileCounts, read_manifest
+from slidecam.exchange.manifest import (
+    Manifest,
+    SlideReport,
+    TileCounts,
+    read_manifest,
+    refuse_folder,
+)
 from slidecam.runlog import GO_ON, MANIFEST, STOPPED, RunLog
 from slidecam.runs import Run
 from slidecam.runs.legend import classified_tissue, own_slices, parts_of, summarise_classes
@@ -46,6 +52,8 @@ def gather(out: Path) -> RunLog:
     ------
     UsageError
         If there is no slide's run in ``out``.
+    StoreError
+        If a folder lies where the manifest belongs.
     """
     known: dict[str, SlideReport] = {}
     lost = []
@@ -76,6 +84,7 @@ def _remembered(out: Path) -> tuple[Manifest, str]:
     """Return what a folder remembers, and that its manifest was moved aside, where it was."""
     if not out.is_dir():
         raise UsageError("There is no such folder.", "Pass the folder given as --out.", out)
+    refuse_folder(out / MANIFEST)
     try:
         return read_manifest(out / MANIFEST), ""
     except StoreError as error:

@@ -289,9 +289,6 @@ def read_manifest(path: Path) -> Manifest:
     OSError
         If it cannot be read.
     """
-    if path.is_dir():
-        problem = f"There is a folder where {MANIFEST_NAME} belongs."
-        raise StoreError(path, problem, f"Move it away; {REPORT_ANEW}")
     try:
         record = json_in(path)
     except FileNotFoundError:
@@ -328,6 +325,7 @@ def remembered(folder: Path) -> Manifest:
         if _holds_slides(folder):
             remedy = REPORT_ANEW
         raise UsageError(f"There is no {MANIFEST_NAME} here.", remedy, folder)
+    refuse_folder(path)
     return read_manifest(path).still_in(folder)
 
 
@@ -350,6 +348,13 @@ def _no_manifest(path: Path, fault: str) -> StoreError:
     if _holds_slides(path.parent):
         remedy = REPORT_ANEW
     return StoreError(path, problem, remedy)
+
+
+def refuse_folder(path: Path) -> None:
+    """Refuse a folder where a manifest belongs; StoreError. A run goes on until it is gone."""
+    if path.is_dir():
+        problem = f"There is a folder where {MANIFEST_NAME} belongs."
+        raise StoreError(path, problem, f"Move it away; {REPORT_ANEW}")
 
 
 def write_manifest(manifest: Manifest, run: RunFacts, path: Path) -> None:
