@@ -521,8 +521,8 @@ def test_a_run_is_no_slide_to_explain_and_its_own_slide_is_named(
 
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
-OF_OTHERS = {"--force-reinstall", "--no-crop", "--pyramid", "--tile"}
-"""Options of pip, of QuPath and of vips."""
+OF_OTHERS = {"--force-reinstall", "--no-crop", "--pyramid", "--series", "--tile"}
+"""Options of pip, of QuPath and its readers, and of vips."""
 
 
 def options_of(command: Any) -> set[str]:

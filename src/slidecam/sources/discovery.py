@@ -35,13 +35,12 @@ from slidecam.sources.names import (
     set_apart,
     with_aliases,
 )
-from slidecam.sources.qupath import PROJECT_SUFFIX, read_project
+from slidecam.sources.qupath import PROJECT_SUFFIX, read_project, views_of
 from slidecam.sources.readers import is_named_as_native, slide_suffixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from slidecam.geometry import Size
     from slidecam.sources.qupath import ProjectImage
 
 
@@ -89,7 +88,7 @@ def find_slides(
             slides.extend(slides_at(str(given), where, ignored))
         elif Path(given).suffix.lower() == PROJECT_SUFFIX and Path(given).is_file():
             project = read_project(Path(given))
-            slides.extend(_found(image.path) for image in project.images)
+            slides.extend(image.slide for image in project.images)
             images.extend(project.images)
             ignored.extend(project.left_out)
         else:
@@ -112,15 +111,7 @@ def find_slides(
             f"No slide was found in {', '.join(map(str, inputs)) or 'nothing'}.{left_out}",
             f"Name slides, or a folder that they lie in directly ({suffixes}).",
         )
-    spacings: dict[str, float] = {}
-    shown: dict[str, Size] = {}
-    named = {slide.path: slide.name for slide in slides}
-    for image in images:
-        name = named[str(image.path)]
-        if image.mpp is not None:
-            spacings[name] = image.mpp
-        if image.shown is not None:
-            shown[name] = image.shown
+    spacings, shown = views_of(images, slides)
     return Discovery(tuple(slides), tuple(ignored), spacings, shown, shared)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from slidecam.geometry import Size
     from slidecam.sources.source import SourceFacts
+    from slidecam.viewing import PictureView
 
 
 DATA_FOLDERS = {".mrxs": "{}", ".vsi": "_{}_"}
@@ -46,6 +47,8 @@ class FoundSlide:
         folder has by itself, where no other slide of the call has them too.
     mask, group
         Its own mask, and the patient or case that it is of, where a table of slides says so.
+    image
+        Which of the file's pictures it is, where whoever named it says so; see `PictureView`.
     """
 
     name: str
@@ -55,6 +58,11 @@ class FoundSlide:
     aliases: tuple[str, ...] = field(default=(), compare=False)
     mask: Path | None = field(default=None, compare=False)
     group: str = field(default="", compare=False)
+    image: str | None = None
+
+    def seen(self, view: PictureView) -> PictureView:
+        """Return how a call looks at pictures, for this slide: at its own picture of the file."""
+        return replace(view, image=self.image or view.image)
 
     def named(self, facts: SourceFacts) -> SourceFacts:
         """Return the slide's facts under the names that it has in this call."""
