@@ -9,7 +9,11 @@ while the next batch is already computing. On a CPU the same code runs without t
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,12 +33,15 @@ from slidecam.store import TileResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
     from slidecam.explain.activation_maps import MapPlan
     from slidecam.models import Card, Classifier
     from slidecam.streaming import TileBatch
+
+    Launch = Callable[[TileBatch], Callable[[], "ScoredBatch"]]
 
 CPU_BATCH = 16
 """Tiles per batch on a CPU.
@@ -271,17 +278,44 @@ def classify(
     Yields
     ------
     ScoredBatch
-        With a GPU one batch behind what is being computed, so that neither waits for the other.
+        `Classifier.ahead` batches behind what is being computed, so that neither waits for the
+        other.
     """
-    ahead = int(classifier.device.type == "cuda")
-    plan = _plan(classifier, request)
-    flying: list[Callable[[], ScoredBatch]] = []
+    launch = partial(_launch, classifier=classifier, plan=_plan(classifier, request))
+    if classifier.overlaps:
+        yield from _two_at_once(batches, launch)
+        return
+    flying: deque[Callable[[], ScoredBatch]] = deque()
     for batch in batches:
-        flying.append(_launch(batch, classifier, plan))
-        if len(flying) > ahead:
-            yield flying.pop(0)()
+        flying.append(launch(batch))
+        if len(flying) > classifier.ahead:
+            yield flying.popleft()()
     for land in flying:
         yield land()
+
+
+def _two_at_once(batches: Iterable[TileBatch], launch: Launch) -> Generator[ScoredBatch]:
+    """Score each batch on one of two threads.
+
+    The head, the maps and the bookkeeping of one, which keep a single processor busy, are computed
+    while the backbone of the next is.
+    """
+    ended = 0.0
+    with ThreadPoolExecutor(2, "slidecam-score") as pool:
+        flying: deque[Future[tuple[ScoredBatch, float]]] = deque()
+        for batch in chain(batches, [None]):
+            if batch is not None:
+                flying.append(pool.submit(_landed, batch, launch))
+            while flying and (batch is None or len(flying) > 1):
+                before = ended
+                scored, ended = flying.popleft().result()
+                # What two batches share of a second is counted once.
+                alone = min(scored.model_seconds, ended - before)
+                yield replace(scored, model_seconds=alone)
+
+
+def _landed(batch: TileBatch, launch: Launch) -> tuple[ScoredBatch, float]:
+    return launch(batch)(), time.perf_counter()
 
 
 def _launch(
