@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -39,6 +38,9 @@ CHUNK = 512
 
 SMALL = 4 * CHUNK**2
 """Values of a level that is one chunk for all of its classes, if it is no longer than that."""
+
+HELD_VALUES = 8_000_000
+"""Values of a level that wait for the rest of their chunks, about, at most."""
 
 SMALLEST = 256
 """The pyramid ends with the first level that is no longer than this."""
@@ -146,7 +148,7 @@ def write_heatmap_ome_zarr(
 ) -> None:
     """Write a heatmap that is painted from top to bottom, and its pyramid; all of it or nothing.
 
-    Memory is bounded by a band and a few chunks. A band of `CHUNK` rows is written fastest.
+    Memory is bounded by a few bands. One of `CHUNK` rows is written fastest.
 
     Parameters
     ----------
@@ -170,9 +172,15 @@ def write_heatmap_ome_zarr(
         for index, size in enumerate(spec.level_sizes):
             shape = (len(spec.class_names), size.height, size.width)
             levels.append(empty_array(group, str(index), shape, _chunks_of(shape), spec.ngff))
-        _fill(levels[0], bands)
-        for finer, coarser in pairwise(levels):
-            _halve(finer, coarser)
+        row = 0
+        pyramid = _Pyramid(levels)
+        for band in bands:
+            _check_band(band, row, levels[0].shape)
+            pyramid.add(band)
+            row += band.shape[1]
+        if row != spec.size.height:
+            raise _misfit(f"The bands end after {row} rows", levels[0].shape)
+        pyramid.end()
 
 
 def read_heatmap_ome_zarr(path: Path) -> HeatmapImage:
@@ -231,28 +239,50 @@ def empty_array(
     )
 
 
-def _fill(array: zarr.Array[Any], bands: Iterable[NDArray[np.float32]]) -> None:
-    classes, height, width = array.shape
-    row = 0
-    for band in bands:
-        if (band.shape[0], band.shape[2]) != (classes, width) or row + band.shape[1] > height:
-            raise _misfit(f"A band {band.shape} comes after {row} rows", array.shape)
-        array[:, row : row + band.shape[1], :] = band
-        row += band.shape[1]
-    if row != height:
-        raise _misfit(f"The bands end after {row} rows", array.shape)
+def _check_band(band: NDArray[np.float32], row: int, shape: tuple[int, ...]) -> None:
+    classes, height, width = shape
+    if (band.shape[0], band.shape[2]) != (classes, width) or row + band.shape[1] > height:
+        raise _misfit(f"A band {band.shape} comes after {row} rows", shape)
 
 
 def _misfit(problem: str, shape: tuple[int, ...]) -> UsageError:
     return UsageError(f"{problem} of a raster {shape}.", "Paint the bands with their own spec.")
 
 
-def _halve(finer: zarr.Array[Any], coarser: zarr.Array[Any]) -> None:
-    """Fill ``coarser`` chunk by chunk, each from what it covers of ``finer``."""
-    channels, height, width = map(_spans, coarser.shape, coarser.chunks)
-    for channel, rows, columns in product(channels, height, width):
-        block = np.asarray(finer[channel, _doubled(rows), _doubled(columns)])
-        coarser[channel, rows, columns] = np.stack([*map(halved, block)])
+class _Pyramid:
+    """Levels that are filled at once from top to bottom, each by the means of the finer one."""
+
+    def __init__(self, levels: Sequence[zarr.Array[Any]]) -> None:
+        self._levels = levels
+        self._rows = [0] * len(levels)
+        self._waiting: list[list[NDArray[np.float32]]] = [[] for _ in levels]
+
+    def add(self, band: NDArray[np.float32], level: int = 0) -> None:
+        """Take the next rows of a level, float32, (classes, rows, width)."""
+        waiting = self._waiting[level]
+        waiting.append(band)
+        rows = sum(each.shape[1] for each in waiting)
+        # Whole chunks, so that none is read again and written anew; but never more than a band of
+        # the finest level holds, and pairs of rows, of which the next level has one each.
+        full = rows >= CHUNK or rows * band.shape[0] * band.shape[2] >= HELD_VALUES
+        if full and rows % 2 == 0:
+            self._write(level)
+
+    def end(self) -> None:
+        """Write what is left of every level."""
+        for level in range(len(self._levels)):
+            self._write(level)
+
+    def _write(self, level: int) -> None:
+        waiting, array, row = self._waiting[level], self._levels[level], self._rows[level]
+        if not waiting:
+            return
+        band = waiting[0] if len(waiting) == 1 else np.concatenate(waiting, axis=1)
+        waiting.clear()
+        self._rows[level] = row + band.shape[1]
+        array[:, row : self._rows[level], :] = band
+        if level + 1 < len(self._levels):
+            self.add(np.stack([*map(halved, band)]), level + 1)
 
 
 def _chunks_of(shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -260,14 +290,6 @@ def _chunks_of(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     if max(shape[1:]) <= CHUNK and math.prod(shape) <= SMALL:
         return shape
     return 1, CHUNK, CHUNK
-
-
-def _spans(length: int, chunk: int) -> list[slice]:
-    return [slice(start, min(start + chunk, length)) for start in range(0, length, chunk)]
-
-
-def _doubled(pixels: slice) -> slice:
-    return slice(2 * pixels.start, 2 * pixels.stop)
 
 
 def _attributes(spec: RasterSpec) -> dict[str, Any]:
