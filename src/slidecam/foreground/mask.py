@@ -37,6 +37,13 @@ class Foreground:
     origin: str
     readings: tuple[str, ...] = field(default=(), kw_only=True)
 
+    def __repr__(self) -> str:
+        size = self.size
+        return (
+            f"<Foreground of {size.width} x {size.height} px: {self.share:.1%} tissue,"
+            f" {self.origin}>"
+        )
+
     @property
     def share(self) -> float:
         """Share of the slide that is tissue, 0..1."""
