@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode's categories of control characters, halves of a pair, and ends of lines."""
 
+_TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+"""Unicode's classes of characters that show what follows them in another order."""
+
 
 def normal_name(name: str) -> str:
     """Return a class's name as it is compared and kept: NFC, and otherwise as it stands."""
@@ -53,11 +56,12 @@ def doubled_name(names: Iterable[str]) -> str | None:
 def in_one_line(text: str, kept: str = "") -> str:
     r"""Return a text with control characters and ends of lines as ``\x1b``, but those of ``kept``.
 
-    Whatever a file is called, it moves no cursor of a terminal and breaks no line.
+    Whatever a file is called, it moves no cursor of a terminal, breaks no line, and no letter of it
+    stands in another's place.
     """
 
     def shown(letter: str) -> str:
-        if letter in kept or unicodedata.category(letter) not in _BREAKING - {"Cs"}:
+        if letter in kept or unicodedata.category(letter) == "Cs" or not _is_breaking(letter):
             return letter
         return letter.encode("unicode_escape").decode("ascii")
 
@@ -69,9 +73,15 @@ def in_one_line(text: str, kept: str = "") -> str:
 def broken_name(names: Iterable[str]) -> str | None:
     """Return a name that breaks a line or holds a control character; None if none does.
 
-    A table's row or a legend's line would fall apart at it.
+    A table's row or a legend's line would fall apart at it, or be read in another order.
     """
     for name in names:
-        if any(unicodedata.category(letter) in _BREAKING for letter in name):
+        if any(map(_is_breaking, name)):
             return name
     return None
+
+
+def _is_breaking(letter: str) -> bool:
+    if unicodedata.category(letter) in _BREAKING:
+        return True
+    return unicodedata.bidirectional(letter) in _TURNING

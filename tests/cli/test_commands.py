@@ -196,6 +196,14 @@ def test_a_second_call_asks_for_resume_or_overwrite(
     assert "--resume" in refused.stderr
     assert slidecam(*call, "--resume").exit_code == 0
     assert slidecam(*call, "--overwrite").exit_code == 0
+    both = slidecam(*call, "--resume", "--overwrite")
+    assert both.exit_code == 2
+    assert "contradict" in both.stderr
+    # A folder whose manifest is lost is compared as one, and the remedy is the folder's.
+    (tmp_path / "out" / "manifest.json").unlink()
+    compared = slidecam("compare", tmp_path / "out", tmp_path / "out")
+    assert compared.exit_code == 2
+    assert "slidecam report" in " ".join(compared.stderr.split())
 
 
 def test_a_process_killed_at_once_is_resumed_and_ends_bit_identical(

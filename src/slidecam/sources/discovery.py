@@ -27,6 +27,7 @@ from slidecam.sources._probe import ZARR_MARKS, name_of
 from slidecam.sources._remote import slides_at
 from slidecam.sources.identifiers import hidden_parts, public_name
 from slidecam.sources.names import (
+    PATTERN,
     Discovery,
     FindSpec,
     FoundSlide,
@@ -121,7 +122,7 @@ def _matching(given: str | Path) -> Iterator[str | Path]:
     if not text:
         problem = "One of the inputs is an empty text."
         raise UsageError(problem, "Is a variable of your shell empty?")
-    if "://" in text or not set(text) & set("*?[") or Path(text).exists():
+    if "://" in text or not set(text) & PATTERN or Path(text).exists():
         yield given
         return
     found = sorted(glob(text, recursive=True))  # noqa: PTH207  (an absolute pattern too)
@@ -135,13 +136,20 @@ def _deeper(
 ) -> Iterator[FoundSlide]:
     """Yield the slides in folders that were not searched, and in those within them, if wanted."""
     known = {start.resolve()}
+    results: list[Path] = []
     while unsearched and where.recursive:
         folder = unsearched.pop(0)
         # A link may lead back to a folder above it.
         whole = folder.resolve()
-        if whole not in known and not where.leaves_out(folder):
-            known.add(whole)
+        if whole in known or where.leaves_out(folder):
+            continue
+        known.add(whole)
+        if _holds_results(folder):
+            results.append(folder)
+        else:
             yield from _expand(folder, ignored, unsearched)
+    if results:
+        ignored.append(f"{start}: folders of outputs, not searched: {_listed(results)}.")
 
 
 def _without_excluded(
@@ -224,10 +232,12 @@ def _without_foreign(folder: Path, taken: Sequence[Path], ignored: list[str]) ->
 
 
 def _may_hold_slides(stems: set[str], entry: Path) -> bool:
-    """Whether an entry is a folder, and neither a slide's own nor one of results."""
-    if not entry.is_dir() or entry.name.strip("_") in stems:
-        return False
-    return not any((entry / name).is_file() for name in (*OF_ALL_SLIDES, "run.json"))
+    """Whether an entry is a folder, and not a slide's own."""
+    return entry.is_dir() and entry.name.strip("_") not in stems
+
+
+def _holds_results(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (*OF_ALL_SLIDES, "run.json"))
 
 
 def _note_ignored(folder: Path, left: Sequence[Path], ignored: list[str]) -> None:
@@ -237,7 +247,8 @@ def _note_ignored(folder: Path, left: Sequence[Path], ignored: list[str]) -> Non
 
 def _unsearched_words(left: Sequence[Path], named: set[Path]) -> Iterator[str]:
     """Yield which folders may hold slides that are not taken, folder by folder."""
-    for folder, inside in groupby(left, key=lambda each: each.parent):
+    wanted = filterfalse(_holds_results, left)
+    for folder, inside in groupby(wanted, key=lambda each: each.parent):
         others = list(filterfalse(named.__contains__, inside))
         if others:
             yield (

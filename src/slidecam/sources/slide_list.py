@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from slidecam.errors import UsageError
 from slidecam.files import refuse_unnameable, table_rows
 from slidecam.objects import fetched, is_url, said
+from slidecam.sources.names import PATTERN
 from slidecam.sources.spacing import spacing_in
 
 if TYPE_CHECKING:
@@ -59,6 +60,14 @@ class SlideList:
     def names(self) -> Mapping[str, str]:
         """The names that rows give, by path."""
         return {row.path: row.name for row in self.rows if row.name}
+
+    def refuse_missing(self) -> None:
+        """Refuse a row whose slide is not there, with `UsageError`; URLs are not asked for."""
+        for row in self.rows:
+            is_path = "://" not in row.path and not set(row.path) & PATTERN
+            if is_path and not Path(row.path).exists():
+                problem = f"Line {row.line} of the table of slides names a slide that is not there."
+                raise UsageError(problem, "Check the path, or delete the line.", row.path)
 
     def on(self, found: Discovery) -> Discovery:
         """Return what was found with what the rows say of each slide; see `spacings`.
