@@ -13,8 +13,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -32,8 +31,7 @@ from slidecam.models.classifier import NOT_A_NUMBER
 from slidecam.store import TileResults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -43,11 +41,10 @@ if TYPE_CHECKING:
 
     Launch = Callable[[TileBatch], Callable[[], "ScoredBatch"]]
 
-CPU_BATCH = 16
-"""Tiles per batch on a CPU.
+Item = TypeVar("Item")
 
-8 to 16 were fastest on every network measured, 64 overflowed the caches.
-"""
+CPU_BATCH = 16
+"""Tiles per batch on a CPU: 8 to 16 were fastest on every network, 64 overflowed the caches."""
 
 LARGEST_BATCH = 512
 """Beyond this a GPU gains nothing and results come late."""
@@ -158,10 +155,11 @@ def request_maps(
 def _rival(card: Card, methods: Sequence[str], against: str | None) -> int | None:
     comparing = [name for name in methods if method_for(name).compares]
     if against is not None and not comparing:
+        known = sorted(name for name, method in slide_methods().items() if method.compares)
         raise ExplanationError(
             f"--heatmap {','.join(methods)} compares no classes, as --heatmap-against"
             f" {against} wants.",
-            f"Pass --heatmap {' or '.join(_comparing())} with it, or leave it out.",
+            f"Pass --heatmap {' or '.join(known)} with it, or leave it out.",
         )
     if comparing and against is None and len(card.class_names) != 2:  # noqa: PLR2004  (a class and the other one)
         raise ExplanationError(
@@ -172,10 +170,6 @@ def _rival(card: Card, methods: Sequence[str], against: str | None) -> int | Non
     if against is None:
         return None
     return _class_index(card, against)
-
-
-def _comparing() -> list[str]:
-    return sorted(name for name, method in slide_methods().items() if method.compares)
 
 
 def _classes(
@@ -278,19 +272,13 @@ def classify(
     Yields
     ------
     ScoredBatch
-        `Classifier.ahead` batches behind what is being computed, so that neither waits for the
-        other.
+        `Classifier.ahead` behind what is being computed, so that neither waits for the other.
     """
     launch = partial(_launch, classifier=classifier, plan=_plan(classifier, request))
     if classifier.overlaps:
         yield from _two_at_once(batches, launch)
         return
-    flying: deque[Callable[[], ScoredBatch]] = deque()
-    for batch in batches:
-        flying.append(launch(batch))
-        if len(flying) > classifier.ahead:
-            yield flying.popleft()()
-    for land in flying:
+    for land in _behind(map(launch, batches), classifier.ahead):
         yield land()
 
 
@@ -302,16 +290,21 @@ def _two_at_once(batches: Iterable[TileBatch], launch: Launch) -> Generator[Scor
     """
     ended = 0.0
     with ThreadPoolExecutor(2, "slidecam-score") as pool:
-        flying: deque[Future[tuple[ScoredBatch, float]]] = deque()
-        for batch in chain(batches, [None]):
-            if batch is not None:
-                flying.append(pool.submit(_landed, batch, launch))
-            while flying and (batch is None or len(flying) > 1):
-                before = ended
-                scored, ended = flying.popleft().result()
-                # What two batches share of a second is counted once.
-                alone = min(scored.model_seconds, ended - before)
-                yield replace(scored, model_seconds=alone)
+        for future in _behind((pool.submit(_landed, batch, launch) for batch in batches), 1):
+            before = ended
+            scored, ended = future.result()
+            # What two batches share of a second is counted once.
+            yield replace(scored, model_seconds=min(scored.model_seconds, ended - before))
+
+
+def _behind(items: Iterable[Item], ahead: int) -> Iterator[Item]:
+    """Yield what is taken, some items behind."""
+    taken: deque[Item] = deque()
+    for item in items:
+        taken.append(item)
+        if len(taken) > ahead:
+            yield taken.popleft()
+    yield from taken
 
 
 def _landed(batch: TileBatch, launch: Launch) -> tuple[ScoredBatch, float]:

@@ -11,19 +11,18 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import numpy as np
-
 from slidecam.drawing.style import as_hex, lowest_share
 from slidecam.errors import StoreError, UsageError
 from slidecam.files import replacing_folder
 from slidecam.geometry import RasterPlace, Size, Spacing
-from slidecam.pixels import halved
+from slidecam.pixels import PyramidWriter
 from slidecam.registry import deferred
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     import zarr
     from numpy.typing import NDArray
     from zarr import codecs
@@ -38,9 +37,6 @@ CHUNK = 512
 
 SMALL = 4 * CHUNK**2
 """Values of a level that is one chunk for all of its classes, if it is no longer than that."""
-
-HELD_VALUES = 8_000_000
-"""Values of a level that wait for the rest of their chunks, about, at most."""
 
 SMALLEST = 256
 """The pyramid ends with the first level that is no longer than this."""
@@ -172,14 +168,9 @@ def write_heatmap_ome_zarr(
         for index, size in enumerate(spec.level_sizes):
             shape = (len(spec.class_names), size.height, size.width)
             levels.append(empty_array(group, str(index), shape, _chunks_of(shape), spec.ngff))
-        row = 0
-        pyramid = _Pyramid(levels)
-        for band in bands:
-            _check_band(band, row, levels[0].shape)
+        pyramid = PyramidWriter(levels, CHUNK)
+        for band in _fitting(bands, levels[0].shape):
             pyramid.add(band)
-            row += band.shape[1]
-        if row != spec.size.height:
-            raise _misfit(f"The bands end after {row} rows", levels[0].shape)
         pyramid.end()
 
 
@@ -239,50 +230,23 @@ def empty_array(
     )
 
 
-def _check_band(band: NDArray[np.float32], row: int, shape: tuple[int, ...]) -> None:
+def _fitting(
+    bands: Iterable[NDArray[np.float32]], shape: tuple[int, ...]
+) -> Iterator[NDArray[np.float32]]:
+    """Yield bands; UsageError where they do not add up to a raster."""
     classes, height, width = shape
-    if (band.shape[0], band.shape[2]) != (classes, width) or row + band.shape[1] > height:
-        raise _misfit(f"A band {band.shape} comes after {row} rows", shape)
+    row = 0
+    for band in bands:
+        if (band.shape[0], band.shape[2]) != (classes, width) or row + band.shape[1] > height:
+            raise _misfit(f"A band {band.shape} comes after {row} rows", shape)
+        yield band
+        row += band.shape[1]
+    if row != height:
+        raise _misfit(f"The bands end after {row} rows", shape)
 
 
 def _misfit(problem: str, shape: tuple[int, ...]) -> UsageError:
     return UsageError(f"{problem} of a raster {shape}.", "Paint the bands with their own spec.")
-
-
-class _Pyramid:
-    """Levels that are filled at once from top to bottom, each by the means of the finer one."""
-
-    def __init__(self, levels: Sequence[zarr.Array[Any]]) -> None:
-        self._levels = levels
-        self._rows = [0] * len(levels)
-        self._waiting: list[list[NDArray[np.float32]]] = [[] for _ in levels]
-
-    def add(self, band: NDArray[np.float32], level: int = 0) -> None:
-        """Take the next rows of a level, float32, (classes, rows, width)."""
-        waiting = self._waiting[level]
-        waiting.append(band)
-        rows = sum(each.shape[1] for each in waiting)
-        # Whole chunks, so that none is read again and written anew; but never more than a band of
-        # the finest level holds, and pairs of rows, of which the next level has one each.
-        full = rows >= CHUNK or rows * band.shape[0] * band.shape[2] >= HELD_VALUES
-        if full and rows % 2 == 0:
-            self._write(level)
-
-    def end(self) -> None:
-        """Write what is left of every level."""
-        for level in range(len(self._levels)):
-            self._write(level)
-
-    def _write(self, level: int) -> None:
-        waiting, array, row = self._waiting[level], self._levels[level], self._rows[level]
-        if not waiting:
-            return
-        band = waiting[0] if len(waiting) == 1 else np.concatenate(waiting, axis=1)
-        waiting.clear()
-        self._rows[level] = row + band.shape[1]
-        array[:, row : self._rows[level], :] = band
-        if level + 1 < len(self._levels):
-            self.add(np.stack([*map(halved, band)]), level + 1)
 
 
 def _chunks_of(shape: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import partial
-from glob import glob
 from itertools import chain, filterfalse, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,6 @@ from slidecam.sources._probe import ZARR_MARKS, name_of
 from slidecam.sources._remote import slides_at
 from slidecam.sources.identifiers import hidden_parts, public_name
 from slidecam.sources.names import (
-    PATTERN,
     Discovery,
     FindSpec,
     FoundSlide,
@@ -38,6 +36,7 @@ from slidecam.sources.names import (
 )
 from slidecam.sources.qupath import PROJECT_SUFFIX, read_project, views_of
 from slidecam.sources.readers import is_named_as_native, slide_suffixes
+from slidecam.sources.slide_list import matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,7 +83,7 @@ def find_slides(
     images: list[ProjectImage] = []
     empty = 0
     unsearched: list[Path] = []
-    for given in chain.from_iterable(map(_matching, inputs)):
+    for given in chain.from_iterable(map(matching, inputs)):
         if "://" in str(given):
             slides.extend(slides_at(str(given), where, ignored))
         elif Path(given).suffix.lower() == PROJECT_SUFFIX and Path(given).is_file():
@@ -114,21 +113,6 @@ def find_slides(
         )
     spacings, shown = views_of(images, slides)
     return Discovery(tuple(slides), tuple(ignored), spacings, shown, shared)
-
-
-def _matching(given: str | Path) -> Iterator[str | Path]:
-    """Yield what a pattern matches; another input as it is."""
-    text = str(given)
-    if not text:
-        problem = "One of the inputs is an empty text."
-        raise UsageError(problem, "Is a variable of your shell empty?")
-    if "://" in text or not set(text) & PATTERN or Path(text).exists():
-        yield given
-        return
-    found = sorted(glob(text, recursive=True))  # noqa: PTH207  (an absolute pattern too)
-    if not found:
-        raise UsageError(f"Nothing is called {text}.", "Check the pattern.")
-    yield from found
 
 
 def _deeper(

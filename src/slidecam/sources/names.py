@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 DATA_FOLDERS = {".mrxs": "{}", ".vsi": "_{}_"}
 """The folder that a slide's pixels lie in, beside its file, by the file's suffix."""
 
-PATTERN = frozenset("*?[")
-"""What a pattern of names holds, as shells write them."""
-
 
 @dataclass(frozen=True)
 class FoundSlide:
