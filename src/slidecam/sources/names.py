@@ -215,11 +215,7 @@ def names_of(facts: SourceFacts) -> tuple[str, ...]:
 
 
 def once_each(slides: Sequence[FoundSlide], ignored: list[str]) -> list[FoundSlide]:
-    """Return slides without those that are there already.
-
-    A list and a folder may both name a slide, ``SE1/*.dcm`` names every file of a series, and a
-    pattern and a folder every slide.
-    """
+    """Return slides without those that are there already: ``SE1/*.dcm`` names all of a series."""
     first: dict[str, FoundSlide] = {}
     named: defaultdict[str, dict[str, None]] = defaultdict(dict)
     again: Counter[str] = Counter()
