@@ -174,7 +174,7 @@ def test_a_close_up_of_a_slide_sees_what_the_card_says(
 def test_an_uploaded_picture_is_classified_as_the_card_says_and_shown_in_srgb(
     pictures: Path, bundles: dict[str, Path]
 ) -> None:
-    limits = Limits(10**6, 60.0, 10**6, 1, 1, 1)
+    limits = Limits(body_bytes=10**6, pixels=10**6)
     request = PictureRequest((), (), shown=64)
     answers = []
     for name, card in (("stored", "srgb"), ("shown", "ignore"), ("stored", "ignore")):

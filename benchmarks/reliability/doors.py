@@ -386,13 +386,15 @@ def _served(home: Path) -> Any:  # noqa: ANN401  (Starlette's client)
     from slidecam.server.app import make_app  # noqa: PLC0415
     from slidecam.server.folders import Roots  # noqa: PLC0415
     from slidecam.server.guard import Limits  # noqa: PLC0415
+    from slidecam.server.page_links import PageLinks  # noqa: PLC0415
     from slidecam.server.service import Service  # noqa: PLC0415
 
     limits = Limits(body_bytes=2_000_000, pixels=1_000_000, waiting_jobs=1, open_slides=2)
     roots = Roots.of((home,))
     how = {"device": "cpu", "trust": False}
     service = Service.of(SAMPLE / "bundle", roots, home / "jobs", limits, **how)
-    app = make_app(service, "token", frozenset({"testserver"}))
+    links = PageLinks("http://testserver")
+    app = make_app(service, "token", frozenset({"testserver"}), links)
     return TestClient(app, raise_server_exceptions=False, headers={"Authorization": "Bearer token"})
 
 

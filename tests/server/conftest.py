@@ -20,14 +20,21 @@ from slidecam.server.service import Service
 from slidecam.server.serving import _listening, make_server
 from stopping import PATIENCE
 
+from .visits import browser, visit  # noqa: F401  (fixtures of all tests of the page)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from slidecam.server.page_links import PageLinks
     from slidecam.server.serving import QuietServer
+
+NAMES = ("localhost:9000", "viewer.example.org")
+"""What a tunnel and a proxy call it."""
 
 LIMITS = Limits(
     body_bytes=300_000,
+    json_bytes=100_000,
     body_seconds=60.0,
     pixels=200_000,
     waiting_images=4,
@@ -45,6 +52,7 @@ class Running:
     root: Path
     home: Path
     service: Service
+    links: PageLinks
 
     def client(self, **headers: str) -> httpx.Client:
         """Return a client that knows the token."""
@@ -59,14 +67,14 @@ def running_server(
     """Run a server in a thread for a while."""
     service = Service.of(bundle, Roots.of((root,)), home, limits, device="cpu", trust=False)
     with _listening(0) as listener:
-        server, endpoint = make_server(service, listener.getsockname()[1])
+        server, endpoint = make_server(service, listener.getsockname()[1], NAMES)
         started = threading.Event()
         server.on_start = started.set
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         assert started.wait(PATIENCE)
         try:
-            yield Running(endpoint.url, endpoint.token, root, home, service)
+            yield Running(endpoint.url, endpoint.token, root, home, service, server.links)
         finally:
             stop(server, thread)
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stopping import PATIENCE
+from slidecam.server.punctual import PunctualProtocol
+from slidecam.store import RunStore
+from stopping import PATIENCE, gate_before
 
-from .conftest import LIMITS, picture, running_server
+from .conftest import LIMITS, NAMES, finished, picture, running_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +78,103 @@ def test_pages_from_elsewhere_are_refused_and_no_header_invites_them(
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tunnel_or_proxy_that_was_named_may_call_it_by_its_name(
+    client: httpx.Client, name: str
+) -> None:
+    for path in ("/", "/v1/status"):
+        assert client.get(path, headers={"Host": name}).status_code == 200
+    ours = {"Host": name, "Origin": f"http://{name}"}
+    assert client.get("/v1/status", headers=ours).status_code == 200
+    assert_told(client.get("/v1/status", headers={"Host": f"{name}.example"}), 421)
+
+
+def test_a_proxy_that_was_named_may_speak_https_and_this_machine_may_not(
+    client: httpx.Client, server: Running
+) -> None:
+    named = {"Origin": "https://viewer.example.org"}
+    assert client.get("/v1/status", headers=named).status_code == 200
+    plain = {"Origin": server.url.replace("http:", "https:")}
+    assert_told(client.get("/v1/status", headers=plain), 403)
+
+
+@pytest.mark.parametrize("path", ["/", "/page/app.js", "/v1/status", "/openapi.json", "/v1/no"])
+def test_head_is_answered_as_get_without_the_body(client: httpx.Client, path: str) -> None:
+    head, whole = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    for name in ("content-type", "content-length", "content-security-policy"):
+        assert head.headers[name] == whole.headers[name]
+
+
+def test_head_of_what_goes_on_for_ever_ends(client: httpx.Client, server: Running) -> None:
+    order = {"slides": [str(server.root / "small.tif")], "options": {"heatmap": "none"}}
+    with gate_before(RunStore, "commit", 1) as gate:
+        job = client.post("/v1/jobs", json=order).json()
+        gate.wait_reached()
+        assert client.head(job["events"]).status_code == 200
+        gate.open()
+    finished(client, job)
+
+
+def test_a_request_whose_head_never_ends_is_not_waited_for(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PunctualProtocol, "head_seconds", 0.2)
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as line:
+        line.sendall(b"GET /v1/status HTTP/1.1\r\nHost: x")
+        assert received(line).startswith(b"HTTP/1.1 408")
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as line:
+        assert received(line).startswith(b"HTTP/1.1 408")
+    whole = f"GET / HTTP/1.1\r\nHost: {server.url[7:]}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as line:
+        line.sendall(whole)
+        answer = b""
+        while not answer.endswith(b"</html>\n"):
+            answer += line.recv(65_536)
+        line.sendall(whole[:30])  # a second one is not waited for either
+        assert received(line).startswith(b"HTTP/1.1 408")
+
+
+def received(line: socket.socket) -> bytes:
+    """Return all that comes until the other end closes."""
+    parts = []
+    while part := line.recv(65_536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def test_what_takes_long_is_not_cut_off_by_the_wait_for_heads(
+    client: httpx.Client, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PunctualProtocol, "head_seconds", 0.2)
+    order = {"slides": [str(server.root / "small.tif")], "options": {"heatmap": "none"}}
+    with gate_before(RunStore, "commit", 1) as gate:
+        job = client.post("/v1/jobs", json=order).json()
+        gate.wait_reached()
+        with client.stream("GET", job["events"]) as answer:
+            time.sleep(0.6)
+            gate.open()
+            events = [json.loads(line) for line in answer.iter_lines() if line]
+    assert events[-1]["event"] == "JobEnded"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/slides?folder={}/" + "a" * 300,
+        "/v1/slides/open?path={}/" + "a" * 300 + ".tif",
+        "/v1/slides/open?path={}/" + "a/" * 1500,
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused_in_words(
+    client: httpx.Client, server: Running, path: str
+) -> None:
+    answer = client.get(path.format(server.root))
+    assert answer.status_code in {400, 404}
+    assert len(answer.json()["error"]) < 500
+
+
 def test_its_own_page_may_call(client: httpx.Client, server: Running) -> None:
     assert client.get("/v1/status", headers={"Origin": server.url}).status_code == 200
 
@@ -83,6 +183,8 @@ def test_a_body_that_is_too_large_is_refused_by_its_length_before_it_is_read(
     client: httpx.Client,
 ) -> None:
     assert_told(client.post("/v1/image", content=bytes(LIMITS.body_bytes + 1)), 413)
+    assert_told(client.post("/v1/jobs", content=bytes(LIMITS.json_bytes + 1)), 413)
+    assert_told(client.post("/session", content=bytes(LIMITS.json_bytes + 1)), 413)
 
 
 def test_a_body_that_says_no_length_is_counted(client: httpx.Client) -> None:

@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from slidecam.runs import Run
 from slidecam.server import app
-from slidecam.server.views import static_files, viewer_files
+from slidecam.server.views import static_files
 from slidecam.store import RunStore
 from stopping import PATIENCE, gate_before
 
 from .conftest import picture, running_server
 from .test_pictures import cells
+from .visits import NAMELESS, Visit, needs_viewer, open_slide, pixels_of, upload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
     from .conftest import Running
 
 pytestmark = pytest.mark.gui
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-QUIET = [
-    "--no-sandbox",  # Chromium refuses its sandbox to root, whom CI is
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-NAMELESS = """() => [
-    ...document.querySelectorAll('button, input, select, a, canvas:not([aria-hidden])')
-].filter(one =>
-    !one.labels?.length && !one.textContent.trim() && !one.ariaLabel
-    && !one.closest('.openseadragon-container')
-).map(one => one.outerHTML)"""
-"""What of the page's controls has no name that a screen reader could say."""
-
 
 DRAWN_ROWS = """canvas => {
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -55,71 +35,6 @@ DRAWN_ROWS = """canvas => {
     return rows.size / canvas.width;
 }"""
 """How much of the overlay something is drawn on: rows, as a share of its width."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Return the system's Chromium; skip where there is none, but never in CI."""
-    if CHROMIUM is None and "CI" not in os.environ:
-        pytest.skip("there is no Chromium here")
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415  (only where there is a browser)
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield found
-        found.close()
-
-
-class Visit:
-    """A page that was opened by its link, and what it asked for and complained of."""
-
-    def __init__(self, browser: Browser, server: Running) -> None:
-        self.context = browser.new_context(
-            viewport={"width": 1100, "height": 760},
-            reduced_motion="reduce",  # nothing is looked at while it still moves
-        )
-        self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(1000 * PATIENCE)
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.server = server
-
-    def open(self) -> Page:
-        self.page.goto(f"{self.server.url}/#token={self.server.token}")
-        self.page.wait_for_selector("body[data-ready]")
-        return self.page
-
-    def close(self) -> None:
-        self.context.close()
-        assert self.complaints == []
-        elsewhere = [
-            url for url in self.asked if not url.startswith((self.server.url, "blob:", "data:"))
-        ]
-        assert elsewhere == []
-
-
-@pytest.fixture
-def visit(browser: Browser, server: Running) -> Iterator[Visit]:
-    """Return a fresh visit, of which nothing may have gone wrong or gone elsewhere in the end."""
-    found = Visit(browser, server)
-    yield found
-    found.close()
-
-
-def upload(page: Page, name: str, content: bytes) -> None:
-    page.set_input_files("#file", {"name": name, "mimeType": "", "buffer": content})
-
-
-def pixels_of(page: Page, selector: str) -> Any:
-    script = (
-        "canvas => { const d = canvas.getContext('2d').getImageData(0, 0, canvas.width,"
-        " canvas.height).data;"
-    )
-    return page.eval_on_selector(
-        selector, script + " let h = 0; for (const v of d) h = (h * 31 + v) | 0; return h; }"
-    )
 
 
 def test_a_picture_is_told_with_bars_and_maps_that_a_slider_fades(visit: Visit) -> None:
@@ -217,19 +132,6 @@ def test_a_graph_classifiers_neighbours_are_listed(browser: Browser, tmp_path: P
             r"(ALL|HEM)\s+cell \d+\.bmp\s+likeness 0?\.?\d", page.inner_text("#neighbours li")
         )
         visit.close()
-
-
-def open_slide(page: Page, name: str) -> None:
-    page.click("#tab-slide")
-    page.click(f'#entries button[data-path$="{name}"]')
-    page.wait_for_selector("#run:visible")
-    if viewer_files():
-        page.wait_for_selector("#blank", state="hidden")
-
-
-def needs_viewer() -> None:
-    if not viewer_files() and "CI" not in os.environ:
-        pytest.skip("OpenSeadragon is not here: npm ci --prefix web")
 
 
 def test_a_slide_is_shown_classified_and_asked_place_by_place(visit: Visit) -> None:
@@ -415,8 +317,12 @@ def test_a_volume_is_turned_through_slice_by_slice_with_its_heat(
         page.wait_for_selector("#called:visible")
         assert page.inner_text("#called").startswith("Called ")
         assert not page.is_visible("#slide-error")
-        # Its heat comes last, on the slice that decided most; before, the page turns to that one.
         page.locator("#values", has_text="CAM").wait_for()
+        assert page.inner_text("#plane-told").startswith("Slice 7 of 12")  # where it was left
+        page.click("#decisive")
+        number = re.findall(r"slice (\d+)", page.inner_text("#decisive"))[0]
+        assert page.inner_text("#plane-told").startswith(f"Slice {number} of 12")
+        assert decisive(running) == int(number)
         page.focus("#plane")
         page.keyboard.press("End")
         heats = set()
@@ -433,6 +339,16 @@ def test_a_volume_is_turned_through_slice_by_slice_with_its_heat(
         page.wait_for_selector("#called:visible")
         assert page.evaluate(NAMELESS) == []
         visit.close()
+
+
+def decisive(running: Running) -> int:
+    """Return the number of the slice with the highest probability of what the volume is called."""
+    with running.client() as client:
+        job = client.get("/v1/jobs").json()["jobs"][0]
+    run = Run.open(Path(job["out"]) / "head")
+    assert run.record.call is not None
+    index = run.tiles.class_names.index(run.record.call.facts["called"])
+    return int(run.plane_numbers[run.tiles.probabilities[:, index].argmax()]) + 1
 
 
 def test_the_pictures_of_a_file_are_offered_and_the_shown_one_is_classified(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import socket
 import struct
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,14 +22,21 @@ from slidecam.explain.activation_maps import plan_maps
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.models.architectures import build_network
 from slidecam.models.cell_graph import CellGraph, packed_names
+from slidecam.server import service
+from slidecam.server.callers import Caller, CallerLeftError
 from slidecam.server.devices import FairLock
 from slidecam.server.guard import Limits, RequestError
 from slidecam.server.pictures import PictureRequest, explain_picture
+from stopping import PATIENCE
 
-from .conftest import picture, running_server
+from .conftest import LIMITS, picture, running_server
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
+
+    from .conftest import Running
 
 
 def test_numbers_are_those_of_the_classifier(client: httpx.Client, tiny_bundle: Path) -> None:
@@ -98,6 +109,19 @@ def test_a_picture_that_would_be_black_is_shown_through_a_stated_window(
     assert any("Window 512" in note and "--window" in note for note in notes)
     bright = client.post("/v1/image?methods=none", content=picture()).json()["notes"]
     assert not any("Window" in note for note in bright)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_of_several_frames_the_one_that_is_classified_is_said(
+    client: httpx.Client, kind: str
+) -> None:
+    file = io.BytesIO()
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("#b03060", "#3060b0", "#60b030")]
+    frames[0].save(file, kind, save_all=True, append_images=frames[1:])
+    notes = client.post("/v1/image?methods=none", content=file.getvalue()).json()["notes"]
+    assert "Plane 1 of 3, its frames, is read; --plane reads another." in notes
+    single = client.post("/v1/image?methods=none", content=picture(40, 40, kind)).json()["notes"]
+    assert not any("frame" in note for note in single)
 
 
 @pytest.mark.parametrize(("bias", "predicted"), [(2.0, "lesion"), (-2.0, None)])
@@ -181,6 +205,64 @@ def test_an_explanation_that_takes_too_long_is_stopped_and_leaves_no_trace(
         explain_picture(picture(), classifier, asked, Limits(image_seconds=0.0), FairLock())
     assert refusal.value.status == 504
     assert [len(module._forward_hooks) for module in classifier.network.modules()] == before
+
+
+def test_a_picture_whose_sender_has_left_is_not_worked_at(tiny_bundle: Path) -> None:
+    classifier = open_bundle(tiny_bundle).classifier()
+    before = [len(module._forward_hooks) for module in classifier.network.modules()]
+    caller, asked = Caller(), PictureRequest(("lime",), ())
+    caller.leave()
+    with pytest.raises(CallerLeftError):
+        explain_picture(picture(), classifier, asked, Limits(), FairLock(), caller)
+    assert [len(module._forward_hooks) for module in classifier.network.modules()] == before
+
+
+def test_pictures_whose_senders_have_left_free_their_places_at_once(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, going, worked = Event(), Event(), []
+
+    def explain_slowly(content: bytes, *how: Any) -> dict[str, Any]:
+        worked.append(content)
+        begun.set()
+        assert going.wait(PATIENCE)
+        return explain_picture(content, *how)
+
+    monkeypatch.setattr(service, "explain_picture", explain_slowly)
+    kind = f"Host: {server.url[7:]}\r\nAuthorization: Bearer {server.token}\r\n"
+    head = f"POST /v1/image?methods=none HTTP/1.1\r\n{kind}Content-Length: "
+    content = picture()
+    lines = []
+    for _place in range(LIMITS.waiting_images):
+        address = "127.0.0.1", int(server.url.rpartition(":")[2])
+        lines.append(socket.create_connection(address, PATIENCE))
+        lines[-1].sendall(f"{head}{len(content)}\r\n\r\n".encode() + content)
+    assert begun.wait(PATIENCE)
+    with server.client() as client, ThreadPoolExecutor(1) as thread:
+        wait_until(lambda: server.service.admitted._value == 0)
+        for line in lines:
+            line.close()
+        honest = picture(seed=9)
+
+        def ask() -> httpx.Response:
+            while True:
+                answer = client.post("/v1/image?methods=none", content=honest)
+                if answer.status_code != 503:
+                    return answer
+                time.sleep(0.05)
+
+        waiting = thread.submit(ask)
+        wait_until(lambda: server.service.admitted._value == LIMITS.waiting_images - 1)
+        going.set()  # only now does the first one end: its place was free before
+        assert waiting.result().status_code == 200
+    assert worked == [content, honest]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_an_ensemble_says_how_far_its_members_disagree_and_a_network_says_nothing(

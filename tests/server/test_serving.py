@@ -30,7 +30,7 @@ from slidecam.server.serving import (
 from stopping import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 IDLE_SECONDS = 1.0
@@ -94,28 +94,14 @@ def test_a_server_is_found_by_its_file_used_and_stopped(
     assert second.exit_code == 2
     assert "runs already" in second.stdout
     assert read_endpoint(file) == endpoint
+    page = file.with_suffix(".html")
+    assert told["page"] == str(page)
+    assert endpoint.token not in page.read_text()
     if os.name == "posix":
         started.send_signal(signal.SIGTERM)
         assert started.wait(PATIENCE) == 0
         assert not file.exists()
-
-
-def test_the_pages_link_is_one_line_however_narrow_the_terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "server.json"
-    endpoint = Endpoint("http://127.0.0.1:49152", "token-" * 8, 1, "0.1.0", "now")
-
-    def serve(_spec: ServeSpec, ready: Callable[[Endpoint, Path], None]) -> None:
-        ready(endpoint, file)
-
-    monkeypatch.setattr("slidecam.server.serve", serve)
-    narrow = {"COLUMNS": "40"}
-    said = CliRunner().invoke(app, ["serve", "-m", str(tmp_path)], env=narrow).stdout
-    lines = said.splitlines()
-    assert lines[0] == f"Loading {tmp_path} …"
-    assert lines[2] == f"{endpoint.url}/#token={endpoint.token}"
-    assert lines[3].endswith(str(file))
+        assert not page.exists()
 
 
 def assert_idle(process: psutil.Process) -> None:
@@ -139,6 +125,12 @@ def test_a_file_that_outlived_its_server_is_in_nobodys_way(tmp_path: Path) -> No
         tmp_path / "server.json", Endpoint("http://127.0.0.1:9", "x", 1, "0.1.0", "before")
     )
     _refuse_second(tmp_path / "server.json")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "http://a", "a/b", "a:", "a:1:2"])
+def test_what_is_no_name_of_a_host_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="no name of a host"):
+        ServeSpec(model=__file__, host_names=(name,))  # type: ignore[arg-type]  # never looked at
 
 
 def test_a_port_out_of_range_is_refused() -> None:

@@ -6,20 +6,25 @@ Files do not stay open for nothing.
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Event
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from slidecam.errors import RegionReadError
 from slidecam.geometry import LevelBox, Size
-from slidecam.server import deepzoom
+from slidecam.server import deepzoom, folders, slides
 from slidecam.server.deepzoom import TILE, DeepZoom
 from slidecam.server.guard import RequestError
-from slidecam.server.slides import SlideCache
-from slidecam.sources.apart import SourceApart
+from slidecam.server.slides import WRITTEN_SINCE, SlideCache, held_bytes
+from slidecam.sources.apart import SourceApart, open_apart
+from stopping import PATIENCE
 
 from .conftest import finished
 
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from conftest import MakeSource
+    from slidecam.sources import Source
 
     from .conftest import Running
 
@@ -222,6 +228,55 @@ def test_a_slide_that_was_exchanged_while_it_was_put_away_is_not_cut_under_its_o
     shelf.close()
 
 
+def test_a_slide_that_is_replaced_between_the_samples_of_its_content_is_another_one(
+    tmp_path: Path, noise: Callable[[int, int], NDArray[np.uint8]]
+) -> None:
+    shelf = SlideCache(most=2)
+    path, other = tmp_path / "a.tif", tmp_path / "b.tif"
+    pixels = noise(1400, 1400)
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(128, 128))
+    content = bytearray(path.read_bytes())
+    place = len(content) // 30  # in the middle of the first two samples
+    content[place : place + 60_000] = bytes(60_000)
+    other.write_bytes(content)
+    first = shelf.open(path)
+    before = shelf.tile(first["id"], 11, 1, 0)
+    other.replace(path)
+    second = shelf.open(path)
+    assert shelf._known[first["id"]].fingerprint == shelf._known[second["id"]].fingerprint
+    assert second["id"] != first["id"]
+    assert shelf.tile(second["id"], 11, 1, 0) != before
+    shelf.close()
+
+
+def test_a_slide_that_was_written_since_its_run_is_shown_with_a_note(
+    client: httpx.Client, server: Running, write_slide: Callable[..., Path]
+) -> None:
+    path = write_slide(server.root / "touched.tif", seed=8)
+    order = {"slides": [str(path)], "options": {"heatmap": "none"}}
+    job = client.post("/v1/jobs", json=order).json()
+    finished(client, job)
+    query = {"path": str(path), "job": job["id"], "slide": "touched"}
+    before = client.get("/v1/slides/open", params=query).json()
+    path.write_bytes(path.read_bytes())
+    after = client.get("/v1/slides/open", params=query).json()
+    assert WRITTEN_SINCE not in before["notes"]
+    assert WRITTEN_SINCE in after["notes"]
+    assert after["id"] != before["id"]
+    path.unlink()
+
+
+def test_a_list_that_ends_early_says_how_many_more_there_are(
+    client: httpx.Client, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = client.get("/v1/slides", params={"folder": str(server.root)}).json()
+    assert whole["left_out"] == {"folders": 0, "slides": 0}
+    monkeypatch.setattr(folders, "MOST", 1)
+    told = client.get("/v1/slides", params={"folder": str(server.root)}).json()
+    assert told["slides"] == whole["slides"][:1]
+    assert told["left_out"] == {"folders": 0, "slides": len(whole["slides"]) - 1}
+
+
 def test_folders_are_listed_as_far_as_the_roots_reach(
     client: httpx.Client, server: Running
 ) -> None:
@@ -298,6 +353,50 @@ def test_another_picture_of_a_file_is_looked_at_and_the_one_of_a_run_is_laid_und
     query = {"path": str(path), "job": job["id"], "slide": "two.ome"}
     assert client.get("/v1/slides/open", params=query).json() == left
     path.unlink()
+
+
+def test_a_slide_that_opens_slowly_holds_up_no_tile_of_another(
+    tmp_path: Path, write_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = SlideCache(most=1)
+    paths = [
+        write_slide(tmp_path / name, seed=seed) for seed, name in enumerate(("a.tif", "b.tif"))
+    ]
+    slow, quick = (shelf.open(path)["id"] for path in paths)
+    shelf.tile(quick, 0, 0, 0)  # which pushes the other one off the shelf
+    begun, answering = Event(), Event()
+
+    def open_slowly(path: Path, **how: Any) -> Source:
+        begun.set()
+        assert answering.wait(PATIENCE)
+        return open_apart(path, **how)
+
+    monkeypatch.setattr(slides, "open_apart", open_slowly)
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(shelf.tile, slow, 0, 0, 0) for _caller in range(2)]
+        assert begun.wait(PATIENCE)
+        assert shelf.tile(quick, 0, 0, 0)
+        answering.set()
+        assert waiting[0].result() == waiting[1].result()
+    shelf.close()
+
+
+def test_the_slides_on_the_shelf_are_bounded_by_their_memory(
+    tmp_path: Path, write_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slides, "WEIGHED_SECONDS", 0.0)
+    names = [write_slide(tmp_path / f"{seed}.tif", seed=seed) for seed in range(3)]
+    with closing(SlideCache(most=9)) as shelf:
+        told = [shelf.open(path)["id"] for path in names]
+        held = sum(held_bytes(one.zoom.source) for one in shelf._open.values())
+        assert held > 30_000_000  # three processes
+    with closing(SlideCache(most=9, most_bytes=held // 2)) as shelf:
+        told = [shelf.open(path)["id"] for path in names]
+        assert list(shelf._open) == told[-len(shelf._open) :]
+        assert len(shelf._open) < 3
+        assert shelf.tile(told[0], 0, 0, 0)  # one that is alone may be as large as it is
+    with closing(SlideCache(most=9, most_bytes=1)) as shelf:
+        assert shelf.tile(shelf.open(names[0])["id"], 0, 0, 0)
 
 
 def test_a_slide_whose_process_was_ended_is_opened_again(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from slidecam.errors import RegionReadError, UnreadableSourceError
+from slidecam.errors import RefusedSourceError, RegionReadError, UnreadableSourceError
 from slidecam.geometry import LevelBox, Size, Spacing
 from slidecam.sources import open_source
 
@@ -29,6 +29,27 @@ def written(path: Path, data: Any, **options: Any) -> Path:
 def read(path: Path, reader: str | None = "tiff") -> NDArray[np.uint8]:
     with open_source(path, reader) as source:
         return source.read(0, BOX)
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_a_block_whose_bytes_cannot_hold_its_pixels_is_refused_before_it_is_decoded(
+    tmp_path: Path, compression: str | None
+) -> None:
+    path = written(tmp_path / "a.tif", RGB, photometric="rgb", compression=compression)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        page = tiff.pages.first
+        for name, value in (("ImageWidth", 24_000), ("ImageLength", 24_000)):
+            page.tags[name].overwrite(value)
+        page.tags["RowsPerStrip"].overwrite(24_000)
+    with pytest.raises(RefusedSourceError, match="far fewer bytes than the pixels"):
+        open_source(path)
+
+
+def test_a_large_blank_block_that_compression_makes_small_is_read(tmp_path: Path) -> None:
+    blank = np.full((5000, 5000, 3), 240, np.uint8)
+    path = written(tmp_path / "a.tif", blank, photometric="rgb", compression="deflate")
+    assert path.stat().st_size < blank.nbytes / 500
+    assert (read(path) == 240).all()
 
 
 def test_grey_becomes_rgb(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from slidecam.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from slidecam.server import Endpoint
+    from slidecam.server.page_links import PageDoor
 
 
 @app.command()
@@ -38,6 +40,13 @@ def serve(
     open_page: Annotated[
         bool, typer.Option("--open", help="Open the page in the browser.")
     ] = False,
+    host_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another name that browsers call it by, through a tunnel or proxy:"
+            " localhost:9000; repeat for more."
+        ),
+    ] = None,
     device: Device = "auto",
     trust: Trust = False,
     json: Json = False,
@@ -60,12 +69,14 @@ def serve(
         if model:
             bundle, usual = Path(model), [Path()]
         roots = tuple(root or usual)
-        spec = ServeSpec(bundle, roots, out, port, device=device, trust=trust)
+        names = tuple(host_name or ())
+        spec = ServeSpec(bundle, roots, out, port, device=device, trust=trust, host_names=names)
 
-        def ready(endpoint: Endpoint, file: Path) -> None:
-            _announce(terminal, endpoint, file, json=json)
+        def ready(endpoint: Endpoint, file: Path, door: PageDoor) -> None:
+            _announce(terminal, endpoint, file, door, json=json)
             if open_page:
-                typer.launch(_page(endpoint))
+                # Other users see what a browser is started with: a file that they cannot read.
+                typer.launch(str(door.file))
 
         terminal.say(f"Loading {bundle} …")
         try:
@@ -74,16 +85,19 @@ def serve(
             raise typer.Exit(0) from None
 
 
-def _announce(terminal: Terminal, endpoint: Endpoint, file: Path, *, json: bool) -> None:
+def _announce(
+    terminal: Terminal, endpoint: Endpoint, file: Path, door: PageDoor, *, json: bool
+) -> None:
     if json:
-        terminal.line({"event": "Serving", "url": endpoint.url, "file": str(file)})
+        places = {"url": endpoint.url, "file": str(file), "page": str(door.file)}
+        terminal.line({"event": "Serving", **places})
         return
-    terminal.say(
-        f"Page (the link holds the key):\n{_page(endpoint)}\nFor programs: {file}\nStop it with"
-        " Ctrl-C."
-    )
+    page = f"Page: open {door.file} in a browser."
+    if _is_seen():
+        page = f"Page (this link works once):\n{door.link}\nLater: open {door.file}"
+    terminal.say(f"{page}\nFor programs: {file}\nStop it with Ctrl-C.")
 
 
-def _page(endpoint: Endpoint) -> str:
-    # What follows the # never leaves the browser, so that the token stands in no log.
-    return f"{endpoint.url}/#token={endpoint.token}"
+def _is_seen() -> bool:
+    """Whether what is said goes to a person's terminal: a file of it may be read by others."""
+    return sys.stdout.isatty()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slidecam.cli.app import (
-    BeginAnew,
     Device,
     GroupPattern,
     Json,
@@ -19,10 +18,8 @@ from slidecam.cli.app import (
     OverwriteSet,
     Reader,
     Renamed,
-    Resume,
     Trust,
     app,
-    of_existing,
 )
 from slidecam.cli.predicting import Seen, chooses_picture
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
@@ -34,6 +31,14 @@ Data = Annotated[
     Path,
     typer.Option(
         help="Folder of class folders, of train/val/test folders of them, or a CSV.",
+        show_default=False,
+    ),
+]
+Existing = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume/--overwrite",
+        help="Where a training was begun: go on with it, or begin anew.",
         show_default=False,
     ),
 ]
@@ -68,8 +73,7 @@ def train(
         Path | None,
         typer.Option(help="File that the network begins from, if the recipe wants one."),
     ] = None,
-    resume: Resume = False,
-    overwrite: BeginAnew = False,
+    existing: Existing = None,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -128,7 +132,7 @@ def train(
         call = TrainingCall(
             out=out,
             weights=StartingWeights(weights, trust),
-            existing=of_existing(resume=resume, overwrite=overwrite),
+            existing=_what_of_existing(existing),
             device=device,
             cache=cache,
             tensorboard=tensorboard,
@@ -180,6 +184,14 @@ def _refuse_idle(
     if len(chosen) > 1:
         problem = f"{' and '.join(chosen)} do not go together: each is a search or a measure."
         raise UsageError(problem, "Pass one of them; one value with --set KEY=VALUE.")
+
+
+def _what_of_existing(resume: bool | None) -> str:
+    if resume is None:
+        return "refuse"
+    if resume:
+        return "resume"
+    return "overwrite"
 
 
 def _stopped(out: Path) -> tuple[str, str]:

@@ -187,7 +187,9 @@ def panel_rows(
             )
         drawn: list[PanelCurves] = []
         if spec is not None:
-            drawn = _curves(ClassScorer(classifier, index), found.tiles.pixels[number], maps, spec)
+            drawn = removal_curves(
+                ClassScorer(classifier, index), found.tiles.pixels[number], maps, spec
+            )
         rows.append(
             PanelRow(
                 name=found.tiles.names[number],
@@ -217,7 +219,7 @@ def _caption(known: ClassSet, found: CloseUp, number: int, place: int) -> str:
     return "; ".join(parts)
 
 
-def _curves(
+def removal_curves(
     scorer: ClassScorer,
     tile: NDArray[np.uint8],
     maps: Sequence[PanelMap],

@@ -151,7 +151,11 @@ def _check_names(names: tuple[str, ...], complaints: CardComplaints) -> None:
     broken = broken_name(names)
     if broken is not None:
         problem = f"names {broken!r}, with a line break or a control character"
-        complaints.add("class_names", problem, "Write each name on one line.")
+        complaints.add(
+            "class_names",
+            problem,
+            "Write each name on one line, without characters that turn its direction.",
+        )
     twice = doubled_name(names)
     if twice is not None:
         remedy = "Give every class a name of its own."

@@ -44,7 +44,6 @@ A drive of Windows has one letter.
 _REMOTE = {
     "botocore.exceptions": ("BotoCoreError", "ClientError"),
     "aiohttp": ("ClientError",),
-    "ftplib": ("Error",),
     "google.auth.exceptions": ("GoogleAuthError",),
     "azure.core.exceptions": ("AzureError",),
 }

@@ -10,15 +10,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.to_thread
-from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
-from slidecam.class_names import listed_names
+from slidecam.parsing import ParseError, json_of
+from slidecam.server.callers import answered
+from slidecam.server.explaining import CurrentService
+from slidecam.server.explaining import router as explaining
 from slidecam.server.folders import folder_listing, result_file, result_record
-from slidecam.server.guard import Guard, RequestError, drained, handle_errors
-from slidecam.server.job_requests import read_request, request_schema
-from slidecam.server.pictures import PictureRequest
-from slidecam.server.service import Service
+from slidecam.server.guard import SEE, Guard, RequestError, handle_errors
+from slidecam.server.job_requests import request_schema
 from slidecam.server.views import (
     VIEWER,
     heatmap_records,
@@ -32,7 +33,12 @@ from slidecam.viewing import PictureView
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from slidecam.server.callers import Caller
+    from slidecam.server.page_links import PageLinks
+    from slidecam.server.service import Service
+
 router = APIRouter()
+router.include_router(explaining)
 
 RESULT_POLICY = (
     "sandbox allow-scripts allow-popups allow-downloads; default-src 'none'; img-src 'self' data:; "
@@ -41,17 +47,9 @@ RESULT_POLICY = (
 """A report names files by what they are called: it gets an origin of its own, without a token."""
 
 EVENT_STREAM, JSON_LINES = "text/event-stream", "application/x-ndjson"
-NONE = "none"
 TILE_SECONDS = 3600
 
 
-def service_of(request: Request) -> Service:
-    """Return what stands service the routes."""
-    found: Service = request.app.state.service
-    return found
-
-
-CurrentService = Annotated[Service, Depends(service_of)]
 Plane = Annotated[int, Query(ge=0)]
 
 
@@ -72,6 +70,20 @@ async def page_file(name: str) -> Response:
     )
 
 
+@router.post("/session")
+def session(request: Request, authorization: Annotated[str, Header()] = "") -> dict[str, str]:
+    """Exchange the code of a link (``Authorization: Code …``), which works once, for the token."""
+    scheme, _space, code = authorization.partition(" ")
+    if scheme.lower() != "code" or not request.app.state.links.redeem(code.strip()):
+        raise RequestError(
+            401,
+            "This link was used before, or is of another start of the server.",
+            "Open the file that slidecam serve names, or start slidecam serve --open.",
+            {"WWW-Authenticate": "Code"},
+        )
+    return {"token": request.app.state.token}
+
+
 @router.get("/v1/status")
 def status(service: CurrentService) -> dict[str, Any]:
     """Tell the model, the device, the limits and how busy the server is."""
@@ -82,62 +94,24 @@ def status(service: CurrentService) -> dict[str, Any]:
 
 
 @router.post(
-    "/v1/image",
-    openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}},
-)
-async def image(
-    request: Request,
-    service: CurrentService,
-    methods: Annotated[str | None, Query(max_length=500)] = None,
-    classes: Annotated[str | None, Query(max_length=10_000)] = None,
-    shown: Annotated[int, Query(ge=0, le=4096)] = 0,
-) -> dict[str, Any]:
-    """Classify one picture, whose bytes are the body, and explain it by some methods (or ``none``).
-
-    ``shown`` asks for a copy of what the classifier saw, so large at most, as a data URL.
-    """
-    picture = PictureRequest(
-        service.methods if methods is None else _methods(methods),
-        tuple(filter(None, listed_names(classes or ""))),
-        shown,
-    )
-    try:
-        service.admit()
-    except RequestError:
-        await drained(request.receive)
-        raise
-    try:
-        if request.headers.get("content-type", "").startswith("multipart/"):
-            raise RequestError(
-                415,
-                "The body is a form.",
-                "Send the picture's bytes themselves as the body.",
-            )
-        return await service.explain(await request.body(), picture)
-    finally:
-        service.admitted.release()
-
-
-def _methods(text: str) -> tuple[str, ...]:
-    # In a query a plus is a space, and people write gradcam++ as it is; no method's name has a
-    # space in it.
-    return _names(",".join(name.lstrip().replace(" ", "+") for name in text.split(",")))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = (name.strip() for name in text.split(","))
-    return tuple(dict.fromkeys(name for name in names if name and name != NONE))
-
-
-@router.post(
     "/v1/jobs",
     status_code=202,
     openapi_extra={"requestBody": {"content": {"application/json": {"schema": request_schema()}}}},
 )
-def submit(body: Annotated[object, Body()], service: CurrentService) -> JSONResponse:
+async def submit(request: Request, service: CurrentService) -> JSONResponse:
     """Put slides in line to be classified."""
-    job = service.jobs.submit(service.defaults.job_of(read_request(body)))
-    return JSONResponse(job.record(), 202, {"Location": f"/v1/jobs/{job.id}"})
+    content = await request.body()
+
+    def put_in_line() -> JSONResponse:
+        # On a thread: megabytes of a mask hold up nobody's tiles.
+        try:
+            wanted = json_of(content)
+        except ParseError as error:
+            raise RequestError(400, f"The body is no JSON: {error}.", SEE) from error
+        job = service.submit(wanted)
+        return JSONResponse(job.record(), 202, {"Location": f"/v1/jobs/{job.id}"})
+
+    return await anyio.to_thread.run_sync(put_in_line)
 
 
 @router.get("/v1/jobs")
@@ -146,10 +120,23 @@ def jobs(service: CurrentService) -> dict[str, Any]:
     return {"jobs": [job.record() for job in service.jobs.all()]}
 
 
+@router.get("/v1/runs")
+def runs(service: CurrentService) -> dict[str, Any]:
+    """List all runs that can be looked at, slide by slide: jobs, and what lies on disk."""
+    return service.runs.listed()
+
+
+@router.post("/v1/jobs/{name}/continue", status_code=202)
+def go_on(name: str, service: CurrentService) -> JSONResponse:
+    """Go on with a run that was stopped or failed, in its place and as it was begun."""
+    found = service.go_on(name)
+    return JSONResponse(found.record(), 202, {"Location": f"/v1/jobs/{found.id}"})
+
+
 @router.get("/v1/jobs/{name}")
 def job(name: str, service: CurrentService) -> dict[str, Any]:
     """Tell how a job stands."""
-    return service.jobs.job(name).record()
+    return service.runs.run(name).record()
 
 
 @router.delete("/v1/jobs/{name}")
@@ -158,7 +145,7 @@ def cancel(name: str, service: CurrentService) -> JSONResponse:
 
     What was classified is kept.
     """
-    found = service.jobs.job(name)
+    found = service.runs.run(name)
     ended = found.has_ended
     found.cancel()
     return JSONResponse(found.record(), 200 if ended else 202)
@@ -176,7 +163,7 @@ async def events(
 
     JSON lines, or SSE.
     """
-    journal = service.jobs.job(name).journal
+    journal = service.runs.run(name).journal
     first = max(after, int(last_event_id) if last_event_id.isdecimal() else 0)
     streamed = EVENT_STREAM in accept
     lines = _sent(journal.follow(first), streamed=streamed)
@@ -196,9 +183,9 @@ async def _sent(
 @router.get("/v1/jobs/{name}/result")
 def result(name: str, service: CurrentService) -> dict[str, Any]:
     """Tell what came of a job, with the paths of its files."""
-    found = service.jobs.job(name)
+    found = service.runs.run(name)
     if not found.has_ended:
-        problem = f"Job {name} is {found.status}."
+        problem = f"Job {name} is {found.record()['status']}."
         raise RequestError(
             409, problem, "Follow its events to the end first.", {"Retry-After": "2"}
         )
@@ -208,26 +195,26 @@ def result(name: str, service: CurrentService) -> dict[str, Any]:
 @router.get("/v1/jobs/{name}/files/{inner:path}")
 def file(name: str, inner: str, service: CurrentService) -> FileResponse:
     """Return one file of a job's results."""
-    return FileResponse(result_file(service.jobs.job(name), inner))
+    return FileResponse(result_file(service.runs.run(name), inner))
 
 
 @router.get("/results/{key}/{inner:path}", include_in_schema=False)
 def linked_file(key: str, inner: str, service: CurrentService) -> FileResponse:
     """Return one file of a job's results to whoever has the link, which nobody can guess."""
-    path = result_file(service.jobs.by_key(key), inner)
+    path = result_file(service.runs.by_key(key), inner)
     return FileResponse(path, headers={"content-security-policy": RESULT_POLICY})
 
 
 @router.get("/v1/jobs/{name}/slides/{slide}/tiles")
 def tiles(name: str, slide: str, service: CurrentService) -> dict[str, Any]:
     """Return a slide's classified tiles as arrays, while it is at work too."""
-    return tiles_record(service.jobs.job(name), slide)
+    return tiles_record(service.runs.run(name), slide)
 
 
 @router.get("/v1/jobs/{name}/slides/{slide}/heatmaps")
 def heatmaps(name: str, slide: str, service: CurrentService) -> dict[str, Any]:
     """List a finished slide's heatmaps."""
-    return {"heatmaps": heatmap_records(service.jobs.job(name), slide)}
+    return {"heatmaps": heatmap_records(service.runs.run(name), slide)}
 
 
 @router.get("/v1/jobs/{name}/slides/{slide}/heatmaps/{heatmap}/{index}")
@@ -240,7 +227,7 @@ def heatmap(
     plane: Plane = 0,
 ) -> Response:
     """Return one class of a heatmap as int16; of a volume, one plane of it."""
-    values = heatmap_values(service.jobs.job(name), slide, heatmap, (index, plane))
+    values = heatmap_values(service.runs.run(name), slide, heatmap, (index, plane))
     return Response(values, media_type="application/octet-stream")
 
 
@@ -256,7 +243,8 @@ def folder(
 
 
 @router.get("/v1/slides/open")
-def open_slide(
+async def open_slide(
+    request: Request,
     path: Annotated[str, Query(max_length=4096)],
     service: CurrentService,
     job: str = "",
@@ -268,10 +256,15 @@ def open_slide(
     Of a file of several pictures, the ``image`` of that number (from 1) or name. With a ``job`` and
     a ``slide`` of it, the picture that was classified, only if it still lies there.
     """
-    place = service.defaults.roots.existing(path)
-    if not job:
-        return service.slides.open(place, PictureView(image=image))
-    return service.slides.open_of_run(place, slide_folder(service.jobs.job(job), slide))
+
+    def opened(_caller: Caller) -> dict[str, Any]:
+        place = service.defaults.roots.existing(path)
+        if not job:
+            return service.slides.open(place, PictureView(image=image))
+        found = service.runs.run(job)
+        return service.slides.open_of_run(place, slide_folder(found, slide), found.standing(slide))
+
+    return await answered(request, service.opening_threads, opened)
 
 
 @router.get("/v1/slides/{name}.dzi")
@@ -281,7 +274,8 @@ def description(name: str, service: CurrentService) -> Response:
 
 
 @router.get("/v1/slides/{name}_files/{level}/{column}_{row}.jpeg")
-def tile(
+async def tile(
+    request: Request,
     name: str,
     level: int,
     column: int,
@@ -290,11 +284,14 @@ def tile(
     plane: Plane = 0,
 ) -> Response:
     """Return one Deep Zoom tile; of a volume, of one plane."""
-    headers = {"cache-control": f"private, max-age={TILE_SECONDS}"}
+
+    def cut(_caller: Caller) -> bytes:
+        return service.slides.tile(name, level, column, row, plane)
+
     return Response(
-        service.slides.tile(name, level, column, row, plane),
+        await answered(request, service.tile_threads, cut),
         media_type="image/jpeg",
-        headers=headers,
+        headers={"cache-control": f"private, max-age={TILE_SECONDS}"},
     )
 
 
@@ -304,7 +301,7 @@ ABOUT = (
 )
 
 
-def make_app(service: Service, token: str, hosts: frozenset[str]) -> Guard:
+def make_app(service: Service, token: str, hosts: frozenset[str], links: PageLinks) -> Guard:
     """Return the ASGI application.
 
     Parameters
@@ -313,6 +310,8 @@ def make_app(service: Service, token: str, hosts: frozenset[str]) -> Guard:
         What stands service the routes; it is closed when the server stops.
     token, hosts
         See `Guard`.
+    links
+        Whose codes are exchanged for the token.
     """
 
     @asynccontextmanager
@@ -330,7 +329,7 @@ def make_app(service: Service, token: str, hosts: frozenset[str]) -> Guard:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.service = service
+    app.state.service, app.state.token, app.state.links = service, token, links
     app.include_router(router)
     handle_errors(app)
     return Guard(app, token, hosts, service.limits)

@@ -12,7 +12,7 @@ from slidecam.server.guard import RequestError
 from slidecam.sources.discovery import slides_in
 
 if TYPE_CHECKING:
-    from slidecam.server.jobs import Job
+    from slidecam.server.job import SeenRun
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,13 @@ class Roots:
             nothing.
         """
         path = self.allowed(text)
-        if not path.exists():
-            raise RequestError(404, f"There is no such file or folder: {text}.", "Check the path.")
+        try:
+            found = path.exists()
+        except OSError as error:  # a name that is too long for any file
+            raise _nowhere(text, error) from error
+        if not found:
+            problem = f"There is no such file or folder: {_shortened(text)}."
+            raise RequestError(404, problem, "Check the path.")
         return path
 
     def allowed(self, text: str) -> Path:
@@ -66,16 +71,18 @@ class Roots:
         path = _absolute(text)
         # Before the disk is looked at: on Windows, merely looking at \\server\share logs on
         # to it.
-        self._refuse_outside(path, text, (*self.given, *self.resolved))
-        self._refuse_outside(_resolved(path, text), text, self.resolved)
+        shown = _shortened(text)
+        self._refuse_outside(path, f"The path {shown} lies", (*self.given, *self.resolved))
+        led = _resolved(path, text)
+        self._refuse_outside(led, f"{shown} is a link to {led}, which lies", self.resolved)
         return path
 
-    def _refuse_outside(self, path: Path, text: str, folders: tuple[Path, ...]) -> None:
+    def _refuse_outside(self, path: Path, subject: str, folders: tuple[Path, ...]) -> None:
         if not any(map(path.is_relative_to, folders)):
             names = ", ".join(map(str, self.given))
             raise RequestError(
                 403,
-                f"The path lies outside {names}: {text}.",
+                f"{subject} outside {names}.",
                 "Start the server with --root FOLDER for it.",
             )
 
@@ -96,13 +103,24 @@ def _resolved(path: Path, text: str) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:
-        raise RequestError(
-            400, f"The path leads nowhere ({error}): {text}.", "Check its links."
-        ) from error
+        raise _nowhere(text, error) from error
 
+
+def _nowhere(text: str, error: Exception) -> RequestError:
+    cause = getattr(error, "strerror", None) or error
+    problem = f"The path leads nowhere ({cause}): {_shortened(text)}."
+    return RequestError(400, problem, "Check it.")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+SHOWN = 200
+"""Letters of a path that are repeated where it is refused."""
 
 MOST = 2000
-"""Entries of a folder that are listed."""
+"""Slides, and folders, of a folder that are listed; how many more there are is said."""
 
 
 def folder_listing(roots: Roots, folder: str) -> dict[str, Any]:
@@ -119,6 +137,7 @@ def folder_listing(roots: Roots, folder: str) -> dict[str, Any]:
             "parent": None,
             "folders": list(map(_entry, roots.given)),
             "slides": [],
+            "left_out": {"folders": 0, "slides": 0},
         }
     path = roots.existing(folder)
     if not path.is_dir():
@@ -128,16 +147,20 @@ def folder_listing(roots: Roots, folder: str) -> dict[str, Any]:
     inner = sorted(
         each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")
     )
+    folders = [_entry(each) for each in inner if str(each) not in taken]
     if path in roots.given:
         parent = None
     else:
         parent = str(path.parent)
-    folders = [_entry(each) for each in inner if str(each) not in taken][:MOST]
     return {
         "folder": str(path),
         "parent": parent,
-        "folders": folders,
+        "folders": folders[:MOST],
         "slides": slides[:MOST],
+        "left_out": {
+            "folders": max(0, len(folders) - MOST),
+            "slides": max(0, len(slides) - MOST),
+        },
     }
 
 
@@ -145,7 +168,7 @@ def _entry(path: Path) -> dict[str, str]:
     return {"name": path.name or str(path), "path": str(path)}
 
 
-def result_record(job: Job) -> dict[str, Any]:
+def result_record(job: SeenRun) -> dict[str, Any]:
     """Return what came of a job, with the absolute paths of what lies on disk."""
     record = job.record()
     slides = [
@@ -153,7 +176,8 @@ def result_record(job: Job) -> dict[str, Any]:
         for slide in job.slide_records()
         if "folder" in slide
     ]
-    manifest, report = job.out / "manifest.json", job.out / "report.html"
+    place = job.place()
+    manifest, report = place / "manifest.json", place / "report.html"
     return {
         **{name: record[name] for name in ("id", "status", "exit_code", "out", "error")},
         "manifest": str(manifest) if manifest.is_file() else None,
@@ -170,12 +194,12 @@ def _files(folder: Path) -> dict[str, str]:
     }
 
 
-def result_file(job: Job, inner: str) -> Path:
+def result_file(job: SeenRun, inner: str) -> Path:
     """Return a file of a job's results.
 
     RequestError 404 if there is none, or the name leads out of them.
     """
-    home = job.out.resolve()
+    home = job.place()
     missing = RequestError(
         404,
         f"Job {job.id} has no file {inner!r}.",
@@ -183,17 +207,17 @@ def result_file(job: Job, inner: str) -> Path:
     )
     if "\0" in inner or any(part.startswith(".") for part in Path(inner).parts):
         raise missing
-    path = (home / inner).resolve()
-    if (
-        not path.is_relative_to(home)
-        or not path.is_file()
-        or not _is_ours(job, path.relative_to(home))
-    ):
+    try:
+        path = (home / inner).resolve()
+        found = path.is_relative_to(home) and path.is_file()
+    except OSError as error:  # a name that is too long for any file
+        raise missing from error
+    if not found or not _is_ours(job, path.relative_to(home)):
         raise missing
     return path
 
 
-def _is_ours(job: Job, path: Path) -> bool:
+def _is_ours(job: SeenRun, path: Path) -> bool:
     """Whether a file is of this job and not of another that wrote into the same folder."""
     mine = {slide["slide"] for slide in job.slide_records()} | {
         "manifest.json",

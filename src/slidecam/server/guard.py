@@ -131,8 +131,8 @@ class Limits:
 
     Attributes
     ----------
-    body_bytes
-        Of a request: an uploaded picture, or a job with a mask in it.
+    body_bytes, json_bytes
+        Of an uploaded picture; and of a job with a mask in it, which is parsed whole.
     body_seconds
         Until a body has come in whole.
     pixels
@@ -148,11 +148,12 @@ class Limits:
         Jobs that are remembered after their end; their results stay on disk.
     kept_lines
         Events of a job that are remembered.
-    open_slides
-        Slides that stay open for viewers.
+    open_slides, shelf_bytes
+        Slides that stay open for viewers, and the memory of the processes that read them.
     """
 
     body_bytes: int = 64_000_000
+    json_bytes: int = 8_000_000
     body_seconds: float = 60.0
     pixels: int = 50_000_000
     image_seconds: float = 120.0
@@ -161,7 +162,20 @@ class Limits:
     kept_jobs: int = 200
     kept_lines: int = 50_000
     open_slides: int = 4
+    shelf_bytes: int = 3_000_000_000
 
+    def most_bytes(self, path: str) -> int:
+        """Return how large a request to a path may be."""
+        if path == PICTURES:
+            return self.body_bytes
+        return self.json_bytes
+
+
+PICTURES = "/v1/image"
+"""Where pictures are sent to; everything else is JSON."""
+
+LOCAL = ("127.0.0.1", "localhost")
+"""What this machine is called by itself, without a proxy between."""
 
 PROTECTED = "/v1/"
 """What needs the token; the page itself and the description of the service hold no secret."""
@@ -215,11 +229,14 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            # Answered as GET is; the server beneath sends no body.
+            scope = {**scope, "method": "GET"}
         refusal = self._refusal(scope, Headers(scope=scope))
         if refusal is not None:
             await _refuse(refusal, receive, send)
             return
-        passage = _Passage(receive, send, self.limits)
+        passage = _Passage(receive, send, self.limits, self.limits.most_bytes(scope["path"]))
         await self.app(scope, passage.receive, passage.send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> RequestError | None:
@@ -231,7 +248,7 @@ class Guard:
                 "Call it by the url in its file.",
             )
         origin = headers.get("origin")
-        if origin is not None and origin.removeprefix("http://") not in self.hosts:
+        if origin is not None and not self._is_own(origin):
             return RequestError(
                 403,
                 f"Pages of {origin} may not call this server.",
@@ -249,9 +266,16 @@ class Guard:
                 {"WWW-Authenticate": "Bearer"},
             )
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > self.limits.body_bytes:
-            return _too_large(self.limits)
+        most = self.limits.most_bytes(scope["path"])
+        if length.isdecimal() and int(length) > most:
+            return _too_large(most)
         return None
+
+    def _is_own(self, origin: str) -> bool:
+        """Whether a page is this server's: by http, or by https where a proxy has that name."""
+        scheme, _colon, host = origin.partition("://")
+        given = host.partition(":")[0] not in LOCAL
+        return host in self.hosts and (scheme == "http" or (scheme == "https" and given))
 
     def _knows_token(self, headers: Headers) -> bool:
         scheme, _space, token = headers.get("authorization", "").partition(" ")
@@ -260,12 +284,11 @@ class Guard:
         )
 
 
-def _too_large(limits: Limits) -> RequestError:
-    megabytes = limits.body_bytes / 1e6
+def _too_large(most: int) -> RequestError:
     return RequestError(
         413,
-        f"The request is larger than {megabytes:g} MB.",
-        "Send a smaller picture or mask.",
+        f"The request is larger than {most / 1e6:g} MB.",
+        "Send a smaller picture; save a mask under a root, and name its path as options.mask.",
     )
 
 
@@ -300,8 +323,8 @@ class _Passage:
     Its body is counted, its answer gets the headers that all have.
     """
 
-    def __init__(self, receive: Receive, send: Send, limits: Limits) -> None:
-        self._receive, self._send, self._limits = receive, send, limits
+    def __init__(self, receive: Receive, send: Send, limits: Limits, most: int) -> None:
+        self._receive, self._send, self._most = receive, send, most
         self._bytes = 0
         self._deadline = monotonic() + limits.body_seconds
         self._whole = False
@@ -324,9 +347,9 @@ class _Passage:
             )
         self._bytes += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
-        if self._bytes > self._limits.body_bytes:
+        if self._bytes > self._most:
             await drained(self._receive)
-            return self._given_up(_too_large(self._limits))
+            return self._given_up(_too_large(self._most))
         return message
 
     def _given_up(self, fault: RequestError) -> Message:

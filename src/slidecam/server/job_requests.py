@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import MaxLen, MinLen
 from pydantic import ConfigDict, Field, create_model
 
 from slidecam.errors import SlidecamError
+from slidecam.foreground.annotations import areas_of
+from slidecam.inference import request_maps
 from slidecam.models import open_bundle
 from slidecam.options import options_of
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.guard import SEE, RequestError
-from slidecam.server.jobs import JobSpec
+from slidecam.server.job import JobSpec
 from slidecam.settings import (
     Complaints,
     Hint,
@@ -27,10 +30,10 @@ from slidecam.settings import (
 from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from slidecam.models import Bundle
     from slidecam.server.folders import Roots
+    from slidecam.server.served_bundle import ServedBundle
+
+SENT_MASK = Path("options.mask")
 
 Text = Annotated[str, MinLen(1), MaxLen(4096)]
 
@@ -166,16 +169,15 @@ class JobDefaults:
         Of slides, masks, bundles and outputs.
     home
         Where jobs go that name no folder.
-    bundle, trust
-        The server's own, and whether it may run code.
+    served
+        The server's own bundle.
     device
         Where jobs run that name none.
     """
 
     roots: Roots
     home: Path
-    bundle: Bundle
-    trust: bool
+    served: ServedBundle
     device: str
 
     def job_of(self, request: JobRequest) -> JobSpec:
@@ -193,22 +195,29 @@ class JobDefaults:
             self.roots.existing(found.path)
         outputs = self.roots.with_folder(self.home)
         # Only the server's own bundle may run code, where it was started so.
-        bundle, trust = self.bundle, self.trust
-        if request.model is not None:
-            bundle, trust = (
-                open_bundle(self.roots.existing(request.model), trust=False),
-                False,
-            )
+        if request.model is None:
+            bundle, trust = self.served.current(), self.served.trust
+        else:
+            bundle, trust = open_bundle(self.roots.existing(request.model)), False
         out = None
         if request.out is not None:
             out = outputs.allowed(request.out)
+        spec = self._predict_spec(request.options, trust=trust)
+        # Which classes and methods there are is known before any slide is: nobody waits for a no.
+        request_maps(
+            bundle.card,
+            spec.heatmap,
+            spec.heatmap_classes,
+            spec.heatmap_against,
+            has_map=True,
+        )
         return JobSpec(
             slides=slides,
             out=out,
-            model=bundle.path,
-            predict=self._predict_spec(request.options, trust=trust),
-            card=bundle.card,
+            bundle=bundle,
+            predict=spec,
             home=self.home,
+            outputs=outputs,
             mask=_sent_mask(request),
         )
 
@@ -229,4 +238,6 @@ def _sent_mask(request: JobRequest) -> str:
     if len(request.slides) > 1:
         problem = f"One GeoJSON cannot be options.mask of {len(request.slides)} slides."
         raise RequestError(400, problem, "Send a job for each slide, or name a folder of masks.")
-    return json.dumps(mask)
+    text = json.dumps(mask)
+    areas_of(SENT_MASK, text)  # what is no GeoJSON of areas is refused before it waits
+    return text

@@ -23,6 +23,7 @@ from slidecam.inference import MANY_CLASSES
 from slidecam.learning.data.pixels import StoredPicture, stored_picture
 from slidecam.pixels import RESAMPLING
 from slidecam.runs.tiles import DISAGREEMENT
+from slidecam.server.callers import Caller
 from slidecam.server.guard import RequestError
 
 if TYPE_CHECKING:
@@ -69,6 +70,24 @@ class PictureRequest:
     shown: int = 0
 
 
+@dataclass(frozen=True)
+class Turn:
+    """How long a picture is worked at: until its caller leaves, or its time is over."""
+
+    caller: Caller
+    deadline: float
+
+    def goes_on(self, title: str) -> None:
+        """Return where it goes on; RequestError 504 where the time is over, for a method's title.
+
+        CallerLeftError where nobody waits.
+        """
+        self.caller.stays()
+        if time.monotonic() >= self.deadline:
+            problem = f"{title} took longer than pictures may take here."
+            raise RequestError(504, problem, "Ask for another method, or for fewer classes.")
+
+
 def default_methods(classifier: Classifier) -> tuple[str, ...]:
     """Return the methods that a picture is explained by where a request names none.
 
@@ -91,6 +110,7 @@ def explain_picture(
     request: PictureRequest,
     limits: Limits,
     device: FairLock,
+    caller: Caller | None = None,
 ) -> dict[str, Any]:
     """Classify a picture and explain it.
 
@@ -106,6 +126,8 @@ def explain_picture(
         Of pixels and seconds.
     device
         Of the classifier.
+    caller
+        Who waits for the answer: where they leave, the rest is not computed.
 
     Returns
     -------
@@ -117,22 +139,27 @@ def explain_picture(
     SlidecamError
         If it is no picture, too large, or a method or class is unknown; RequestError 504 if it
         takes too long.
+    CallerLeftError
+        If the caller leaves.
     """
-    start = time.monotonic()
+    start, caller = time.monotonic(), caller or Caller()
     methods: Mapping[str, ChosenMethod] = {}
     if request.methods:
         methods = choose_methods(request.methods)
     indices = class_indices(classifier.card, request.classes)
     card = classifier.card
     stored = _opened(content, limits)
+    caller.stays()
     picture = in_colours(stored.picture, stored.profile, card.color_profile)
     fitted = picture.resize((card.input_px, card.input_px), RESAMPLING[card.interpolation])
     pixels = torch.from_numpy(np.array(fitted)[None]).to(classifier.device)
+    turn = Turn(caller, start + limits.image_seconds)
     with device.held():
-        explained = _explained(classifier, pixels, indices, methods, start + limits.image_seconds)
+        caller.stays()
+        explained = explained_pixels(classifier, pixels, indices, methods, turn)
     shown = None
     if request.shown:
-        shown = _data_url(in_colours(stored.picture, stored.profile, "srgb"), request.shown)
+        shown = data_url(in_colours(stored.picture, stored.profile, "srgb"), request.shown)
     return {
         "model": card.name,
         "size": [picture.width, picture.height],
@@ -147,7 +174,7 @@ def explain_picture(
     }
 
 
-def _data_url(picture: Image.Image, longest: int) -> str:
+def data_url(picture: Image.Image, longest: int) -> str:
     """Return a copy that every browser shows.
 
     None shows a TIFF, and of 16 bits or CMYK each makes something else.
@@ -195,13 +222,17 @@ def _too_many_pixels(said: str, limits: Limits) -> RequestError:
     return RequestError(413, problem, "Open it as a slide, or send a smaller one.")
 
 
-def _explained(
+def explained_pixels(
     classifier: Classifier,
     pixels: torch.Tensor,
     indices: tuple[int, ...],
     methods: Mapping[str, ChosenMethod],
-    deadline: float,
+    turn: Turn,
 ) -> dict[str, Any]:
+    """Classify pixels, uint8 (1, H, W, 3), as the network takes them, and explain them.
+
+    DeviceError if the memory does not hold it; else as `explain_picture`.
+    """
     card = classifier.card
     try:
         passed = classifier.run(pixels, gradients=False)
@@ -209,7 +240,7 @@ def _explained(
         probabilities = classifier.probabilities(logits)[0].tolist()
         called = card.classes.called_names(probabilities)
         classes = indices or _usual_classes(card, probabilities)
-        maps = [_map(classifier, pixels, classes, chosen, deadline) for chosen in methods.values()]
+        maps = [_map(classifier, pixels, classes, chosen, turn) for chosen in methods.values()]
         neighbours = _neighbours(classifier, pixels, classes)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
@@ -257,10 +288,10 @@ def _map(
     pixels: torch.Tensor,
     classes: Sequence[int],
     chosen: ChosenMethod,
-    deadline: float,
+    turn: Turn,
 ) -> dict[str, Any]:
     start = time.monotonic()
-    found = _until(deadline, classifier, pixels, classes, chosen)
+    found = _until(turn, classifier, pixels, classes, chosen)
     names = classifier.card.class_names
     return {
         "method": chosen.method.name,
@@ -276,7 +307,7 @@ def _map(
 
 
 def _until(
-    deadline: float,
+    turn: Turn,
     classifier: Classifier,
     pixels: torch.Tensor,
     classes: Sequence[int],
@@ -285,15 +316,14 @@ def _until(
     """Take an explanation to its end, or to the end of its time."""
     steps = chosen.steps(classifier, pixels, classes)
     try:
-        while time.monotonic() < deadline:
+        while True:
+            turn.goes_on(chosen.method.title)
             next(steps)
     except StopIteration as end:
         found: Explanation = end.value
         return found
     finally:
         steps.close()
-    problem = f"{chosen.method.title} took longer than pictures may take here."
-    raise RequestError(504, problem, "Ask for another method, or for fewer classes.")
 
 
 def _rounded(values: NDArray[np.float32]) -> list[Any]:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.classes import ClassSet
     from slidecam.events import BatchDone, Planned
-    from slidecam.models import Card
 
 BEAT_SECONDS = 15.0
 """After so long a silence a listener gets an empty line, so that a dead connection shows."""
@@ -125,11 +125,12 @@ class LiveTiles:
     def __init__(
         self,
         slide: str,
+        classes: ClassSet,
         boxes: NDArray[np.int64],
         probabilities: NDArray[np.float32],
         planes: NDArray[np.int64],
     ) -> None:
-        self.slide = slide
+        self.slide, self._classes = slide, classes
         self._boxes, self._probabilities, self._planes = (
             [boxes],
             [probabilities],
@@ -138,25 +139,25 @@ class LiveTiles:
         self._lock = Lock()
 
     @classmethod
-    def of(cls, planned: Planned, folder: Path, classes: int) -> LiveTiles:
+    def of(cls, planned: Planned, folder: Path, classes: ClassSet) -> LiveTiles:
         """Return the tiles that a run has when it begins.
 
         Those of an earlier one that it continues.
         """
         empty = (
             np.zeros((0, 4), np.int64),
-            np.zeros((0, classes), np.float32),
+            np.zeros((0, len(classes)), np.float32),
             np.zeros(0, np.int64),
         )
         if planned.pending < planned.tiles:
             try:
                 run = Run.open(folder)
             except (StoreError, UsageError):
-                return cls(planned.slide, *empty)
+                return cls(planned.slide, classes, *empty)
             done = run.tiles.done
             boxes, probabilities = run.tiles.boxes[done], run.tiles.probabilities[done]
-            return cls(planned.slide, boxes, probabilities, run.plane_numbers[done])
-        return cls(planned.slide, *empty)
+            return cls(planned.slide, classes, boxes, probabilities, run.plane_numbers[done])
+        return cls(planned.slide, classes, *empty)
 
     def add(self, event: BatchDone) -> None:
         """Take in one batch."""
@@ -167,7 +168,7 @@ class LiveTiles:
                 np.zeros(len(event.boxes), np.int64) if event.planes is None else event.planes
             )
 
-    def table(self, card: Card) -> tuple[TileTable, NDArray[np.int64]]:
+    def table(self) -> tuple[TileTable, NDArray[np.int64]]:
         """Return them as a table, what could not be read as failed.
 
         And the plane of a volume that each is on.
@@ -185,4 +186,4 @@ class LiveTiles:
             )
         known = np.isfinite(probabilities).all(axis=1)
         status = np.where(known, np.uint8(Status.DONE), np.uint8(Status.FAILED))
-        return TileTable(boxes, status, probabilities, card.classes), planes
+        return TileTable(boxes, status, probabilities, self._classes), planes

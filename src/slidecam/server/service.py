@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from threading import BoundedSemaphore
@@ -15,7 +14,6 @@ from slidecam.close_up.methods import choose_methods
 from slidecam.explain.catalogue import slide_methods
 from slidecam.explain.facts import usual_methods
 from slidecam.explain.neighbours import has_neighbours
-from slidecam.models import open_bundle
 from slidecam.models.backends import choose_device
 from slidecam.models.channels import IN_WORDS
 from slidecam.prediction.model import WarmClassifiers
@@ -23,19 +21,32 @@ from slidecam.prediction.preparation import view_of
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.devices import Devices
 from slidecam.server.guard import busy
-from slidecam.server.job_requests import JobDefaults
+from slidecam.server.job_requests import JobDefaults, read_request
 from slidecam.server.jobs import JobQueue
+from slidecam.server.kept_requests import KeptRequests
+from slidecam.server.past_runs import PastRuns
 from slidecam.server.pictures import default_methods, explain_picture
+from slidecam.server.places import SlidePlace, explain_place
+from slidecam.server.run_shelf import RunShelf
+from slidecam.server.served_bundle import ServedBundle
 from slidecam.server.slides import SlideCache
 from slidecam.server.views import class_records, heat_colours
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from slidecam.models import Bundle, Classifier
+    from slidecam.models import Classifier
+    from slidecam.server.callers import Caller
     from slidecam.server.folders import Roots
     from slidecam.server.guard import Limits
+    from slidecam.server.job import Job
     from slidecam.server.pictures import PictureRequest
+    from slidecam.viewing import VolumeView
+
+
+TILE_THREADS, OPENING_THREADS = 16, 16
+"""Those that wait for a share which does not answer leave some to others."""
 
 
 @dataclass(frozen=True)
@@ -44,83 +55,100 @@ class Service:
 
     Attributes
     ----------
-    bundle
+    served
         The server's own model.
     device
         Where it is.
     warm
         It, ready to run, and the one that a job brought along last.
-    devices, jobs, slides, defaults, limits
+    devices, jobs, runs, slides, defaults, limits
         See their classes.
-    methods
-        What a picture is explained by where a request names no method.
-    picture_thread
-        Where pictures are explained.
+    picture_thread, tile_threads, opening_threads
+        Where pictures are explained, tiles are cut and slides are opened: none waits for another.
     admitted
         Pictures that may still come in.
     """
 
-    bundle: Bundle
+    served: ServedBundle
     device: str
     warm: WarmClassifiers
     devices: Devices
     jobs: JobQueue
+    runs: RunShelf
     slides: SlideCache
     defaults: JobDefaults
     limits: Limits
-    methods: tuple[str, ...]
     picture_thread: ThreadPoolExecutor
+    tile_threads: ThreadPoolExecutor
+    opening_threads: ThreadPoolExecutor
     admitted: BoundedSemaphore
+    _methods: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: str | Path, roots: Roots, home: Path, limits: Limits, **how: Any) -> Service:  # noqa: ANN401  (device, trust)
         """Load the model and open for business; SlidecamError if it cannot be used."""
-        bundle = open_bundle(model, trust=how["trust"])
+        served = ServedBundle(model, trust=how["trust"])
         warm, devices = WarmClassifiers(), Devices()
         device = str(choose_device(how["device"]))
-        classifier = warm.classifier(bundle, choose_device(device), "fp32", "folded")
-        return cls(
-            bundle=bundle,
+        jobs = JobQueue(warm, devices, limits)
+        service = cls(
+            served=served,
             device=device,
             warm=warm,
             devices=devices,
-            jobs=JobQueue(warm, devices, limits),
-            # Neighbouring slices as colours are for the classifier; people look at one.
-            slides=SlideCache(
-                limits.open_slides,
-                replace(view_of(bundle.card, PredictSpec()), slices=1),
-            ),
-            defaults=JobDefaults(roots, home, bundle, how["trust"], device),
+            jobs=jobs,
+            runs=RunShelf(jobs, PastRuns(roots.with_folder(home)), KeptRequests(home)),
+            slides=SlideCache(limits.open_slides, partial(_looked_at, served), limits.shelf_bytes),
+            defaults=JobDefaults(roots, home, served, device),
             limits=limits,
-            methods=default_methods(classifier),
             picture_thread=ThreadPoolExecutor(1, "slidecam-picture"),
+            tile_threads=ThreadPoolExecutor(TILE_THREADS, "slidecam-tile"),
+            opening_threads=ThreadPoolExecutor(OPENING_THREADS, "slidecam-opening"),
             admitted=BoundedSemaphore(limits.waiting_images),
         )
+        service.methods()  # a model that cannot be used is found before anybody calls
+        return service
 
     def classifier(self) -> Classifier:
         """Return the server's own classifier, which is loaded again where a job's pushed it out."""
-        return self.warm.classifier(self.bundle, choose_device(self.device), "fp32", "folded")
+        bundle = self.served.current()
+        return self.warm.classifier(bundle, choose_device(self.device), "fp32", "folded")
 
-    async def explain(self, content: bytes, request: PictureRequest) -> dict[str, Any]:
-        """Classify a picture on the pictures' thread; see `explain_picture`."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self.picture_thread,
-            partial(self._explain, content, request),
-        )
+    def methods(self) -> tuple[str, ...]:
+        """Return what a picture is explained by where a request names no method."""
+        digest = self.served.current().digest
+        if digest not in self._methods:
+            self._methods[digest] = default_methods(self.classifier())
+        return self._methods[digest]
 
-    def _explain(self, content: bytes, request: PictureRequest) -> dict[str, Any]:
-        return explain_picture(
-            content,
-            self.classifier(),
-            request,
-            self.limits,
-            self.devices.lock(self.device),
-        )
+    def explain(self, content: bytes, request: PictureRequest, caller: Caller) -> dict[str, Any]:
+        """Classify a picture; see `explain_picture`."""
+        lock = self.devices.lock(self.device)
+        caller.stays()
+        return explain_picture(content, self.classifier(), request, self.limits, lock, caller)
+
+    def explain_place(
+        self, place: SlidePlace, request: PictureRequest, caller: Caller
+    ) -> dict[str, Any]:
+        """Explain a place of a slide; see `explain_place`."""
+        lock = self.devices.lock(self.device)
+        caller.stays()
+        return explain_place(place, self.classifier(), request, self.limits, lock, caller)
 
     def admit(self) -> None:
         """Let one more picture in; RequestError 503 if there are enough."""
         if not self.admitted.acquire(blocking=False):
             raise busy(503, f"{self.limits.waiting_images} pictures are waiting already.", 1)
+
+    def submit(self, wanted: Mapping[str, Any]) -> Job:
+        """Put a job in line, and keep what it was sent for; SlidecamError if it is impossible."""
+        job = self.jobs.submit(self.defaults.job_of(read_request(wanted)))
+        self.runs.requests.keep(job.id, job.out, wanted)
+        return job
+
+    def go_on(self, name: str) -> Job:
+        """Go on with a run, in its place and as it was begun; SlidecamError if it cannot be."""
+        return self.jobs.submit(self.defaults.job_of(self.runs.continued(name)))
 
     def status(self) -> dict[str, Any]:
         """Return what ``GET /v1/status`` answers."""
@@ -132,7 +160,7 @@ class Service:
             "device": self.device,
             "model": self._model_facts(),
             "methods": {
-                "pictures": list(self.methods),
+                "pictures": list(self.methods()),
                 "titles": self._titles(),
                 "slides": {name: one.title for name, one in slide_methods().items()},
                 "usual": self._usual(),
@@ -160,15 +188,18 @@ class Service:
         return list(usual_methods(classifier.card, linear=linear)) if classifier.has_map else []
 
     def _titles(self) -> dict[str, str]:
-        return {name: chosen.method.title for name, chosen in choose_methods(self.methods).items()}
+        return {
+            name: chosen.method.title for name, chosen in choose_methods(self.methods()).items()
+        }
 
     def _model_facts(self) -> dict[str, Any]:
-        card, classifier = self.bundle.card, self.classifier()
+        bundle, classifier = self.served.current(), self.classifier()
+        card = bundle.card
         return {
             "name": card.name,
-            "path": str(self.bundle.path),
-            "digest": self.bundle.digest,
-            "classes": class_records(card),
+            "path": str(bundle.path),
+            "digest": bundle.digest,
+            "classes": class_records(card.classes),
             "activation": card.activation,
             "probabilities": card.calibration,
             "sees_pictures": card.spacing is None,
@@ -185,4 +216,15 @@ class Service:
         """Stop what is at work and let everything go."""
         self.jobs.close()
         self.picture_thread.shutdown(wait=True, cancel_futures=True)
+        # Their processes end with the slides, and whoever waits for them is answered.
         self.slides.close()
+        for threads in (self.tile_threads, self.opening_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _looked_at(served: ServedBundle) -> VolumeView:
+    """Return how volumes are looked at: as the classifier sees them, a slice at a time.
+
+    Neighbouring slices as colours are for the classifier; people look at one.
+    """
+    return replace(view_of(served.current().card, PredictSpec()), slices=1)

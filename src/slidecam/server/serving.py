@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -23,15 +25,17 @@ from urllib.request import ProxyHandler, build_opener
 import uvicorn
 
 from slidecam.errors import UsageError
-from slidecam.files import replacing
 from slidecam.parsing import json_in
 from slidecam.server.app import make_app
 from slidecam.server.folders import Roots
 from slidecam.server.guard import Limits
+from slidecam.server.page_links import PageDoor, PageLinks
+from slidecam.server.private_files import write_private
+from slidecam.server.punctual import PunctualProtocol
 from slidecam.server.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from types import FrameType
 
 FORMAT, VERSION = "slidecam-server", 1
@@ -80,11 +84,7 @@ def _state_folder(environment: Mapping[str, str], platform: str) -> Path:
 def write_endpoint(path: Path, endpoint: Endpoint) -> None:
     """Write the file in one step, readable by nobody else from its first byte on."""
     record = {"format": FORMAT, "version": VERSION, **asdict(endpoint)}
-    with replacing(path) as fresh:
-        # Windows knows no such bits: there the user's profile is closed to other users.
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=2)
+    write_private(path, json.dumps(record, indent=2))
 
 
 def read_endpoint(path: Path) -> Endpoint | None:
@@ -98,14 +98,19 @@ def read_endpoint(path: Path) -> Endpoint | None:
         return None
 
 
-def remove_endpoint(path: Path, endpoint: Endpoint) -> None:
-    """Remove the file if it is still this server's."""
-    if read_endpoint(path) == endpoint:
-        path.unlink(missing_ok=True)
+def remove_endpoint(path: Path, endpoint: Endpoint) -> bool:
+    """Remove the file if it is still this server's, and return whether it was."""
+    if read_endpoint(path) != endpoint:
+        return False
+    path.unlink(missing_ok=True)
+    return True
 
 
 HOST = "127.0.0.1"
 HIGHEST_PORT = 65535
+HOST_NAME = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+"""What a browser may send as ``Host``; it leaves the usual port out."""
+
 PATIENCE = 3
 """Seconds that open connections get to end when the server stops.
 
@@ -131,6 +136,8 @@ class ServeSpec:
         0 for one that is free.
     device, trust
         As in `PredictSpec`.
+    host_names
+        Further names, with their ports, that it may be called by: those of a tunnel or a proxy.
     file
         Where to say how the server is reached; None for `endpoint_path`.
     limits
@@ -143,6 +150,7 @@ class ServeSpec:
     port: int = 0
     device: str = "auto"
     trust: bool = False
+    host_names: tuple[str, ...] = ()
     file: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
@@ -152,12 +160,20 @@ class ServeSpec:
                 f"Port {self.port} is out of range.",
                 f"Pass 0 to {HIGHEST_PORT}; 0 finds a free one.",
             )
+        for name in self.host_names:
+            if not HOST_NAME.fullmatch(name):
+                raise UsageError(
+                    f"--host-name {name!r} is no name of a host.",
+                    "Write it as browsers send it: localhost:9000, or viewer.example.org.",
+                )
 
 
-def serve(spec: ServeSpec, ready: Callable[[Endpoint, Path], None]) -> None:
+Ready = Callable[[Endpoint, Path, PageDoor], None]
+"""Called once with what programs must know, the file that tells them, and where the page is."""
+
+
+def serve(spec: ServeSpec, ready: Ready) -> None:
     """Listen until the process is stopped.
-
-    ``ready`` is called once, with what a client must know.
 
     Raises
     ------
@@ -177,21 +193,29 @@ def serve(spec: ServeSpec, ready: Callable[[Endpoint, Path], None]) -> None:
         trust=spec.trust,
     )
     with _listening(spec.port) as listener:
-        server, endpoint = make_server(service, listener.getsockname()[1])
-        server.on_start = lambda: _announce(path, endpoint, ready)
+        server, endpoint = make_server(service, listener.getsockname()[1], spec.host_names)
+        page = path.with_suffix(".html")
+        server.on_start = lambda: _announce(path, endpoint, server.links.keep(page), ready)
         try:
             server.run(sockets=[listener])
         finally:
-            remove_endpoint(path, endpoint)
+            if remove_endpoint(path, endpoint):
+                page.unlink(missing_ok=True)
 
 
-def make_server(service: Service, port: int) -> tuple[QuietServer, Endpoint]:
-    """Return a server for a socket that is bound to ``port``, and what its clients must know."""
-    token = secrets.token_urlsafe(32)
-    hosts = frozenset(f"{name}:{port}" for name in (HOST, "localhost"))
+def make_server(
+    service: Service, port: int, host_names: tuple[str, ...] = ()
+) -> tuple[QuietServer, Endpoint]:
+    """Return a server for a socket that is bound to ``port``, and what its clients must know.
+
+    ``host_names`` are further names that it may be called by, as a tunnel has them.
+    """
+    token, url = secrets.token_urlsafe(32), f"http://{HOST}:{port}"
+    hosts = frozenset({f"{HOST}:{port}", f"localhost:{port}", *host_names})
+    links = PageLinks(url)
     config = uvicorn.Config(
-        make_app(service, token, hosts),
-        http="h11",
+        make_app(service, token, hosts, links),
+        http=PunctualProtocol,
         ws="none",
         lifespan="on",
         log_level="warning",
@@ -202,8 +226,8 @@ def make_server(service: Service, port: int) -> tuple[QuietServer, Endpoint]:
         timeout_graceful_shutdown=PATIENCE,
     )
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    endpoint = Endpoint(f"http://{HOST}:{port}", token, os.getpid(), version("slidecam"), started)
-    return QuietServer(config), endpoint
+    endpoint = Endpoint(url, token, os.getpid(), version("slidecam"), started)
+    return QuietServer(config, links), endpoint
 
 
 class QuietServer(uvicorn.Server):
@@ -213,12 +237,15 @@ class QuietServer(uvicorn.Server):
 
     Attributes
     ----------
+    links
+        To its page.
     on_start
         Called once it listens.
     """
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, links: PageLinks) -> None:
         super().__init__(config)
+        self.links = links
         self.on_start: Callable[[], None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
@@ -259,9 +286,9 @@ def _listening(port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _announce(path: Path, endpoint: Endpoint, ready: Callable[[Endpoint, Path], None]) -> None:
+def _announce(path: Path, endpoint: Endpoint, door: PageDoor, ready: Ready) -> None:
     write_endpoint(path, endpoint)
-    ready(endpoint, path)
+    ready(endpoint, path, door)
 
 
 def _refuse_second(path: Path) -> None:

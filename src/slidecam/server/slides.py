@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import time
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,36 +12,57 @@ from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from PIL import Image
 
 from slidecam.errors import SpacingError, StoreError
+from slidecam.files import standing_of
 from slidecam.runs.located import open_recorded_slide, recorded_view
 from slidecam.runs.record import RunRecord
 from slidecam.server.deepzoom import DeepZoom, PlaneZoom, plane_facts
 from slidecam.server.guard import RequestError
 from slidecam.sources import settle_spacing
-from slidecam.sources.apart import open_apart
+from slidecam.sources.apart import SourceApart, open_apart
 from slidecam.sources.display import readings_to_show
 from slidecam.viewing import AS_THE_FILE_SAYS, DEFAULT_VIEW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from slidecam.files import Standing
     from slidecam.sources import Source
     from slidecam.sources.images import FileImage
     from slidecam.viewing import PictureView, VolumeView
 
 QUALITY = 85
+WEIGHED_SECONDS = 1.0
+
+WRITTEN_SINCE = (
+    "This file was written or replaced after it was classified; its size and samples of its"
+    " content are what they were."
+)
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A slide that was opened once: where it lay, which one it was, and what was seen of it."""
+    """A slide that was opened once: where it lay, which one it was, and what was seen of it.
+
+    Its fingerprint is of samples of its content; ``standing`` tells it from a file that has the
+    same ones.
+    """
 
     path: Path
     fingerprint: str
+    standing: Standing | None
     view: VolumeView
+
+    @property
+    def name(self) -> str:
+        """What it is called in URLs."""
+        chosen = self.view.slide.chosen
+        words = f"{self.path}\0{self.fingerprint}\0{self.standing}\0{chosen}"
+        return hashlib.sha256(words.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 @dataclass
@@ -55,16 +78,34 @@ class _Opened:
 class SlideCache:
     """The slides that were looked at last.
 
+    Attributes
+    ----------
+    seconds
+        How long one look at a slide may take; then its process is ended, and the look has failed.
+
     Parameters
     ----------
     most
         How many files stay open.
+    most_bytes
+        Memory of the processes that read them, beyond which the one that was looked at longest ago
+        is let go.
     view
-        How volumes are looked at. Slides are shown in sRGB, whatever their classifier sees.
+        Says how volumes are looked at now. Slides are shown in sRGB, whatever their classifier
+        sees.
     """
 
-    def __init__(self, most: int, view: VolumeView = DEFAULT_VIEW) -> None:
-        self._most, self._view = most, view
+    seconds = 120.0
+
+    def __init__(
+        self,
+        most: int,
+        view: Callable[[], VolumeView] = lambda: DEFAULT_VIEW,
+        most_bytes: int = sys.maxsize,
+    ) -> None:
+        self._most, self._view, self._most_bytes = most, view, most_bytes
+        self._opening: dict[str, Lock] = {}
+        self._weighed = 0.0
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._open: OrderedDict[str, _Opened] = OrderedDict()
         self._lock = Lock()
@@ -79,13 +120,15 @@ class SlideCache:
         seen
             Which of its pictures.
         """
-        view = self._shown(seen)
-        return self._cached(path, open_apart(path, view=view), view)
+        view, standing = self._shown(seen), standing_of(path)
+        return self._cached(path, open_apart(path, view=view, seconds=self.seconds), standing, view)
 
     def _shown(self, seen: PictureView) -> VolumeView:
-        return replace(self._view, slide=replace(seen, profile="srgb"))
+        return replace(self._view(), slide=replace(seen, profile="srgb"))
 
-    def open_of_run(self, path: Path, folder: Path) -> dict[str, Any]:
+    def open_of_run(
+        self, path: Path, folder: Path, classified: Standing | None = None
+    ) -> dict[str, Any]:
         """Open the slide that a run classified, for its tiles and heatmaps to be laid over it.
 
         Parameters
@@ -94,6 +137,8 @@ class SlideCache:
             Where the slide lies.
         folder
             The run's.
+        classified
+            Which file it was, where that is known: one that was written since is said.
 
         Raises
         ------
@@ -112,16 +157,22 @@ class SlideCache:
         seen_by_run.let_go()
         # The picture that the run classified, which need not be the file's largest.
         view = self._shown(recorded_view(record.plan).slide)
-        source = open_apart(path, view=view)
+        standing = standing_of(path)
+        source = open_apart(path, view=view, seconds=self.seconds)
         if source.facts.fingerprint != seen_by_run.facts.fingerprint:
             source.let_go()
             raise _another_slide(path)
-        return self._cached(path, source, view)
+        facts = self._cached(path, source, standing, view)
+        if classified not in {None, standing}:
+            facts["notes"].append(WRITTEN_SINCE)
+        return facts
 
-    def _cached(self, path: Path, source: Source, view: VolumeView) -> dict[str, Any]:
+    def _cached(
+        self, path: Path, source: Source, standing: Standing | None, view: VolumeView
+    ) -> dict[str, Any]:
         """Put a slide on the shelf, unless it stands there, and return what a viewer needs."""
-        known = _Known(path, source.facts.fingerprint, view)
-        name = _name_of(known)
+        known = _Known(path, source.facts.fingerprint, standing, view)
+        name = known.name
         with self._lock:
             self._known[name] = known
             self._known.move_to_end(name)
@@ -170,6 +221,7 @@ class SlideCache:
                     opened.zoom.source.let_go()
 
     def _take(self, name: str) -> _Opened:
+        """Return a slide, opened where it is not, and one more who reads it."""
         with self._lock:
             known = self._known.get(name)
             if known is None:
@@ -178,20 +230,41 @@ class SlideCache:
                     f"There is no open slide {name}.",
                     "GET /v1/slides/open?path=… opens one.",
                 )
-            if name in self._open and self._open[name].zoom.source.is_lost:
-                # Whoever still reads it fails; it is closed with its process.
-                del self._open[name]
-            if name not in self._open:
-                self._open[name] = _Opened(_zoom(self._reopened(known)))
-            self._open.move_to_end(name)
-            opened = self._open[name]
-            opened.readers += 1
-            self._put_away()
-            return opened
+            opened = self._standing(name)
+            if opened is not None:
+                return opened
+            alone = self._opening.setdefault(name, Lock())
+        # Whoever wants the same slide waits for it; nobody else does.
+        with alone:
+            with self._lock:
+                opened = self._standing(name)
+            if opened is not None:
+                return opened
+            zoom = _zoom(self._reopened(known))
+            with self._lock:
+                self._open[name] = _Opened(zoom, readers=1)
+                self._opening.pop(name, None)
+                self._put_away()
+                return self._open[name]
+
+    def _standing(self, name: str) -> _Opened | None:
+        """Return a slide that is open, and one more who reads it; None where it is not."""
+        opened = self._open.get(name)
+        if opened is not None and opened.zoom.source.is_lost:
+            # Whoever still reads it fails; it is closed with its process.
+            del self._open[name]
+            opened = None
+        if opened is None:
+            return None
+        self._open.move_to_end(name)
+        opened.readers += 1
+        self._put_away()
+        return opened
 
     def _reopened(self, known: _Known) -> Source:
-        source = open_apart(known.path, view=known.view)
-        if source.facts.fingerprint == known.fingerprint:
+        standing = standing_of(known.path)
+        source = open_apart(known.path, view=known.view, seconds=self.seconds)
+        if (source.facts.fingerprint, standing) == (known.fingerprint, known.standing):
             return source
         source.let_go()
         raise RequestError(
@@ -199,17 +272,32 @@ class SlideCache:
         )
 
     def _put_away(self) -> None:
-        while len(self._open) > self._most:
+        """Let slides go that were looked at longest ago, while there are too many or too large."""
+        while len(self._open) > self._most or (len(self._open) > 1 and self._is_heavy()):
             _name, old = self._open.popitem(last=False)
+            self._weighed = 0.0
             old.unwanted = True
             if not old.readers:
                 old.zoom.source.let_go()
 
+    def _is_heavy(self) -> bool:
+        """Whether all together take too much memory, looked at once a second and not each tile."""
+        now = time.monotonic()
+        if now - self._weighed < WEIGHED_SECONDS:
+            return False
+        self._weighed = now
+        held = sum(held_bytes(one.zoom.source) for one in self._open.values())
+        return held > self._most_bytes
 
-def _name_of(known: _Known) -> str:
-    chosen = known.view.slide.chosen
-    content = f"{known.path}\0{known.fingerprint}\0{chosen}".encode(errors="surrogateescape")
-    return hashlib.sha256(content).hexdigest()[:16]
+
+def held_bytes(source: Source) -> int:
+    """Return the memory of the process that reads a slide; 0 where this one does."""
+    if not isinstance(source, SourceApart):
+        return 0
+    try:
+        return int(psutil.Process(source.pid).memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 def _another_slide(path: Path) -> RequestError:

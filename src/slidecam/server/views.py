@@ -26,10 +26,10 @@ from slidecam.server.guard import RequestError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from slidecam.classes import ClassSet
     from slidecam.exchange.ome_zarr import HeatmapImage
-    from slidecam.models import Card
     from slidecam.runs.tiles import TileTable
-    from slidecam.server.jobs import Job
+    from slidecam.server.job import SeenRun
 
 LONGEST = 1500
 """Pixels that a heatmap's longer side has at least, where it has so many."""
@@ -43,7 +43,7 @@ NOTHING = -32768
 SHADES = 256
 
 
-def tiles_record(job: Job, name: str) -> dict[str, Any]:
+def tiles_record(job: SeenRun, name: str) -> dict[str, Any]:
     """Return a slide's tiles as arrays in base64, little-endian.
 
     RequestError 404 if it was not begun.
@@ -53,13 +53,13 @@ def tiles_record(job: Job, name: str) -> dict[str, Any]:
     if live is None:
         (table, planes), volume = _stored(folder), _call(folder)
     else:
-        (table, planes), volume = live.table(job.spec.card), None
+        (table, planes), volume = live.table(), None
     known = table.done | table.failed
     return {
         "slide": name,
         "final": live is None,
         "tiles": int(known.sum()),
-        "classes": class_records(job.spec.card),
+        "classes": class_records(table.classes),
         "boxes": _packed(table.boxes[known], "<i4"),
         "winners": _packed(table.winners[known], "<i2"),
         "called": _packed(table.called[known], "u1"),
@@ -86,15 +86,15 @@ def _call(folder: Path) -> dict[str, Any] | None:
     return dict(record.call.facts)
 
 
-def class_records(card: Card) -> list[dict[str, Any]]:
-    """Return the names and colours of a card's classes."""
+def class_records(classes: ClassSet) -> list[dict[str, Any]]:
+    """Return the names and colours of classes."""
     return [
         {"name": name, "color": list(color)}
-        for name, color in zip(card.class_names, card.class_colors, strict=True)
+        for name, color in zip(classes.names, classes.colors, strict=True)
     ]
 
 
-def slide_folder(job: Job, name: str) -> Path:
+def slide_folder(job: SeenRun, name: str) -> Path:
     """Return the folder of a slide's run; RequestError 404 if the job has not come to it."""
     slide = job.slide_record(name)
     if slide is None:
@@ -103,6 +103,7 @@ def slide_folder(job: Job, name: str) -> Path:
             f"Job {job.id} has not come to a slide {name!r}.",
             "Wait for its Planned event.",
         )
+    job.place()
     return Path(slide.get("folder", job.out / name))
 
 
@@ -120,7 +121,7 @@ def _packed(values: NDArray[Any], dtype: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode("ascii")
 
 
-def heatmap_records(job: Job, name: str) -> list[dict[str, Any]]:
+def heatmap_records(job: SeenRun, name: str) -> list[dict[str, Any]]:
     """Return which heatmaps a finished slide or volume has, and their rasters' sizes.
 
     The sizes are those of the rasters that are given of them.
@@ -174,7 +175,7 @@ def _raster_facts(heatmap: HeatmapImage | VolumeHeatmap) -> dict[str, Any]:
     }
 
 
-def heatmap_values(job: Job, name: str, heatmap: str, place: tuple[int, int]) -> bytes:
+def heatmap_values(job: SeenRun, name: str, heatmap: str, place: tuple[int, int]) -> bytes:
     """Return one class of a heatmap on one plane as little-endian int16.
 
     `FULL` is 1, `NOTHING` not-a-number.

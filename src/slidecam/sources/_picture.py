@@ -25,6 +25,7 @@ from slidecam.icc import icc_profile
 from slidecam.pixels import (
     bits_of,
     deep_samples,
+    frame_notes,
     has_transparency,
     is_deep_grey,
     picture_in_rgb,
@@ -107,6 +108,7 @@ def open_slide(probe: Probe) -> Source:
         if wanted > frames > 1:
             problem = f"There is no plane {wanted}: it has {frames}."
             raise UsageError(problem, f"Pass --plane 1 to {frames}, or none.", probe.given)
+        notes = frame_notes(picture, wanted)
         size, kind = Size(*upright_size(picture)), str(picture.format).lower()
         offers: frozenset[str] = frozenset()
         profile = icc_profile(picture)
@@ -117,9 +119,7 @@ def open_slide(probe: Probe) -> Source:
         pixels = f"{size.width}x{size.height} pixels"
         problem = f"{pixels} are too many to decode a {kind.upper()} whole."
         raise RefusedSourceError(probe.given, problem, _TILED)
-    notes: tuple[str, ...] = ()
-    if frames > 1:
-        notes = (f"Plane {wanted} of {frames}, its frames, is read; --plane reads another.",)
+    if notes:
         offers |= {"plane"}
     notes += note_on_bits(deep)
     if clear:

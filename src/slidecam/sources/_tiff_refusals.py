@@ -46,6 +46,11 @@ _THREE, _WITH_ALPHA = 3, 4
 _INK_SET = 332
 _CHROMA_BLOCKS = {1, 2, 4}
 _LARGEST_SEGMENT = 2**31
+_LARGE_BLOCK = 2**26
+_MOST_PACKED = 20_000
+"""Times that a large block may be smaller than its pixels: deflate makes 1,032, others more."""
+
+_COPY_AGAIN = "Copy or download it again."
 _LET_TIFF = "The reader tiff shows it; let it read."
 _CONVERT = (
     "Save it again as RGB of 8 or 16 bits, for example with `magick IN -colorspace sRGB OUT.tif`."
@@ -127,6 +132,22 @@ def _problems_of_segments(raster: PageRaster) -> Iterator[tuple[str, str]]:
     if size * np.dtype(raster.keyframe.dtype).itemsize > _LARGEST_SEGMENT:
         block = f"{raster.native.width}x{raster.native.height}"
         yield f"The picture is one compressed block of {block} pixels.", RESAVE
+    elif _cannot_hold_its_pixels(raster.pages[0]):
+        yield "Its blocks hold far fewer bytes than the pixels that it claims.", _COPY_AGAIN
+
+
+def _cannot_hold_its_pixels(page: Page) -> bool:
+    """Whether large blocks are stored in bytes that no compression could make them of.
+
+    Sizes in a file are claims: minutes and gigabytes would be spent on each look at it.
+    """
+    width, height = page.tilewidth, page.tilelength
+    if not page.is_tiled:
+        width, height = page.imagewidth, min(page.rowsperstrip, page.imagelength)
+    samples = 1 if page.planarconfig == PLANES_APART else page.samplesperpixel
+    claimed = width * height * samples * page.bitspersample // BYTE
+    stored = max(page.databytecounts, default=0)
+    return bool(claimed > _LARGE_BLOCK and 0 < stored * _MOST_PACKED < claimed)
 
 
 def compression_problem(page: Page) -> str | None:

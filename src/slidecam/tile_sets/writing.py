@@ -116,8 +116,7 @@ def _one_slide(
     What is wrong with it is reported, and does not touch the others.
     """
     try:
-        view = VolumeView(slide=slide.seen(spec.seen))
-        with open_apart(slide.path, spec.reader, view) as source:
+        with open_apart(slide.path, spec.reader, VolumeView(slide=spec.seen)) as source:
             source.facts = slide.named(source.facts)
             cut = _cut(source, drawn, spec)
             failed = yield from write_tiles(source, cut, folder, spec, rows)

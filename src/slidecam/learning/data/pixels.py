@@ -30,7 +30,14 @@ from slidecam.errors import (
 )
 from slidecam.geometry import LevelBox
 from slidecam.icc import colours_of, icc_profile, in_colours
-from slidecam.pixels import RESAMPLING, is_deep_grey, picture_in_rgb, reason, upright
+from slidecam.pixels import (
+    RESAMPLING,
+    frame_notes,
+    is_deep_grey,
+    picture_in_rgb,
+    reason,
+    upright,
+)
 from slidecam.sources.apart import open_apart
 from slidecam.steps import Step
 from slidecam.viewing import AS_THE_FILE_SAYS, PictureView, VolumeView
@@ -177,7 +184,8 @@ def stored_picture(
         Image.open(path if content is None else BytesIO(content)) as picture,
     ):
         if not is_deep_grey(picture):
-            return StoredPicture(picture_in_rgb(upright(picture)), icc_profile(picture))
+            notes = frame_notes(picture)
+            return StoredPicture(picture_in_rgb(upright(picture)), icc_profile(picture), notes)
     return _level_stored(path, content, seen)
 
 

@@ -1,7 +1,7 @@
 // The page: its key, its tabs, and what the server says of itself.
 
 import { get, takeToken } from "./api.js";
-import { at, memory, showProblem } from "./dom.js";
+import { at, memory, showModel, showProblem } from "./dom.js";
 import { learnShades } from "./heat.js";
 import { openPictures } from "./picture.js";
 import { openSlides } from "./slide.js";
@@ -30,21 +30,23 @@ function listen() {
   }
 }
 
-async function open() {
-  if (!takeToken()) {
-    at("stranger").hidden = false;
-    return;
-  }
-  let status;
+/** Return what the server says of itself; null, with the reason on the screen, for who may not come in. */
+async function admitted() {
+  at("stranger").hidden = true;
   try {
-    status = await get("/v1/status");
+    if (await takeToken()) return await get("/v1/status");
   } catch (error) {
-    at("stranger").hidden = false;
     showProblem(at("stranger"), error);
-    return;
   }
+  at("stranger").hidden = false;
+  return null;
+}
+
+async function open() {
+  const status = await admitted();
+  if (!status) return;
   learnShades(status.colours);
-  at("model").textContent = `${status.model.name}, on ${status.device}`;
+  showModel(status);
   at("version").textContent = `slidecam ${status.slidecam}.`;
   listen();
   openPictures(status);

@@ -1,6 +1,6 @@
 // What lies over a slide: the classes of its tiles and its heatmaps, drawn from numbers, so that a place can be asked.
 
-import { rgb } from "./dom.js";
+import { isolated, rgb } from "./dom.js";
 import { raster } from "./heat.js";
 import { extent } from "./viewer.js";
 
@@ -32,7 +32,21 @@ export class ClassLayer {
     this.volume = told.volume;
     this.extent = extent(slide);
     this.step = [this.#step(0), this.#step(1)];
+    this.hidden = new Set();
+    this.least = 0;
     this.turn(0);
+  }
+
+  /** Show the tiles alone that are of no hidden class, and whose class has at least so large a value. */
+  filter(hidden, least) {
+    [this.hidden, this.least] = [hidden, least];
+    this.turn(this.plane);
+  }
+
+  #passes(i) {
+    const winner = this.winners[i];
+    if (winner < 0 || this.failed[i]) return this.least === 0;
+    return !this.hidden.has(winner) && this.probabilities[i * this.classes.length + winner] >= this.least;
   }
 
   /** The distance from one tile to the next, or a tile's edge where there is one only. */
@@ -69,6 +83,7 @@ export class ClassLayer {
       if (this.planes[i] !== plane) continue;
       const centre = this.#centre(i);
       this.places.set(this.#key(centre), i);
+      if (!this.#passes(i)) continue;
       context.fillStyle = rgb(this.#colour(i));
       const left = Math.round(centre[0] * this.scale[0] - cell / 2);
       context.fillRect(left, Math.round(centre[1] * this.scale[1] - cell / 2), cell, cell);
@@ -86,10 +101,12 @@ export class ClassLayer {
     context.drawImage(this.canvas, frame.x, frame.y, (this.canvas.width / this.scale[0]) * frame.zoom[0], (this.canvas.height / this.scale[1]) * frame.zoom[1]);
   }
 
-  /** How many tiles are called each class; one that is called several counts for each. */
-  counts() {
+  /** How many tiles are called each class, with at least so large a value; one that is called several counts for each. */
+  counts(least = 0) {
     const counts = this.classes.map(() => 0);
-    for (let i = 0; i < this.called.length; i += 1) counts[i % counts.length] += this.called[i];
+    for (let i = 0; i < this.called.length; i += 1) {
+      if (this.called[i] && this.probabilities[i] >= least) counts[i % counts.length] += 1;
+    }
     return counts;
   }
 
@@ -111,7 +128,7 @@ export class ClassLayer {
     if (this.failed[i]) return "tile could not be read";
     const row = this.probabilities.subarray(i * this.classes.length, (i + 1) * this.classes.length);
     const order = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, 4);
-    const words = order.map((k) => `${this.classes[k].name} ${row[k].toFixed(3)}`);
+    const words = order.map((k) => `${isolated(this.classes[k].name)} ${row[k].toFixed(3)}`);
     if (this.disagreement) words.push(`members' disagreement ${this.disagreement[i].toFixed(3)} of 1`);
     return words.join(" · ");
   }
@@ -139,6 +156,6 @@ export class HeatLayer {
     const [column, row] = [Math.floor(x / this.pitch), Math.floor(y / this.pitch)];
     if (column < 0 || row < 0 || column >= this.width || row >= this.height) return "";
     const value = this.values[row * this.width + column];
-    return Number.isNaN(value) ? "" : `${this.title} of ${this.name} ${value.toFixed(3)}`;
+    return Number.isNaN(value) ? "" : `${this.title} of ${isolated(this.name)} ${value.toFixed(3)}`;
   }
 }

@@ -1,6 +1,6 @@
 // The planes of a volume: which one is shown, where it lies, and what the classifier says along all of them.
 
-import { at, memory, rgb } from "./dom.js";
+import { at, isolated, memory, rgb } from "./dom.js";
 
 const HUNG = {
   axial: "Axial, upwards. The patient's right is on the left.",
@@ -68,7 +68,7 @@ function tellPlane() {
   const share = profile?.shares[plane];
   const said = [`Slice ${plane + 1} of ${volume.planes}`, `${volume.positions_mm[plane].toFixed(1).replace("-", "−")} mm`];
   if (volume.missing.includes(plane)) said.push("not in the file");
-  else if (profile) said.push(share === null ? "not classified" : `${profile.name} ${share.toFixed(3)}`);
+  else if (profile) said.push(share === null ? "not classified" : `${isolated(profile.name)} ${share.toFixed(3)}`);
   at("plane").value = plane;
   at("plane").setAttribute("aria-valuetext", said.join(", "));
   at("plane-told").textContent = said.join(" · ");

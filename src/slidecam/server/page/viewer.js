@@ -9,6 +9,9 @@ let slide = null;
 let pointer = null;
 let plane = 0;
 let loading = false;
+let wanted = null; // the slide that was chosen last, which may still be on its way
+let opening = Promise.resolve();
+let given = null;
 const PATIENCE = 3000;
 const RULER = 150;
 let layers = () => [];
@@ -24,18 +27,49 @@ function load() {
 
 /** Show a slide; `visible` returns [layer, opacity] pairs, `told` is given the place of level 0 that is pointed at. */
 export async function openSlide(facts, visible, told, first) {
+  wanted = facts;
+  opening = opening.catch(() => {}).then(() => open(facts, visible, told, first));
+  await opening;
+}
+
+/** One slide is opened after the other, and of those that were wanted meanwhile the last one alone. */
+async function open(facts, visible, told, first) {
   await load();
-  [slide, layers, onPlace, plane, loading] = [facts, visible, told, first, false];
+  if (wanted !== facts) return;
   viewer ??= make();
+  [slide, layers, onPlace, plane, loading] = [facts, visible, told, first, false];
   await new Promise((done, failed) => {
     viewer.addOnceHandler("open", done);
     viewer.addOnceHandler("open-failed", (event) => failed(new Error(event.message)));
     viewer.open(tileSource(facts, first));
   });
+  if (wanted !== facts) {
+    viewer.close(); // it came although it was closed meanwhile
+    return;
+  }
   at("tools").hidden = false;
   at("blank").textContent = "Reading the slide…";
   at("blank").hidden = false;
-  viewer.addOnceHandler("tile-drawn", () => { at("blank").hidden = true; });
+  viewer.addOnceHandler("tile-drawn", () => { if (wanted === facts) at("blank").hidden = true; });
+  redraw();
+}
+
+/** Show nothing but some words: neither the slide of before nor what lay over it. */
+export function closeSlide(words) {
+  [wanted, slide, given] = [null, null, null];
+  viewer?.close();
+  at("blank").textContent = words;
+  at("blank").hidden = false;
+  for (const id of ["tools", "ruler", "values"]) at(id).hidden = true;
+  redraw();
+}
+
+/** Ask for all tiles again: those that failed while the server was away would stay blurred. */
+export const reload = () => viewer?.world.resetItems();
+
+/** Take so many µm per pixel for the bar, in place of the file's; null for those. */
+export function useSpacing(spacing) {
+  given = spacing;
   redraw();
 }
 
@@ -115,8 +149,8 @@ function frame() {
 /** Columns and rows of level 0; voxels that are no squares are shown stretched. */
 export const extent = (facts) => (facts.volume ? facts.volume.voxels : [facts.width, facts.height]);
 
+/** Draw the layers anew on a clear canvas, where they lie now. */
 export function redraw() {
-  if (!viewer?.world.getItemCount()) return;
   const canvas = at("overlay");
   const ratio = window.devicePixelRatio || 1;
   const [width, height] = [canvas.clientWidth * ratio, canvas.clientHeight * ratio].map(Math.round);
@@ -124,6 +158,7 @@ export function redraw() {
   const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
+  if (!slide || !viewer?.world.getItemCount()) return;
   const place = frame();
   context.save(); // a clip is kept, and the next one would be cut by it
   context.beginPath();
@@ -137,7 +172,7 @@ export function redraw() {
 /** A bar of 1, 2 or 5 times a power of ten, as long as fits; none where the scale is not known. */
 function showRuler(zoom) {
   // Along the bar, which lies: pixels need not be square.
-  const spacing = slide.volume ? 1000 * slide.volume.spacing_mm[0] : slide.pixel_um?.[0];
+  const spacing = slide.volume ? 1000 * slide.volume.spacing_mm[0] : (given ?? slide.pixel_um?.[0]);
   at("ruler").hidden = !spacing;
   if (!spacing) return;
   const most = (RULER * spacing) / zoom;
@@ -149,7 +184,7 @@ function showRuler(zoom) {
 
 /** Tell the place that is pointed at, or the middle of the view for those who use the keyboard. */
 export function tell() {
-  if (!viewer?.world.getItemCount()) return;
+  if (!slide || !viewer?.world.getItemCount()) return;
   const middle = () => viewer.viewport.viewportToViewerElementCoordinates(viewer.viewport.getCenter());
   const there = viewer.world.getItemAt(0).viewerElementToImageCoordinates(pointer ?? middle());
   const [columns, rows] = extent(slide);

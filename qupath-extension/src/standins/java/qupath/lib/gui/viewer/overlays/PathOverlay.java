@@ -1,4 +1,0 @@
-package qupath.lib.gui.viewer.overlays;
-
-public interface PathOverlay {
-}

@@ -1,6 +1,0 @@
-package qupath.lib.images.servers;
-
-public interface ImageServerBuilder<T> {
-    interface ServerBuilder<T> {
-    }
-}

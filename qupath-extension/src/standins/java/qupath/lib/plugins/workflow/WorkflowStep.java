@@ -1,5 +1,0 @@
-package qupath.lib.plugins.workflow;
-
-public interface WorkflowStep {
-    String getName();
-}

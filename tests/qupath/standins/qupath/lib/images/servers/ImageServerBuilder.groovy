@@ -1,0 +1,6 @@
+package qupath.lib.images.servers
+
+interface ImageServerBuilder {
+    interface ServerBuilder {
+    }
+}
