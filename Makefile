@@ -8,7 +8,7 @@ SCREEN := $(if $(shell command -v xvfb-run 2>/dev/null),xvfb-run -a -s "-screen 
 # A Groovy 4 runtime for the tests of the QuPath scripts: its jars come inside this npm package; Debian's own is too old.
 GROOVY := npm-groovy-lint@15.2.2
 
-.PHONY: demo test test-all lint bench reliability groovy manifest clean
+.PHONY: demo test test-all lint bench reliability groovy extension manifest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/slidecam demo --out demo-output
@@ -34,6 +34,10 @@ lint: $(VENV)/.test
 
 groovy: .groovy/.$(GROOVY)
 
+# The extension for QuPath, slidecam-qupath-<version>.jar: javac and Debian's jars, no Gradle.
+extension:
+	$(PYTHON) qupath-extension/build_extension.py
+
 # napari.yaml names the files that napari asks slidecam for; they follow from the readers.
 manifest: $(VENV)/.test
 	$(BIN)/python -c "from pathlib import Path; from slidecam.plugin.reading import with_patterns; \
@@ -53,7 +57,7 @@ reliability: $(VENV)/.test
 	PYTHONPATH=benchmarks $(SCREEN) $(BIN)/python -m reliability $(PARTS)
 
 clean:
-	rm -rf $(VENV) .groovy demo-output bench-output web/node_modules
+	rm -rf $(VENV) .groovy qupath-extension/build demo-output bench-output web/node_modules
 
 .groovy/.$(GROOVY):
 	rm -rf .groovy && mkdir .groovy

@@ -1,8 +1,9 @@
 /**
  * Classify only what is selected: annotations or TMA cores.
  *
- * Works as 1_classify_slide does, but slidecam looks for tiles in the selected areas alone, tissue or not. Our earlier tiles
- * in these areas are replaced, all others stay.
+ * Works as 1_classify_slide does, but slidecam looks for tiles in the selected areas alone, tissue or not. Missing cores and
+ * classes that QuPath sets apart (their names end in `*`) are left out, and `Ignore*` is cut out of the rest. Our earlier
+ * tiles in these areas are replaced, all others stay.
  *
  * QuPath 0.5.1 to 0.7. In the window: select annotations or cores, edit the settings and run. Without it nothing is
  * selected, so name classes of annotations instead, or `cores`:
@@ -12,18 +13,17 @@
  * Arguments: any of the settings below as `-a name=value`.
  */
 
-import com.google.gson.Gson
-import org.slf4j.LoggerFactory
 import qupath.lib.scripting.ScriptAttributes
-
-import static qupath.lib.gui.scripting.QPEx.*
 
 Map settings = [
     classes   : '',            // instead of a selection: classes of annotations, comma-separated, or `cores`
-    model     : '',            // folder of a bundle; empty: the server's own, or the environment variable SLIDECAM_MODEL
-    out       : '',            // folder for results; empty: the server's own, or slidecam-selection beside project or slide
+    model     : $/ /$,         // folder of a bundle, between $/ and /$, as it is: $/C:\models\a/$; empty: the
+                               // server's own, the one chosen in Extensions > slidecam, or SLIDECAM_MODEL
+    out       : $/ /$,         // folder for results; empty: the server's own, or slidecam-selection beside project or slide
     engine    : 'auto',        // auto: the server if one runs; server; process
-    python    : '',            // a Python that has slidecam; empty: SLIDECAM_PYTHON, or slidecam on the PATH
+    python    : $/ /$,         // a Python that has slidecam; empty: that of Extensions > slidecam > Preferences,
+                               // SLIDECAM_PYTHON, or slidecam on the PATH
+    map       : '',            // class whose probability colours the tiles; empty: each by its class; none: as QuPath does
     existing  : 'overwrite',   // what to do with an earlier run: another selection cannot go on with it
     heatmap   : '',            // methods for 3_show_heatmap, comma-separated, or none; empty: the model's usual ones
     overlap   : '',            // and further options of `slidecam predict`; empty: its defaults
@@ -33,35 +33,17 @@ Map settings = [
     reader    : '',
 ]
 
-if (!binding.hasVariable(ScriptAttributes.FILE_PATH))
-    throw new IllegalStateException('Save the script beside the folder slidecam before you run it.')
-def slidecam = new GroovyClassLoader(getClass().classLoader)
-slidecam.addClasspath(new File(getProperty(ScriptAttributes.FILE_PATH)).absoluteFile.parent)
-def log = LoggerFactory.getLogger('slidecam')
-
-Map told = slidecam.loadClass('slidecam.Arguments').over(settings, args)
-def imageData = getCurrentImageData()
-def slide = slidecam.loadClass('slidecam.Slide').of(imageData)
-List wanted = told.classes.split(',')*.strip().findAll()
-List chosen = wanted == ['cores'] ? getTMACoreList().findAll { !it.isMissing() }
-    : wanted ? getAnnotationObjects().toList().findAll { it.getPathClass()?.toString() in wanted }
-    : getSelectedObjects().toList().findAll { it.isAnnotation() || it.isTMACore() }
-chosen = chosen.findAll { it.getROI()?.isArea() }
-if (!chosen)
-    throw new IllegalStateException('Nothing with an area is selected. Select annotations or TMA cores, or set classes=.')
-
-File drawn = File.createTempFile('slidecam-', '.geojson')
-String mask
+def loader = new GroovyClassLoader(getClass().classLoader)
+if (binding.hasVariable(ScriptAttributes.FILE_PATH)) {
+    File here = new File(getProperty(ScriptAttributes.FILE_PATH)).absoluteFile.parentFile
+    [here, new File(here.parentFile, 'qupath-extension/build')].each { folder ->
+        folder.listFiles()?.findAll { it.name ==~ /slidecam-qupath-.*\.jar/ }?.each { loader.addClasspath(it.path) }
+    }
+}
+Class slidecam
 try {
-    exportObjectsToGeoJson(chosen, drawn.path, 'FEATURE_COLLECTION')
-    Map collection = new Gson().fromJson(drawn.getText('UTF-8'), Map)
-    mask = new Gson().toJson(collection + [slidecam: slide.facts])
-} finally {
-    drawn.delete()
+    slidecam = loader.loadClass('qupath.ext.slidecam.Slidecam')
+} catch (ClassNotFoundException absent) {
+    throw new IllegalStateException('Drag slidecam-qupath-<version>.jar onto QuPath, or keep it beside the scripts.')
 }
-def Engine = slidecam.loadClass('slidecam.Engine')
-File folder = Engine.predict(slide, told, mask, Engine.placeFor(slide, getProject(), 'slidecam-selection'), log)
-List tiles = slidecam.loadClass('slidecam.Results').newInstance(folder).show(imageData) { old ->
-    chosen.any { it.getROI().contains(old.getROI().getCentroidX(), old.getROI().getCentroidY()) }
-}
-log.info('{} tiles in {} selected areas, from {}', tiles.size(), chosen.size(), folder)
+slidecam.run('classify selection', settings, binding.variables)

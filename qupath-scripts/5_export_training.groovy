@@ -13,36 +13,24 @@
  * Arguments: any of the settings below as `-a name=value`.
  */
 
-import org.slf4j.LoggerFactory
 import qupath.lib.scripting.ScriptAttributes
 
-import static qupath.lib.gui.scripting.QPEx.*
-
 Map settings = [
-    out      : '',     // folder to write to; empty: slidecam-annotations beside project or slide
+    out      : $/ /$,  // folder to write to, between $/ and /$; empty: slidecam-annotations beside project or slide
     predicted: 'no',   // whether regions of 4_merge_regions go along: yes only if a person has corrected them
 ]
 
-if (!binding.hasVariable(ScriptAttributes.FILE_PATH))
-    throw new IllegalStateException('Save the script beside the folder slidecam before you run it.')
-def slidecam = new GroovyClassLoader(getClass().classLoader)
-slidecam.addClasspath(new File(getProperty(ScriptAttributes.FILE_PATH)).absoluteFile.parent)
-def log = LoggerFactory.getLogger('slidecam')
-
-Map told = slidecam.loadClass('slidecam.Arguments').over(settings, args)
-def imageData = getCurrentImageData()
-def slide = slidecam.loadClass('slidecam.Slide').of(imageData)
-def Training = slidecam.loadClass('slidecam.Training')
-def predicted = told.predicted == 'yes' ? [] : slidecam.loadClass('slidecam.Results').regionsOn(imageData.getHierarchy())
-List drawn = getAnnotationObjects().toList().findAll { it.getPathClass() != null && it.getROI()?.isArea() } - predicted
-if (!drawn) {
-    log.warn('{} has no annotations with a class and an area; nothing is written.', slide.stem)
-    return
+def loader = new GroovyClassLoader(getClass().classLoader)
+if (binding.hasVariable(ScriptAttributes.FILE_PATH)) {
+    File here = new File(getProperty(ScriptAttributes.FILE_PATH)).absoluteFile.parentFile
+    [here, new File(here.parentFile, 'qupath-extension/build')].each { folder ->
+        folder.listFiles()?.findAll { it.name ==~ /slidecam-qupath-.*\.jar/ }?.each { loader.addClasspath(it.path) }
+    }
 }
-File out = new File(told.out ?: slidecam.loadClass('slidecam.Engine').placeFor(slide, getProject(), 'slidecam-annotations'))
-out.mkdirs()
-File file = new File(out, "${slide.stem}.geojson")
-exportObjectsToGeoJson(drawn, file.path, 'FEATURE_COLLECTION')
-Training.addFacts(file, slide)
-Training.note(new File(out, 'slides.csv'), slide)
-log.info('{} annotations in {}', drawn.size(), file)
+Class slidecam
+try {
+    slidecam = loader.loadClass('qupath.ext.slidecam.Slidecam')
+} catch (ClassNotFoundException absent) {
+    throw new IllegalStateException('Drag slidecam-qupath-<version>.jar onto QuPath, or keep it beside the scripts.')
+}
+slidecam.run('export training', settings, binding.variables)

@@ -1,8 +1,9 @@
 /**
- * Take away exactly what slidecam's scripts have added to an image: tiles, merged regions, heatmap and measurement map.
+ * Take away exactly what slidecam has added to an image: tiles, merged regions, heatmap and measurement map; detections are
+ * drawn again as they were before.
  *
- * Everything else stays: annotations and detections of yours, also those that lie in our regions. The results on disk stay
- * too, so that 1_classify_slide brings the tiles back at once.
+ * Everything else stays: annotations and detections of yours, also those that lie in our regions. QuPath's Undo does not
+ * bring them back; the results on disk stay, so that 1_classify_slide with `results` brings the tiles back at once.
  *
  * QuPath 0.5.1 to 0.7. Without the window, for every image of a project:
  *
@@ -11,27 +12,21 @@
  * Arguments: none.
  */
 
-import org.slf4j.LoggerFactory
 import qupath.lib.scripting.ScriptAttributes
 
-import static qupath.lib.gui.scripting.QPEx.*
+Map settings = [:]
 
-if (!binding.hasVariable(ScriptAttributes.FILE_PATH))
-    throw new IllegalStateException('Save the script beside the folder slidecam before you run it.')
-def slidecam = new GroovyClassLoader(getClass().classLoader)
-slidecam.addClasspath(new File(getProperty(ScriptAttributes.FILE_PATH)).absoluteFile.parent)
-def log = LoggerFactory.getLogger('slidecam')
-
-def Results = slidecam.loadClass('slidecam.Results')
-def imageData = getCurrentImageData()
-if (imageData == null)
-    throw new IllegalStateException('No image is open.')
-def hierarchy = imageData.getHierarchy()
-List tiles = Results.tilesOn(hierarchy)
-List regions = Results.regionsOn(hierarchy)
-hierarchy.removeObjects(tiles + regions, true)
-imageData.removeProperty(Results.PROPERTY)
-def viewer = getCurrentViewer()
-if (viewer != null)
-    slidecam.loadClass('slidecam.Window').clear(viewer)
-log.info('{} tiles and {} regions taken away', tiles.size(), regions.size())
+def loader = new GroovyClassLoader(getClass().classLoader)
+if (binding.hasVariable(ScriptAttributes.FILE_PATH)) {
+    File here = new File(getProperty(ScriptAttributes.FILE_PATH)).absoluteFile.parentFile
+    [here, new File(here.parentFile, 'qupath-extension/build')].each { folder ->
+        folder.listFiles()?.findAll { it.name ==~ /slidecam-qupath-.*\.jar/ }?.each { loader.addClasspath(it.path) }
+    }
+}
+Class slidecam
+try {
+    slidecam = loader.loadClass('qupath.ext.slidecam.Slidecam')
+} catch (ClassNotFoundException absent) {
+    throw new IllegalStateException('Drag slidecam-qupath-<version>.jar onto QuPath, or keep it beside the scripts.')
+}
+slidecam.run('remove', settings, binding.variables)

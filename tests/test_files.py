@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +14,7 @@ from slidecam.errors import UsageError
 from slidecam.files import (
     changed_since,
     check_folder,
+    flush,
     marks_of,
     refuse_inputs,
     refuse_unnameable,
@@ -22,6 +25,9 @@ from slidecam.files import (
     write_json,
     write_text,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class _CutOffError(Exception):
@@ -70,6 +76,45 @@ def test_after_an_error_the_old_file_is_untouched(tmp_path: Path) -> None:
         _write_half(target)
     assert target.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_gets_its_name_is_on_the_disk_before_and_its_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[tuple[int, bool]] = []
+    really = os.fsync
+
+    def noted(opened: int) -> None:
+        flushed.append((os.fstat(opened).st_ino, (tmp_path / "a").exists()))
+        really(opened)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with replacing(tmp_path / "a") as fresh:
+        fresh.write_text("new")
+    file, folder = (tmp_path / "a").stat().st_ino, tmp_path.stat().st_ino
+    assert flushed == [(file, False), (folder, True)]
+    (tmp_path / "b" / "deep").mkdir(parents=True)
+    (tmp_path / "b" / "deep" / "c").write_text("new")
+    flush(tmp_path / "b")
+    assert (tmp_path / "b" / "deep" / "c").stat().st_ino in dict(flushed)
+
+
+def test_a_file_system_that_knows_no_flushing_is_no_error_and_a_broken_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(number: int) -> Callable[[int], None]:
+        def fail(_opened: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return fail
+
+    monkeypatch.setattr(os, "fsync", answer(errno.EINVAL))
+    write_text(tmp_path / "a", "first")
+    monkeypatch.setattr(os, "fsync", answer(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        write_text(tmp_path / "a", "second")
+    assert (tmp_path / "a").read_text() == "first"
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_folder_replaces_the_one_before(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,35 @@ def test_every_batch_comes_back_in_order_with_its_scores(tiny_bundle: Path) -> N
     np.testing.assert_allclose(scored[0].results.probabilities.sum(axis=1), 1, atol=1e-6)
     assert scored[0].results.maps is not None
     assert scored[0].results.maps.shape[:3] == (5, 1, 2)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_two_batches_at_once_give_what_one_after_the_other_gives(
+    tiny_bundle: Path, count: int
+) -> None:
+    classifier, request = open_bundle(tiny_bundle).classifier(), MapRequest(("gradcam++",), (2, 0))
+    batches = [batch(index, 1 + index % 3) for index in range(count)]
+    plain = list(classify(batches, classifier, request))
+    start = time.perf_counter()
+    both = list(classify(iter(batches), replace(classifier, overlaps=True), request))
+    passed = time.perf_counter() - start
+    assert [one.batch for one in both] == batches
+    for one, other in zip(plain, both, strict=True):
+        np.testing.assert_array_equal(one.results.logits, other.results.logits)
+        assert one.results.maps is not None
+        assert other.results.maps is not None
+        np.testing.assert_array_equal(one.results.maps, other.results.maps)
+    # No second is counted twice.
+    assert sum(one.model_seconds for one in both) <= passed
+
+
+def test_what_fails_on_one_of_two_threads_ends_the_run(tiny_bundle: Path) -> None:
+    classifier = replace(open_bundle(tiny_bundle).classifier(), overlaps=True)
+    wrong = replace(batch(1, 2), pixels=np.zeros((2, 64, 64, 7), np.uint8))
+    scores = classify([batch(0, 2), wrong, batch(2, 2)], classifier, None)
+    assert next(scores).batch.index == 0
+    with pytest.raises(RuntimeError):
+        list(scores)
 
 
 def test_maps_come_in_the_order_of_the_classes_asked_for(tiny_bundle: Path) -> None:

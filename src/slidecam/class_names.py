@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode's categories of control characters, halves of a pair, and ends of lines."""
 
-_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters without a shape that turn the direction of what follows: 0.007 would read 700.0."""
+_TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+"""Unicode's classes of characters that show what follows them in another order."""
 
 
 def normal_name(name: str) -> str:
@@ -30,8 +30,7 @@ def listed_names(text: str) -> tuple[str, ...]:
     """
     if broken_name([text]) is not None:
         raise UsageError(
-            f"The class names {text!r} hold a line break or a control character, which may turn"
-            " the direction of a line.",
+            f"The class names {text!r} hold a line break or a control character.",
             "Write each name on one line, of printable characters.",
         )
     try:
@@ -57,12 +56,12 @@ def doubled_name(names: Iterable[str]) -> str | None:
 def in_one_line(text: str, kept: str = "") -> str:
     r"""Return a text with control characters and ends of lines as ``\x1b``, but those of ``kept``.
 
-    Whatever a file is called, it moves no cursor of a terminal and breaks no line.
+    Whatever a file is called, it moves no cursor of a terminal, breaks no line, and no letter of it
+    stands in another's place.
     """
 
     def shown(letter: str) -> str:
-        breaks = unicodedata.category(letter) in _BREAKING - {"Cs"} or letter in _TURNING
-        if letter in kept or not breaks:
+        if letter in kept or unicodedata.category(letter) == "Cs" or not _is_breaking(letter):
             return letter
         return letter.encode("unicode_escape").decode("ascii")
 
@@ -74,10 +73,15 @@ def in_one_line(text: str, kept: str = "") -> str:
 def broken_name(names: Iterable[str]) -> str | None:
     """Return a name that breaks a line or holds a control character; None if none does.
 
-    A table's row or a legend's line would fall apart at it, or the numbers in it be turned.
+    A table's row or a legend's line would fall apart at it, or be read in another order.
     """
     for name in names:
-        categories = set(map(unicodedata.category, name))
-        if categories & _BREAKING or set(name) & _TURNING:
+        if any(map(_is_breaking, name)):
             return name
     return None
+
+
+def _is_breaking(letter: str) -> bool:
+    if unicodedata.category(letter) in _BREAKING:
+        return True
+    return unicodedata.bidirectional(letter) in _TURNING

@@ -38,9 +38,6 @@ _Identity = tuple[int, int]
 Mark = tuple[int, int]
 """Bytes of a file, and when it was written last, in nanoseconds."""
 
-Standing = tuple[int, int, int, int]
-"""A file system, a file in it, its bytes, and when it was written last."""
-
 MOST_MARKS = 20_000
 """Files of one folder whose marks are kept: the chunks of a store may be millions."""
 
@@ -195,18 +192,6 @@ def _identity(path: Path) -> _Identity:
     return found.st_dev, found.st_ino
 
 
-def standing_of(path: Path) -> Standing | None:
-    """Return what tells a file or folder from one that takes its place; None where there is none.
-
-    A copy has another one, and so has a file that was written to.
-    """
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
 def marks_of(places: Iterable[str | Path]) -> dict[Path, Mark]:
     """Return the marks of files, and of those in folders, by which a change shows.
 
@@ -274,7 +259,9 @@ def replacing(path: Path) -> Iterator[Path]:
     fresh = _beside(path)
     try:
         yield fresh
+        flush(fresh)
         fresh.replace(path)
+        _flush_names(path.parent)
     finally:
         fresh.unlink(missing_ok=True)
 
@@ -289,7 +276,8 @@ def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Give a fresh path beside ``path`` to write a folder to.
 
-    It takes the place of ``path`` in the end.
+    It takes the place of ``path`` in the end. The files in it are not waited for, as there may be a
+    hundred thousand: what a power cut left of them is found by their sizes.
     """
     fresh = _beside(path)
     try:
@@ -297,6 +285,41 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         _swap(fresh, path)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+NO_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
+"""What file systems answer that know no such thing."""
+
+
+def flush(path: Path) -> None:
+    """Have the disk hold a file, or a folder with all files in it, before it gets its name.
+
+    A power cut would otherwise leave the name and not the content.
+    """
+    if path.is_dir():
+        for entry in path.iterdir():
+            flush(entry)
+        _flush_names(path)
+    elif path.is_file():
+        # Windows flushes what may be written alone.
+        _flush(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+
+
+def _flush_names(folder: Path) -> None:
+    """Have the disk hold which files are in a folder; Windows has no call for it."""
+    if os.name != "nt":
+        _flush(folder, os.O_RDONLY)
+
+
+def _flush(path: Path, mode: int) -> None:
+    opened = os.open(path, mode)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in NO_FLUSH:
+            raise
+    finally:
+        os.close(opened)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""JSON, TOML, CSV, XML and gzip as they come from outside: one door each, with bounds.
+"""JSON, TOML, CSV, XML, gzip and ZIP as they come from outside: one door each, with bounds.
 
 What is too long, too deep or broken raises `ParseError` and nothing else; whoever asked says in
 words of its own which file it was. `slidecam.settings` then holds values against their types.
@@ -11,6 +11,7 @@ import io
 import json
 import re
 import tomllib
+import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -188,6 +189,29 @@ def unpacked(content: bytes, most: int = MOST_UNPACKED) -> bytes:
     except zlib.error as error:
         raise ParseError(str(error)) from error
     return b"".join(parts)
+
+
+def only_member(content: bytes, most: int = MOST_UNPACKED) -> bytes:
+    """Return the one file that a ZIP archive holds, as QuPath's export packs it.
+
+    Raises
+    ------
+    ParseError
+        If it is damaged, locked, holds no file or several, or more than ``most`` bytes.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = [member.filename for member in archive.infolist() if not member.is_dir()]
+            if len(names) != 1:
+                raise ParseError(f"the ZIP archive holds {len(names)} files, and one is read")
+            with archive.open(names[0]) as member:
+                found = member.read(most + 1)
+    # What is locked is a RuntimeError, what is packed in another way NotImplementedError.
+    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, zlib.error) as error:
+        raise ParseError(f"the ZIP archive cannot be read: {error}") from error
+    if len(found) > most:
+        raise ParseError(f"it unpacks to more than {most >> 20} MB")
+    return found
 
 
 def _believable(digits: str) -> int:

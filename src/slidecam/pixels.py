@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps
 from slidecam.errors import without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -251,3 +251,58 @@ def halved(block: NDArray[np.float32]) -> NDArray[np.float32]:
 def _sum_of_four(values: NDArray[np.float32]) -> NDArray[np.float32]:
     rows = values[0::2] + values[1::2]
     return np.asarray(rows[:, 0::2] + rows[:, 1::2])
+
+
+HELD_VALUES = 8_000_000
+"""Values of a level that wait for the rest of their chunks, about, at most."""
+
+
+class RasterLevel(Protocol):
+    """What values are written into, row by row: a level of a Zarr pyramid."""
+
+    def __setitem__(self, place: tuple[slice, slice, slice], values: NDArray[np.float32]) -> None:
+        """Write the values of some rows, (channels, rows, columns)."""
+
+
+class PyramidWriter:
+    """Levels that are filled at once from top to bottom, each by the means of the finer one.
+
+    Parameters
+    ----------
+    levels
+        Of (channels, rows, columns), finest first; each half as long as the one before, rounded up.
+    chunk
+        Rows that are best written together.
+    """
+
+    def __init__(self, levels: Sequence[RasterLevel], chunk: int) -> None:
+        self._levels, self._chunk = levels, chunk
+        self._rows = [0] * len(levels)
+        self._waiting: list[list[NDArray[np.float32]]] = [[] for _ in levels]
+
+    def add(self, band: NDArray[np.float32], level: int = 0) -> None:
+        """Take the next rows of a level, float32, (channels, rows, columns)."""
+        waiting = self._waiting[level]
+        waiting.append(band)
+        rows = sum(each.shape[1] for each in waiting)
+        # Whole chunks, so that none is written twice, but no more than is held; and pairs of rows,
+        # of which the next level has one each.
+        is_full = rows >= self._chunk or rows * band.shape[0] * band.shape[2] >= HELD_VALUES
+        if is_full and rows % 2 == 0:
+            self._write(level)
+
+    def end(self) -> None:
+        """Write what is left of every level."""
+        for level in range(len(self._levels)):
+            self._write(level)
+
+    def _write(self, level: int) -> None:
+        waiting, row = self._waiting[level], self._rows[level]
+        if not waiting:
+            return
+        band = waiting[0] if len(waiting) == 1 else np.concatenate(waiting, axis=1)
+        waiting.clear()
+        self._rows[level] = row + band.shape[1]
+        self._levels[level][:, row : self._rows[level], :] = band
+        if level + 1 < len(self._levels):
+            self.add(np.stack([*map(halved, band)]), level + 1)

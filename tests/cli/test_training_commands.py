@@ -275,6 +275,7 @@ def test_a_range_test_suggests_a_rate(tmp_path: Path, data: Path, recipe: Path) 
         (["--lr-range", "--folds", "2"], 2, "do not go together"),
         (["--set", "train.optimizer=adam,adma"], 2, "adma"),
         (["--lr-range", "--resume"], 2, "have no meaning beside --lr-range"),
+        (["--overwrite", "--resume"], 2, "contradict each other"),
     ],
 )
 def test_what_is_wrong_is_told_with_a_remedy_and_nothing_is_left(

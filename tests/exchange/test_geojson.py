@@ -25,7 +25,6 @@ from hypothesis import strategies as st
 from slidecam.classes import ClassSet
 from slidecam.exchange import tables
 from slidecam.exchange.geojson import NAMESPACE, _uuid5, qupath_class_name, write_tiles_geojson
-from slidecam.foreground.annotations import areas_of
 from slidecam.foreground.files import read_content
 from slidecam.geometry import Box
 from slidecam.runs.tiles import TileTable
@@ -208,8 +207,8 @@ def test_one_tile_in_full(make_table: TableMaker, tmp_path: Path) -> None:
         },
         "properties": {
             "objectType": "tile",
-            "name": "slidecam",
             "classification": {"name": "Stroma", "color": [150, 200, 150]},
+            "metadata": {"slidecam": "tile"},
             "isLocked": True,
             "measurements": {"prob_Tumor": 0.25, "prob_Stroma": 0.75},
         },
@@ -284,9 +283,9 @@ def test_whatever_is_written_is_taken_and_every_coordinate_comes_back(
     assert refusals(collection) == []
     _check_numbers(collection, table)
     if boxes:
-        rings = [area[0] for area in areas_of(path, text)]
-        low = np.array([ring.min(axis=0) for ring in rings]) + corner
-        size = np.array([np.ptp(ring, axis=0) for ring in rings])
+        rings = [each["geometry"]["coordinates"][0] for each in collection["features"]]
+        low = np.array(rings).min(axis=1) + corner
+        size = np.ptp(np.array(rings), axis=1)
         np.testing.assert_array_equal(np.concatenate([low, size], axis=1), table.boxes)
 
 

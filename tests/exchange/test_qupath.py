@@ -89,14 +89,17 @@ def test_a_heatmap_is_cut_to_its_numbers_and_lies_at_their_outer_edges(
         QuPathExport(make_table([[1.0]], bounds=Box(10, 4, 900, 900)), [heat]), tmp_path / "q"
     )
     (written,) = index["heatmaps"]
+    bar = written.pop("bar")
     assert written == {
         "file": "heatmap-1.png", "method": "cam", "class": "A", "signed": False,
         "shows": "", "measured": "", "x": 16 - 10, "y": 16 - 4, "width": 32, "height": 32,
     }  # fmt: skip
     with Image.open(tmp_path / "q" / "heatmap-1.png") as picture:
-        alpha = np.asarray(picture)[:, :, 3]
+        pixels = np.asarray(picture)
+    alpha = pixels[:, :, 3]
     assert (alpha > 0).tolist() == [[True, False], [False, True]]
     assert alpha[0, 0] < alpha[1, 1]
+    assert [bar[0], bar[-1]] == [f"#{pixels[at][:3].tobytes().hex()}" for at in ((0, 0), (1, 1))]
 
 
 @pytest.mark.parametrize(("longest", "size"), [(300, (150, 2)), (200, (75, 1))])

@@ -127,6 +127,19 @@ def test_starred_classes_are_passed_over_and_ignore_is_cut_out(tmp_path: Path) -
     )
 
 
+def test_areas_off_the_slide_and_on_other_planes_are_said(tmp_path: Path) -> None:
+    deep = feature(square(0, 0, 50), "a")
+    deep["geometry"]["plane"] = {"c": -1, "z": 1, "t": 2}
+    classes = load_classes(written(tmp_path, deep, feature(square(500, 0, 50), "b")), SIZE)
+    assert classes.notes == (
+        "a.geojson: areas that lie off the slide, passed over: 1 of 2.",
+        (
+            "a.geojson: areas drawn on another plane of a stack (z 1, t 2), taken as if drawn on"
+            " the one that is read: 1."
+        ),
+    )
+
+
 def test_classes_can_be_renamed_into_one(tmp_path: Path) -> None:
     path = written(
         tmp_path, feature(square(0, 0, 50), "Invasive"), feature(square(50, 0, 50), "In situ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from slidecam.geometry import Size
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
 SIZE = Size(100, 80)
 OUTER = [[10, 10], [60, 10], [60, 60], [10, 60], [10, 10]]
@@ -99,6 +101,71 @@ def test_gzipped_geojson_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     path = tmp_path / "annotations.geojson.gz"
     path.write_bytes(gzip.compress(json.dumps(POLYGON).encode("utf-8-sig")))
     assert load_foreground(path, SIZE).mask.sum() == WITH_HOLE
+
+
+def zipped(folder: Path, **members: object) -> Path:
+    path = folder / "annotations.geojson.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, document in members.items():
+            archive.writestr(f"{name}.geojson", json.dumps(document))
+    return path
+
+
+def test_zipped_geojson_is_read_and_an_archive_of_several_files_refused(tmp_path: Path) -> None:
+    assert load_foreground(zipped(tmp_path, all=POLYGON), SIZE).mask.sum() == WITH_HOLE
+    with pytest.raises(MaskError, match="holds 2 files"):
+        load_foreground(zipped(tmp_path, one=POLYGON, two=POLYGON), SIZE)
+
+
+def square(x: int, y: int, edge: int, plane: dict[str, int] | None = None) -> dict[str, Any]:
+    ring = [[x, y], [x + edge, y], [x + edge, y + edge], [x, y + edge], [x, y]]
+    geometry: dict[str, Any] = {"type": "Polygon", "coordinates": [ring]}
+    return geometry | ({"plane": plane} if plane else {})
+
+
+def of_class(geometry: object, name: str) -> dict[str, object]:
+    return {**feature(geometry), "properties": {"classification": {"name": name}}}
+
+
+def test_missing_tma_cores_are_no_tissue(tmp_path: Path) -> None:
+    cores = collection(square(0, 0, 20), square(40, 0, 20), square(70, 0, 20))
+    for one, missing in zip(cores["features"], (False, True, True), strict=True):  # type: ignore[call-overload]
+        one["properties"] = {"objectType": "tmaCore", "isMissing": missing}
+    found = load_foreground(written(tmp_path, cores), SIZE)
+    assert found.mask.sum() == 20 * 20
+    assert found.readings == ("annotations.geojson: TMA cores that are missing, left out: 2.",)
+
+
+def test_classes_that_qupath_sets_apart_are_no_tissue_and_ignore_is_cut_out(
+    tmp_path: Path,
+) -> None:
+    drawn = [
+        of_class(square(0, 0, 40), "Tumor"),
+        of_class(square(60, 0, 30), "Region*"),
+        of_class(square(10, 10, 10), "Ignore*"),
+    ]
+    document = {"type": "FeatureCollection", "features": drawn}
+    found = load_foreground(written(tmp_path, document), SIZE)
+    assert found.mask.sum() == 40 * 40 - 10 * 10
+    assert found.readings == (
+        "annotations.geojson: the class Region* is left out, as in QuPath.",
+        "annotations.geojson: the class Ignore* is left out, as in QuPath.",
+    )
+    with pytest.raises(MaskError, match=r"no area .* is tissue.*Region\* is left out"):
+        load_foreground(written(tmp_path, drawn[1:]), SIZE)
+
+
+def test_areas_off_the_slide_and_on_other_planes_are_said(tmp_path: Path) -> None:
+    areas = [square(0, 0, 20), square(300, 0, 20), square(40, 0, 20, {"c": -1, "z": 3, "t": 0})]
+    found = load_foreground(written(tmp_path, collection(*areas)), SIZE)
+    assert found.mask.sum() == 2 * 20 * 20
+    assert found.readings == (
+        (
+            "annotations.geojson: areas drawn on another plane of a stack (z 3, t 0), taken as if"
+            " drawn on the one that is read: 1."
+        ),
+        "annotations.geojson: areas that lie off the slide, passed over: 1 of 3.",
+    )
 
 
 def test_a_small_annotation_survives_on_a_large_slide(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
 def test_ink_round_a_real_tumour_is_left_out_and_its_tissue_is_kept(shared_data: Path) -> None:
     with open_source(shared_data / "slides" / "tcga-xk-aaju_prostate_penmarks_nompp.tif") as slide:
         found = find_foreground(slide, Spacing(0.5, 0.5))
-        pixels = slide.thumbnail(1024).astype(int)
+        pixels = slide.thumbnail(max(found.mask.shape)).astype(int)
     red, green, blue = np.moveaxis(pixels, 2, 0)
     teal = (green - red > 25) & (red < 200)
     pink = (red - green > 30) & (blue - green > 10) & (red > 150)

@@ -217,6 +217,34 @@ def test_outputs_beside_the_slides_of_a_folder_are_a_habit_that_works(
     assert not any(isinstance(event, SlideFailed) for event in events)
 
 
+def test_a_dry_run_says_what_the_call_would_be_refused_for(
+    tmp_path: Path, tiny_bundle: Path, folder: Path
+) -> None:
+    slides, out = [folder / "s1.png", folder / "s2.png"], tmp_path / "out"
+    list(predict(slides[0], tiny_bundle, out, QUICK))
+    said = "would be refused: There is a run of s1 here already (1 of 2 slides)."
+    dry = replace(QUICK, dry_run=True)
+    resumed, anew = replace(dry, existing="resume"), replace(dry, existing="overwrite")
+    for spec, expected in ((dry, 1), (resumed, 0), (anew, 0)):
+        events = list(predict(slides, tiny_bundle, out, spec))
+        assert isinstance(events[-1], Finished)
+        assert events[-1].exit_code == 0
+        warned = [each for each in events if isinstance(each, Warned) and said in each.message]
+        assert len(warned) == expected
+
+
+def test_a_slide_of_a_list_and_of_its_folder_is_classified_once_as_the_list_says(
+    tmp_path: Path, tiny_bundle: Path, listed: Path, folder: Path
+) -> None:
+    spec = replace(QUICK, table=listed, mpp=0.5, dry_run=True)
+    events = list(predict(folder, tiny_bundle, tmp_path / "out", spec))
+    planned = {event.slide: event.spacing for event in events if isinstance(event, Planned)}
+    assert planned["first"] == 0.37
+    assert len(planned) == SLIDES
+    said = [event.message for event in events if isinstance(event, Warned)]
+    assert "first is named 2 times, and taken once." in said
+
+
 def test_no_output_goes_among_the_slides_or_into_the_bundle(
     tiny_bundle: Path, folder: Path
 ) -> None:

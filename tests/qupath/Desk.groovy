@@ -7,12 +7,13 @@ import ch.qos.logback.core.AppenderBase
 import com.google.gson.Gson
 import com.google.gson.GsonBuilder
 import org.slf4j.LoggerFactory
-import qupath.lib.gui.scripting.QPEx
+import qupath.lib.gui.QuPathGUI
 import qupath.lib.gui.tools.MeasurementMapper
+import qupath.lib.gui.viewer.OverlayOptions
 import qupath.lib.gui.viewer.QuPathViewer
 import qupath.lib.gui.viewer.overlays.BufferedImageOverlay
 import qupath.lib.images.ImageData
-import qupath.lib.images.servers.ImageServer
+import qupath.lib.images.servers.StandInServer
 import qupath.lib.objects.PathObject
 import qupath.lib.objects.PathObjects
 import qupath.lib.objects.TMACoreObject
@@ -48,17 +49,36 @@ class Desk {
         Thread.setDefaultUncaughtExceptionHandler { thread, thrown -> log.lines << "uncaught in ${thread.name}: ${thrown}".toString() }
     }
 
-    /** Open an image; `objects` are annotations and the like that a person has drawn before. */
+    /**
+     * Open an image; `objects` are annotations and the like that a person has drawn before.
+     *
+     * `viewer`: a window whose active viewer shows it; `other`: one that shows another image, as in "Run for project".
+     */
     Map open(Map asked) {
-        QP.current = asked.image == null ? null : new ImageData(new ImageServer(asked.image))
-        QP.project = asked.project == null ? null : new Project(path: new File(asked.project).toPath())
-        QPEx.viewer = asked.viewer ? new QuPathViewer() : null
+        QP.current = asked.image == null ? null : new ImageData(new StandInServer(asked.image))
+        QP.project = asked.project == null ? null : [getPath: { -> new File(asked.project).toPath() }] as Project
+        OverlayOptions.SHARED = new OverlayOptions()
+        System.getProperties().keySet().removeIf { it.toString().startsWith('slidecam.display') }
+        QuPathGUI.close()
+        if (asked.viewer)
+            show(new QuPathGUI(null), asked.viewer == 'other' ? anotherImage() : QP.current)
         asked.objects.each { put(it) }
         return [:]
     }
 
+    private static void show(QuPathGUI window, ImageData imageData) {
+        window.viewers.clear()
+        QuPathViewer viewer = new QuPathViewer()
+        viewer.setImageData(imageData)
+        window.viewers << viewer
+    }
+
+    private static ImageData anotherImage() {
+        new ImageData(new StandInServer([uri: 'file:/another.svs', width: 9, height: 9, mpp: null, builder: null]))
+    }
+
     private void put(Map told) {
-        def roi = told.point ? ROIs.point(*told.point) : told.polygon ? ROIs.polygon(told.polygon) : ROIs.createRectangleROI(*told.box, ImagePlane.getDefaultPlane())
+        def roi = told.point ? ROIs.point(*told.point) : told.polygon ? ROIs.polygon(told.polygon, ImagePlane.getDefaultPlane()) : ROIs.createRectangleROI(*told.box, ImagePlane.getPlane((told.z ?: 0) as int, 0))
         def hierarchy = QP.current.getHierarchy()
         PathClass pathClass = told['class'] == null ? null : PathClass.fromString(told['class'])
         PathObject made
@@ -85,11 +105,16 @@ class Desk {
         return [:]
     }
 
-    /** Run a script as QuPath does: `args` and the script's path in its binding, interrupted to be killed. */
+    /**
+     * Run a script as QuPath does: `args`, its path and its place in a batch in its binding, interrupted to be killed; of
+     * what it throws, the root cause alone is said.
+     */
     Map run(Map asked) {
         compile(asked)
         log.lines.clear()
         Binding binding = new Binding([args: asked.args as String[]])
+        if (asked.batch != null)
+            [ScriptAttributes.BATCH_INDEX, ScriptAttributes.BATCH_SIZE].eachWithIndex { name, place -> binding.setVariable(name, asked.batch[place] as int) }
         if (!asked.unsaved)
             binding.setVariable(ScriptAttributes.FILE_PATH, asked.script)
         Throwable problem = null
@@ -102,20 +127,29 @@ class Desk {
                 problem = thrown
             }
         } as Runnable)
-        log.watcher = { String line -> if (asked.kill_at && line =~ asked.kill_at) runner.interrupt() }
+        log.watcher = { String line ->
+            if (asked.kill_at && line =~ asked.kill_at)
+                runner.interrupt()
+            if (asked.close_at && line =~ asked.close_at)
+                show(QuPathGUI.getInstance(), anotherImage())
+        }
         runner.start()
         runner.join()
         log.watcher = { }
+        while (problem?.cause != null)
+            problem = problem.cause
         return [problem: problem?.toString(), kind: problem?.class?.simpleName, log: log.lines as List, trace: problem?.stackTrace*.toString()]
     }
 
     Map look(Map asked) {
-        def viewer = QPEx.viewer
-        MeasurementMapper mapper = viewer?.getOverlayOptions()?.getMeasurementMapper()
+        QuPathViewer viewer = QuPathGUI.getInstance()?.getViewer()
+        OverlayOptions options = OverlayOptions.SHARED
+        MeasurementMapper mapper = options.getMeasurementMapper()
         return [
             objects: QP.current.getHierarchy().objects.collect { describe(it) },
             kept: QP.current.kept.collectEntries { name, value -> [name, value.toString()] },
-            pixels: viewer?.getOverlayOptions()?.getShowPixelClassification(),
+            display: [options.getFillDetections(), options.getOpacity(), options.getShowPixelClassification()],
+            steps: QP.current.getHistoryWorkflow().getSteps().collect { [it.getName(), it.getScript(), it.parameters] },
             map: mapper == null ? null : [measurement: mapper.measurement, objects: mapper.objects, low: mapper.low, high: mapper.high, colors: mapper.colors?.name],
             overlays: viewer?.getCustomOverlayLayers()?.collect { describeOverlay(it) },
         ]
@@ -123,8 +157,9 @@ class Desk {
 
     /** Put a map and an overlay of somebody else's on the viewer. */
     Map decorate(Map asked) {
-        QPEx.viewer.getOverlayOptions().setMeasurementMapper(new MeasurementMapper(null, 'Area', []))
-        QPEx.viewer.getCustomOverlayLayers().add(new BufferedImageOverlay(QPEx.viewer, [:]))
+        QuPathViewer viewer = QuPathGUI.getInstance().getViewer()
+        viewer.getOverlayOptions().setMeasurementMapper(new MeasurementMapper(null, 'Area', []))
+        viewer.getCustomOverlayLayers().add(new BufferedImageOverlay(viewer, [:]))
         return [:]
     }
 
@@ -135,6 +170,7 @@ class Desk {
             name: object.getName(), 'class': object.getPathClass()?.toString(), color: object.getPathClass()?.getColor(),
             box: [box.minX, box.minY, box.width, box.height], area: object.getROI().getArea(),
             corners: object.getROI().getGeometry().getNumPoints(), locked: object.isLocked(),
+            label: OverlayOptions.SHARED.getShowNames() && object.isDetection() ? object.getName() : null,
             measurements: object.getMeasurementList().values.collectEntries { name, value -> [name, value as double] },
             metadata: object.getMetadata(),
         ]

@@ -1,6 +1,7 @@
 """A desk with a QuPath that is none.
 
-One JVM, a real Groovy 4, our scripts, small stand-ins of QuPath's classes.
+One JVM, a real Groovy 4, our scripts and the extension's jar beside them, small stand-ins of
+QuPath's classes.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import build_extension
 import pytest
+from filelock import FileLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "qupath-scripts"
 RUNTIME = ROOT / ".groovy"
-LIBRARIES = Path("/usr/share/java")
-"""Where Debian puts Gson and JTS, which QuPath brings itself."""
+AT_ONCE = Path(__file__).parent / "atonce"
+"""JavaFX's `Platform` without a screen."""
 
 JARS = (
     "groovy/lib/groovy-4*.jar",
@@ -46,6 +49,7 @@ class Desk:
     """The JVM; one image is open at a time."""
 
     process: subprocess.Popen[str]
+    scripts: Path
 
     def ask(self, what: str, **asked: Any) -> dict[str, Any]:
         """Send one request and return its answer."""
@@ -78,7 +82,7 @@ class Desk:
 
     def run(self, script: str, *args: str, **more: Any) -> Ran:
         """Run the script whose name begins so."""
-        (path,) = SCRIPTS.glob(f"{script}*.groovy")
+        (path,) = self.scripts.glob(f"{script}*.groovy")
         answer = self.ask("run", script=str(path), args=list(args), **more)
         return Ran(answer["kind"], answer["problem"], tuple(answer["log"]))
 
@@ -98,56 +102,83 @@ class Desk:
 
 
 @pytest.fixture(scope="session")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """Return a desk; skip where Java or a jar is absent.
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the extension's jar, beside the folder ``standins`` with QuPath's compiled signatures.
 
-    Nothing is skipped if ``SLIDECAM_NEEDS_GROOVY`` says that they are needed.
+    Skip where a JDK or a library is absent, unless ``SLIDECAM_NEEDS_GROOVY`` says that they are
+    needed. Several workers build it once.
     """
-    command = [
-        _java(),
-        "-Xshare:auto",
-        "-XX:TieredStopAtLevel=1",
-        "-Djava.awt.headless=true",
-        "-cp",
-        _class_path(),
-    ]
-    here, classes = Path(__file__).parent, tmp_path_factory.mktemp("standins")
+    root = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        root = root.parent
+    folder = root / "extension"
+    try:
+        with FileLock(root / "extension.lock"):
+            known = sorted(folder.glob("slidecam-qupath-*.jar"))
+            return known[0] if known else build_extension.build(folder)
+    except build_extension.MissingPartError as error:
+        absent(str(error))
+        raise
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory, built: Path) -> Iterator[Desk]:
+    """Return a desk with the scripts in a folder and the extension's jar beside them.
+
+    Skip where Java or a jar is absent, unless ``SLIDECAM_NEEDS_GROOVY`` says that they are needed.
+    """
+    scripts = tmp_path_factory.mktemp("scripts")
+    for path in (*SCRIPTS.glob("*.groovy"), built):
+        shutil.copy(path, scripts)
+    at_once = tmp_path_factory.mktemp("atonce") / "classes"
+    build_extension.compile_java(AT_ONCE, at_once, [])
+    command = _groovy(at_once, built.parent / "standins")
+    here = Path(__file__).parent
     with subprocess.Popen(  # noqa: S603  (our own command)
         [
             *command,
-            "groovy.ui.GroovyMain",
             str(here / "Start.groovy"),
-            str(here / "standins"),
-            str(classes),
+            str(here / "Desk.groovy"),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
     ) as process:
-        yield Desk(process)
+        yield Desk(process, scripts)
         assert process.stdin is not None
         process.stdin.close()
 
 
-def _java() -> str:
-    java = shutil.which("java")
-    return java or _absent("there is no java on the PATH")
+@pytest.fixture(scope="session")
+def jvm_path() -> Callable[..., str]:
+    """Return `class_path`."""
+    return class_path
 
 
-def _class_path() -> str:
+@pytest.fixture(scope="session")
+def groovy(built: Path) -> list[str]:
+    """Return the command of a Groovy that knows the extension and the signatures of QuPath."""
+    return _groovy(built, built.parent / "standins")
+
+
+def _groovy(*classes: Path) -> list[str]:
+    java = shutil.which("java") or absent("there is no java on the PATH")
+    options = ["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"]
+    return [java, *options, "-cp", class_path(*classes), "groovy.ui.GroovyMain"]
+
+
+def class_path(*first: Path) -> str:
+    """Return what a JVM of the tests loads: these, a real Groovy, and the extension's libraries."""
     jars = [next(iter(sorted(RUNTIME.glob(pattern))), None) for pattern in JARS]
     named = [
-        jars[place] or _absent(f"{RUNTIME / JARS[place]} is absent: make groovy")
+        jars[place] or absent(f"{RUNTIME / JARS[place]} is absent: make groovy")
         for place in range(len(JARS))
     ]
-    libraries = [LIBRARIES / name for name in ("gson.jar", "jts-core.jar")]
-    for path in libraries:
-        if not path.exists():
-            _absent(f"{path} is absent: apt-get install libgoogle-gson-java libjts-java")
-    return os.pathsep.join(map(str, [*named, *libraries]))
+    return os.pathsep.join(map(str, [*first, *named, *build_extension.libraries()]))
 
 
-def _absent(what: str) -> str:
+def absent(what: str) -> str:
+    """Skip what needs a part that is not there, or fail where it is required."""
     if os.environ.get("SLIDECAM_NEEDS_GROOVY"):
         pytest.fail(what)
     pytest.skip(what)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from slidecam.foreground.annotations import areas_of
+from slidecam.foreground.annotations import tissue_of
 from slidecam.store import RunStore
 
 SCRIPTS = Path(__file__).parents[2] / "qupath-scripts"
@@ -68,7 +68,8 @@ def test_tiles_and_regions_land_where_predict_says(
     assert done.returncode == 0, done.stdout + done.stderr
     path = tmp_path / "out" / "tiles.geojson"
     corners = [
-        tuple(area[0].min(axis=0)) for area in areas_of(path, path.read_text(encoding="utf-8"))
+        tuple(area[0].min(axis=0))
+        for area in tissue_of(path, path.read_text(encoding="utf-8")).areas
     ]
     boxes = RunStore.open(tmp_path / "out" / "slide").boxes
     assert sorted(corners) == sorted(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -91,8 +92,79 @@ def test_a_killed_run_stops_slidecam_and_the_next_one_goes_on_from_there(
     assert not RunStore.open(folder).pending_batches()
     assert any(" of them to do" in line for line in ran.log)
     np.testing.assert_array_equal(boxes(desk), RunStore.open(folder).boxes)
-    assert desk.look()["map"]["measurement"] == "prob_A"
+    assert desk.look()["display"][0] is True
+    said = [line for line in ran.log if " tiles" in line and " of " in line]
+    assert len(said) < len(boxes(desk)) / 8, "a line for each batch fills QuPath's log"
     desk.done("3", "class=C")
+
+
+def test_what_cannot_be_started_is_said_with_its_remedy(
+    desk: Desk, slide: Path, tiny_bundle: Path
+) -> None:
+    desk.open(slide, SIZE)
+    ran = desk.run("1", "engine=process", "python=/nowhere/python", f"model={tiny_bundle}")
+    assert ran.kind == "IOException"
+    assert "/nowhere/python cannot be started" in str(ran.problem)
+    assert "Install slidecam" in str(ran.problem)
+
+
+def test_an_image_that_is_closed_while_slidecam_works_gets_no_tiles_and_a_word(
+    desk: Desk, slide: Path, settings: list[str], tmp_path: Path
+) -> None:
+    desk.open(slide, SIZE, viewer=True)
+    ran = desk.run("1", *settings, close_at=r": \d+ of \d+ tiles")
+    assert ran.kind == "IllegalStateException"
+    assert "was closed while slidecam worked" in str(ran.problem)
+    assert str(tmp_path / "out" / slide.stem) in str(ran.problem)
+    seen = desk.look()
+    assert (seen["objects"], seen["overlays"], seen["display"]) == ([], [], [False, 1.0, True])
+
+
+def test_failures_of_a_batch_are_counted_and_said_at_its_end(desk: Desk, slide: Path) -> None:
+    for place in range(3):
+        desk.open(slide, SIZE)
+        ran = desk.run("4", batch=[place, 3])
+        assert ran.kind == "IllegalStateException"
+    assert any(line.startswith("3 of 3 images failed: ") for line in ran.log)
+
+
+FAILING = """
+import qupath.ext.slidecam.Slidecam
+Map batch = ['qupath.script.batchIndex': 0, 'qupath.script.batchSize': 2]
+try { Slidecam.run('remove', [:], batch) }
+catch (IllegalStateException seen) { }
+"""
+
+
+def test_a_batch_with_failures_ends_with_a_code_that_is_not_0(groovy: list[str]) -> None:
+    done = subprocess.run(  # noqa: S603  (our own command)
+        [*groovy, "-e", FAILING], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+
+
+def test_what_is_no_tissue_in_a_selection_is_left_out_in_words(
+    desk: Desk, slide: Path, settings: list[str]
+) -> None:
+    drawn = [
+        {"box": [0, 0, 350, 250], "selected": True, "class": "A"},
+        {"box": [0, 0, 350, 128], "selected": True, "class": "Ignore*"},
+        {"box": [900, 900, 50, 50], "selected": True, "class": "A"},
+        {"kind": "tmaCore", "box": [350, 250, 350, 250], "missing": True, "selected": True},
+        {"box": [400, 300, 128, 128], "selected": True, "class": "A", "z": 2},
+    ]
+    desk.open(slide, SIZE, objects=drawn)
+    words = " ".join(desk.done("2", *settings, "heatmap=none").log)
+    left, top, width, height = boxes(desk).T
+    middle_x, middle_y = left + width / 2, top + height / 2
+    first = (middle_x < 350) & (middle_y < 250)
+    assert first.any()
+    assert (middle_y[first] >= 128).all(), "Ignore* is cut out"
+    assert ((middle_x[~first] >= 400) & (middle_y[~first] >= 300)).all(), "the core is missing"
+    assert "1 of classes that QuPath sets apart" in words
+    assert "1 TMA cores that are missing are left out" in words
+    assert "1 of 3 areas lie off the slide" in words
+    assert "1 of 3 areas were drawn on another plane" in words
 
 
 def test_on_a_slide_with_scanned_bounds_everything_lands_where_qupath_shows_it(

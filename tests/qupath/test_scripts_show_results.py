@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from slidecam.classes import ClassSet
 from slidecam.exchange.qupath import QuPathExport, write_for_qupath
 from slidecam.foreground import load_classes
 from slidecam.geometry import Size
-from slidecam.models import Card, save_bundle
+from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.models.architectures import build_network
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
@@ -93,8 +95,8 @@ def test_every_script_compiles_and_says_what_it_is_for(desk: Desk, script: Path)
     assert "Arguments: " in header
 
 
-def test_there_are_six_scripts() -> None:
-    assert [path.name[0] for path in sorted(SCRIPTS.glob("*.groovy"))] == list("123456")
+def test_there_are_six_scripts_and_no_other_groovy_that_qupath_would_list() -> None:
+    assert [path.name[0] for path in sorted(SCRIPTS.rglob("*.groovy"))] == list("123456")
 
 
 def test_tiles_come_back_with_the_numbers_of_predict(
@@ -109,7 +111,8 @@ def test_tiles_come_back_with_the_numbers_of_predict(
     assert [tile["class"] for tile in tiles] == [
         "ABC"[winner] for winner in store.probabilities.argmax(axis=1)
     ]
-    assert all(tile["locked"] and tile["name"] == "slidecam" for tile in tiles)
+    assert all(tile["locked"] and tile["metadata"] == {"slidecam": "tile"} for tile in tiles)
+    assert {tile["label"] for tile in tiles} == {None}, "QuPath draws names over the slide"
 
 
 def test_one_logit_gives_the_numbers_of_predict_and_no_class_below_one_half(
@@ -127,11 +130,13 @@ def test_one_logit_gives_the_numbers_of_predict_and_no_class_below_one_half(
     assert 0 < np.ptp(known) < 1, "or nothing was shown"
 
 
-def test_a_viewer_gets_a_measurement_map_and_a_second_run_replaces_the_tiles(
+def test_a_viewer_shows_filled_tiles_and_a_second_run_replaces_them(
     desk: Desk, slide: Path, results: Path
 ) -> None:
     classified(desk, slide, results, viewer=True)
     tiles = len(desk.tiles())
+    seen = desk.look()
+    assert (seen["map"], seen["display"]) == (None, [True, pytest.approx(0.6), True])
     desk.done("1", f"results={results}", "map=B")
     seen = desk.look()
     assert seen["map"] == {
@@ -164,9 +169,9 @@ def test_a_tile_of_several_classes_keeps_them_all_in_its_metadata(
     classified(desk, slide, tmp_path)
     first, second, third = desk.tiles()
     assert [tile["class"] for tile in (first, second, third)] == ['Tumör, "high"', "a: b", None]
-    assert first["metadata"] == {"called classes": 'Tumör, "high" + C'}
-    assert second["metadata"] == {"called classes": "a: b + C"}
-    assert third["metadata"] == {}
+    assert first["metadata"] == {"slidecam": "tile", "called classes": 'Tumör, "high" + C'}
+    assert second["metadata"] == {"slidecam": "tile", "called classes": "a: b + C"}
+    assert third["metadata"] == {"slidecam": "tile"}
     assert first["measurements"]["prob_C"] == pytest.approx(0.1)
 
 
@@ -181,7 +186,8 @@ def test_a_tile_of_an_ensemble_has_its_members_disagreement_among_its_measuremen
     found = [tile["measurements"]["disagreement"] for tile in desk.tiles()]
     assert found == pytest.approx(values.tolist())
     assert desk.tiles()[0]["measurements"]["prob_C"] == pytest.approx(0.1)
-    assert desk.tiles()[0]["metadata"] == {"called classes": 'Tumör, "high" + C'}
+    called = {"slidecam": "tile", "called classes": 'Tumör, "high" + C'}
+    assert desk.tiles()[0]["metadata"] == called
 
 
 def _write_by_hand(
@@ -223,7 +229,7 @@ def test_the_heatmap_lies_where_the_index_says_with_the_opacity_asked_for(
     assert overlay["region"] == [told[side] for side in ("x", "y", "width", "height")]
     assert overlay["opacity"] == pytest.approx(0.4)
     assert overlay["region"][2] % overlay["picture"][0] == 0
-    assert seen["pixels"] is True
+    assert seen["display"][2] is True
 
 
 @pytest.mark.parametrize(
@@ -248,7 +254,68 @@ def test_without_a_viewer_the_heatmap_script_says_so_and_ends(
     desk: Desk, slide: Path, results: Path
 ) -> None:
     classified(desk, slide, results)
-    assert desk.done("3").log == ("There is no viewer to show a heatmap in.",)
+    (word,) = desk.done("3").log
+    assert "No viewer shows größe 1" in word
+
+
+def test_a_viewer_that_shows_another_image_is_left_alone(
+    desk: Desk, slide: Path, results: Path
+) -> None:
+    classified(desk, slide, results, viewer="other")
+    desk.done("1", f"results={results}", "map=B", batch=[0, 1])
+    assert "No viewer shows" in desk.done("3").log[0]
+    desk.ask("decorate")
+    desk.done("6")
+    seen = desk.look()
+    assert (seen["overlays"], seen["display"]) == ([{"foreign": True}], [False, 1.0, True])
+    assert seen["map"]["measurement"] == "Area"
+
+
+def test_the_history_says_which_bundle_made_the_tiles_and_how_to_make_them_again(
+    desk: Desk, slide: Path, results: Path, tiny_bundle: Path
+) -> None:
+    classified(desk, slide, results)
+    ((name, script, facts),) = desk.look()["steps"]
+    assert name == "Classify with slidecam"
+    assert facts["digest"] == open_bundle(tiny_bundle).digest
+    assert facts["slidecam"] == version("slidecam")
+    assert "qupath.ext.slidecam.Slidecam.classify([" in script
+    assert str(results) in script
+
+
+def test_a_picture_of_a_file_that_is_not_its_first_has_results_of_its_own(
+    desk: Desk, slide: Path, tmp_path: Path
+) -> None:
+    _write_by_hand(tmp_path / f"{slide.stem}-image3" / "qupath", ["a", "b", "c"])
+    builder = {"builderType": "uri", "uri": slide.as_uri(), "args": ["--series", "2"]}
+    desk.open(slide, SIZE, builder=builder)
+    desk.done("1", f"results={tmp_path}")
+    assert len(desk.tiles()) == 3
+    desk.open(slide, SIZE)
+    assert "is not there" in str(desk.run("1", f"results={tmp_path}").problem)
+
+
+def test_a_path_whose_backslashes_were_read_as_control_characters_is_named(
+    desk: Desk, slide: Path
+) -> None:
+    desk.open(slide, SIZE)
+    ran = desk.run("1", "model=C:\x08undles\new")  # as Groovy reads C:\\bundles\\new
+    assert ran.kind == "IllegalArgumentException"
+    assert "Write Windows paths with /" in str(ran.problem)
+
+
+def test_a_windows_path_in_a_script_is_what_it_says(
+    desk: Desk, slide: Path, tmp_path: Path
+) -> None:
+    (script,) = desk.scripts.glob("4*.groovy")
+    text = script.read_text(encoding="utf-8")
+    assert text.count("results  : $/ /$,") == 1
+    typed = tmp_path / "4_typed.groovy"
+    typed.write_text(text.replace("$/ /$,", r"$/C:\new\users\a b/$,"), encoding="utf-8")
+    shutil.copy(next(desk.scripts.glob("*.jar")), tmp_path)
+    desk.open(slide, SIZE)
+    answer = desk.ask("run", script=str(typed), args=[])
+    assert r"C:\new\users\a b" in answer["problem"]
 
 
 def test_regions_cover_exactly_the_likely_tiles_of_their_class(
@@ -322,6 +389,7 @@ def test_annotations_go_out_as_tiles_can_be_cut_from_them(
         "path": str(slide),
         "size_px": list(SIZE),
         "um_px": 0.5,
+        "series": 0,
     }
     assert load_classes(path, Size(*SIZE)).areas["Tumour"][0][0][0].tolist() == [60.5, 50.25]
     table = tmp_path / "drawn" / "slides.csv"
@@ -363,6 +431,16 @@ def test_removing_takes_away_what_we_added_and_nothing_else(
         ("tile", None),
     ]
     assert (seen["overlays"], seen["map"], seen["kept"]) == ([], None, {})
+    assert seen["display"] == [False, 1.0, True], "detections are drawn as before"
+
+
+def test_removing_says_that_undo_brings_nothing_back_and_what_does(
+    desk: Desk, slide: Path, results: Path
+) -> None:
+    classified(desk, slide, results)
+    words = " ".join(desk.done("6").log)
+    assert "Undo does not bring them back" in words
+    assert str(results / slide.stem) in words
 
 
 def test_removing_leaves_other_peoples_map_and_overlay(
@@ -424,7 +502,7 @@ def test_without_an_image_or_a_file_of_its_own_a_script_says_what_to_do(
 ) -> None:
     desk.ask("open", viewer=True)
     assert "No image is open" in str(desk.run(script).problem)
-    assert "Save the script" in str(desk.run(script, unsaved=True).problem)
+    assert "Drag slidecam-qupath-" in str(desk.run(script, unsaved=True).problem)
 
 
 def test_results_of_another_view_are_refused_and_nothing_is_added(

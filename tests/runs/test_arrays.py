@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import slidecam
-from slidecam.errors import SlideFailedError, UsageError
+from slidecam.errors import SlideFailedError, TilingError, UsageError
 from slidecam.prediction.pipeline import predict
 from slidecam.runs import Run
 from slidecam.runs.spec import PredictSpec
@@ -62,6 +62,23 @@ def test_a_lazy_array_holds_the_tiles_that_are_classified_in_the_grids_order(sli
 
 def test_a_grid_without_tiles_is_an_empty_array(slide: Path) -> None:
     assert computed(slidecam.tile_array(slide, grid_of(slide).only([]))).shape == (0, 48, 48, 3)
+
+
+def test_a_grid_of_another_slide_is_refused(
+    slide: Path, tmp_path: Path, write_slide: Callable[..., Path]
+) -> None:
+    other = write_slide(tmp_path / "other.tif", width=620, height=810)
+    lazy = slidecam.tile_array(other, grid_of(slide))
+    with dask.config.set(scheduler="synchronous"), pytest.raises(TilingError, match="another"):
+        computed(lazy)
+
+
+def test_a_slide_and_its_tissue_say_what_they_are(slide: Path) -> None:
+    with slidecam.open_source(str(slide)) as source:
+        spacing = slidecam.settle_spacing(source.facts).spacing
+        found = slidecam.find_foreground(source, spacing)
+        assert "wide: 900 x 800 px, 0.5 µm, " in repr(source)
+    assert repr(found) == f"<Foreground of 900 x 800 px: {found.share:.1%} tissue, {found.origin}>"
 
 
 def test_a_tile_that_cannot_be_read_is_not_made_up(slide: Path) -> None:

@@ -115,9 +115,7 @@ def test_a_folder_keeps_what_follows_a_dot_and_gets_its_parents_name_where_two_s
     assert names(series("sub.01"), series("sub.02")) == ["sub.01", "sub.02"]
     one, two = series("PAT1", "SE1"), series("PAT2", "SE1")
     assert names(one, two) == ["PAT1-SE1", "PAT2-SE1"]
-    assert names(one) == ["SE1"]
-    with pytest.raises(UsageError, match="share the stem"):
-        names(one, one)
+    assert names(one) == names(one, one) == ["SE1"]
     deep = names(series("a", "x", "s"), series("b", "x", "s"))
     assert [name[:4] for name in deep] == ["x-s-", "x-s-"]
     assert len(set(deep)) == 2
@@ -185,10 +183,29 @@ def test_a_pattern_that_no_shell_expanded_means_what_it_matches(tmp_path: Path) 
         names(tmp_path / "a" / "*.ndpi")
 
 
-def test_a_slide_that_is_named_twice_is_refused(tmp_path: Path) -> None:
-    slide = fill(tmp_path, "a.svs") / "a.svs"
-    with pytest.raises(UsageError, match="share the stem"):
-        names(slide, slide)
+def test_a_slide_that_is_named_twice_is_taken_once_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide = fill(tmp_path / "ward", "a.svs", "b.svs") / "a.svs"
+    monkeypatch.chdir(tmp_path)
+    found = find_slides([slide, tmp_path / "ward", "./ward/../ward/a*.svs"])
+    assert [(each.name, each.path) for each in found.slides] == [
+        ("a", str(slide)),
+        ("b", str(tmp_path / "ward" / "b.svs")),
+    ]
+    assert "a is named 3 times, and taken once." in found.ignored
+
+
+def test_folders_of_outputs_are_passed_over_in_words(tmp_path: Path) -> None:
+    fill(tmp_path, "a.svs")
+    fill(tmp_path / "deep", "b.svs")
+    fill(tmp_path / "out", "manifest.json", "c.svs")
+    found = find_slides([tmp_path], FindSpec(recursive=True))
+    assert [each.name for each in found.slides] == ["a", "b"]
+    assert f"{tmp_path}: folders of outputs, not searched: out." in found.ignored
+    (flat,) = [line for line in find_slides([tmp_path]).ignored if "not searched" in line]
+    assert "deep" in flat
+    assert "out" not in flat.removeprefix(str(tmp_path))
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

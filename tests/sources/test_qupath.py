@@ -11,6 +11,7 @@ from slidecam.errors import ShownSizeError, UsageError
 from slidecam.geometry import Box, Size
 from slidecam.sources import shown_corner
 from slidecam.sources.discovery import find_slides
+from slidecam.sources.names import FindSpec
 from slidecam.sources.qupath import read_project
 
 if TYPE_CHECKING:
@@ -103,19 +104,44 @@ def test_images_in_another_frame_are_left_out_with_a_word(tmp_path: Path, kind: 
     assert kind in project.left_out[0]
 
 
-def test_images_in_no_file_and_further_images_of_a_file_are_left_out_with_a_word(
+def test_images_in_no_file_and_pictures_that_are_there_already_are_left_out_with_a_word(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.svs"
     entries = (
         image("https://host/slide", "far"),
-        image(path, "first"),
-        image(path, "second", args=["--series", "2"]),
+        image(path, "first", args=["--series", "0"]),
+        image(path, "again"),
     )
     project = read_project(write_project(tmp_path / "p.qpproj", *entries))
     assert [each.name for each in project.images] == ["first"]
     assert "https://host/slide" in project.left_out[0]
-    assert "first" in project.left_out[1]
+    assert "again is left out: its file is that of first" in project.left_out[1]
+
+
+def test_the_pictures_of_a_file_are_slides_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    path.touch()
+    entries = (
+        image(path, "left", args=["--series", "0"]),
+        image(path, "right", um=0.5, args=["--no-flatten", "--series", "2"]),
+    )
+    found = find_slides([write_project(tmp_path / "p.qpproj", *entries)])
+    assert [(each.name, each.image) for each in found.slides] == [
+        ("a.ome", None),
+        ("a.ome-image3", "3"),
+    ]
+    assert found.spacings == {"a.ome": 0.25, "a.ome-image3": 0.5}
+    assert found.ignored == ("p.qpproj: right is series 2, from 0: image 3 of a.ome.tif is read.",)
+
+
+def test_an_image_of_a_project_that_is_excluded_is_left_out(tmp_path: Path) -> None:
+    for name in ("a.svs", "b.svs"):
+        (tmp_path / name).touch()
+    entries = (image(tmp_path / "a.svs"), image(tmp_path / "b.svs"))
+    project = write_project(tmp_path / "p.qpproj", *entries)
+    found = find_slides([project], FindSpec(exclude=("b*",)))
+    assert found.shown == {"a": Size(400, 300)}
 
 
 def test_slides_that_moved_with_their_project_are_found(tmp_path: Path) -> None:

@@ -70,6 +70,14 @@ def test_a_table_that_cannot_be_followed_is_refused(tmp_path: Path, text: str, w
         read_slide_list(written(tmp_path / "list.csv", text))
 
 
+def test_a_slide_that_is_not_there_is_refused_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").touch()
+    text = "path\na.tif\n*.ndpi\ns3://bucket/b.tif\n\ngone.tif\n"
+    rows = read_slide_list(written(tmp_path / "list.csv", text))
+    with pytest.raises(UsageError, match=r"Line 6 .* not there"):
+        rows.refuse_missing()
+
+
 def test_a_spacing_that_is_none_is_refused_by_its_line(tmp_path: Path) -> None:
     table = written(tmp_path / "list.csv", "path;mpp\na.tif;0,25\nb.tif;250\n")
     with pytest.raises(SpacingError, match="Line 3 says mpp '250'"):

@@ -164,6 +164,21 @@ OverwriteSet = Annotated[
     bool, typer.Option("--overwrite", help="Replace a set of tiles or slices that lies there.")
 ]
 
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was begun there.")]
+BeginAnew = Annotated[bool, typer.Option("--overwrite", help="Begin anew what was begun there.")]
+
+
+def of_existing(*, resume: bool, overwrite: bool) -> Literal["refuse", "resume", "overwrite"]:
+    """Return what becomes of what lies in the output folder; UsageError if both are said."""
+    if resume and overwrite:
+        from slidecam.errors import UsageError
+
+        problem = "--resume and --overwrite contradict each other."
+        raise UsageError(problem, "Pass --resume to go on, or --overwrite to begin anew.")
+    if resume:
+        return "resume"
+    return "overwrite" if overwrite else "refuse"
+
 
 def _version(wanted: bool) -> None:
     if wanted:

@@ -13,7 +13,7 @@ from slidecam.exchange.cohort import (
     means_of,
     mixed_words,
 )
-from slidecam.exchange.manifest import remembered
+from slidecam.exchange.manifest import holds_slides, remembered
 from slidecam.runs.legend import SHARE_MEANS
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 def is_cohort(folder: Path) -> bool:
     """Whether a folder is the ``--out`` of predict, and not one slide's."""
-    return (folder / "manifest.json").is_file() and not (folder / "run.json").is_file()
+    if (folder / "run.json").is_file():
+        return False
+    return (folder / "manifest.json").is_file() or holds_slides(folder)
 
 
 def show_comparison(before: Path, after: Path, terminal: Terminal, *, json: bool) -> None:

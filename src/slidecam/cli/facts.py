@@ -32,6 +32,7 @@ from slidecam.models.architectures import ARCHITECTURES
 from slidecam.models.backends import BACKENDS
 from slidecam.models.channels import IN_WORDS
 from slidecam.registry import load
+from slidecam.reports.card_figures import measured_in_words
 from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.sources import READERS, settle_spacing
 from slidecam.sources.apart import open_apart
@@ -324,7 +325,7 @@ def describe_bundles(folders: list[Path]) -> list[dict[str, Any]]:
         if isinstance(found, Bundle):
             rows.append({**_bundle_facts(found), "problem": ""})
         else:
-            empty = dict.fromkeys(("classes", "tile", "channels", "licence"), "")
+            empty = dict.fromkeys(("classes", "tile", "channels", "licence", "measured"), "")
             rows.append(
                 {
                     "name": "(unusable)",
@@ -351,6 +352,7 @@ def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
         "tile": tile,
         "channels": IN_WORDS[card.channels],
         "licence": card.licence,
+        "measured": measured_in_words(card),
         "path": str(bundle.path),
     }
 

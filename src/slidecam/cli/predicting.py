@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slidecam.cli.app import Json, app
+from slidecam.cli.app import BeginAnew, Json, Resume, app, of_existing
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 from slidecam.options import EVERY_SLIDE, option_of, options_of
 
@@ -31,11 +31,13 @@ TYPED: Mapping[str, Any] = {
     "exclude": list[str] | None,
     "spacings": Path | None,
     "shown": str | None,
-    "existing": bool | None,
     "outputs": str | None,
     "channels": str | None,
 }
 """What a shell passes for the fields that no single word can say."""
+
+EXISTING: Mapping[str, Any] = {"resume": Resume, "overwrite": BeginAnew}
+"""The two words for what becomes of what lies in the output folder, of which one may be said."""
 
 Slides = Annotated[
     list[str] | None,
@@ -106,7 +108,10 @@ def predict(
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the options say as fields; those that say nothing keep their defaults."""
     settings: dict[str, Any] = {}
-    for name, value in options.items():
+    said = dict(options)
+    if EXISTING.keys() <= said.keys():
+        settings["existing"] = of_existing(**{name: said.pop(name) for name in EXISTING})
+    for name, value in said.items():
         if value is not None:
             read = READ.get(name)
             settings[name] = value if read is None else read(value)
@@ -132,10 +137,6 @@ def _size_of_every_slide(text: str) -> Mapping[str, tuple[int, int]]:
     return {} if size is None else {EVERY_SLIDE: (size.width, size.height)}
 
 
-def _existing(resume: bool) -> str:
-    return "resume" if resume else "overwrite"
-
-
 def _names(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
@@ -148,7 +149,6 @@ READ: Mapping[str, Callable[[Any], Any]] = {
     "heatmap_scale": _scales,
     "spacings": _spacings,
     "shown": _size_of_every_slide,
-    "existing": _existing,
     "outputs": _names,
     "channels": _names,
 }
@@ -173,6 +173,9 @@ def _parameters() -> Iterator[inspect.Parameter]:
     yield _parameter("model", Model)
     yield _parameter("out", Out)
     for each in options_of("cli"):
+        if each.name == "existing":
+            yield from (_parameter(name, kind, default=False) for name, kind in EXISTING.items())
+            continue
         default = None if each.name in TYPED else each.default
         yield _parameter(each.name, Annotated[_typed(each), _shown(each)], default)
     yield _parameter("cluster", Cluster, None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slidecam.cli.app import (
+    BeginAnew,
     Device,
     GroupPattern,
     Json,
@@ -18,8 +19,10 @@ from slidecam.cli.app import (
     OverwriteSet,
     Reader,
     Renamed,
+    Resume,
     Trust,
     app,
+    of_existing,
 )
 from slidecam.cli.predicting import Seen, chooses_picture
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
@@ -31,14 +34,6 @@ Data = Annotated[
     Path,
     typer.Option(
         help="Folder of class folders, of train/val/test folders of them, or a CSV.",
-        show_default=False,
-    ),
-]
-Existing = Annotated[
-    bool | None,
-    typer.Option(
-        "--resume/--overwrite",
-        help="Where a training was begun: go on with it, or begin anew.",
         show_default=False,
     ),
 ]
@@ -73,7 +68,8 @@ def train(
         Path | None,
         typer.Option(help="File that the network begins from, if the recipe wants one."),
     ] = None,
-    existing: Existing = None,
+    resume: Resume = False,
+    overwrite: BeginAnew = False,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -132,7 +128,7 @@ def train(
         call = TrainingCall(
             out=out,
             weights=StartingWeights(weights, trust),
-            existing=_what_of_existing(existing),
+            existing=of_existing(resume=resume, overwrite=overwrite),
             device=device,
             cache=cache,
             tensorboard=tensorboard,
@@ -184,14 +180,6 @@ def _refuse_idle(
     if len(chosen) > 1:
         problem = f"{' and '.join(chosen)} do not go together: each is a search or a measure."
         raise UsageError(problem, "Pass one of them; one value with --set KEY=VALUE.")
-
-
-def _what_of_existing(resume: bool | None) -> str:
-    if resume is None:
-        return "refuse"
-    if resume:
-        return "resume"
-    return "overwrite"
 
 
 def _stopped(out: Path) -> tuple[str, str]:

@@ -14,9 +14,9 @@ from collections.abc import Mapping  # noqa: TC003  (the validator reads the fie
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import yaml
 from distributed import Client, LocalCluster
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 30
 """How long a scheduler may take to answer."""
+
+ANSWER_SECONDS = 5
+"""How long its dashboard may take."""
 
 THREADS = 2
 """Of a local worker: one has its batches on the device while the other decodes the next."""
@@ -184,9 +187,13 @@ def workers_of(client: Client) -> Mapping[str, Any]:
 
 
 def dashboard_of(client: Client) -> str:
-    """Return where a cluster's dashboard is; nothing where it has none."""
-    if isinstance(client.cluster, LocalCluster) and find_spec("bokeh") is None:
-        return ""
+    """Return where a cluster's dashboard is; nothing where it has none that answers here."""
     if "dashboard" not in client.scheduler_info().get("services", {}):
         return ""
-    return str(client.dashboard_link)
+    link = str(client.dashboard_link)
+    # A scheduler names one without bokeh and with --no-dashboard too.
+    try:
+        with urlopen(link, timeout=ANSWER_SECONDS):  # noqa: S310  (the scheduler's own page)
+            return link
+    except (OSError, ValueError):
+        return ""

@@ -72,12 +72,13 @@ def heat_colors(
     return np.asarray(rgba[:, :3] * 255, np.float32), np.asarray(rgba[:, 3:], np.float32)
 
 
-def heat_table(count: int, *, signed: bool) -> NDArray[np.float64]:
+def heat_table(count: int, *, signed: bool, colormap: str = COLORMAP) -> NDArray[np.float64]:
     """Return the colours and covers of ``count`` values from one end of the scale to the other.
 
     float64, (count, 4), 0 to 1.
     """
-    return heat_rgba(np.linspace(lowest_share(signed=signed), 1, count), signed=signed)
+    shares = np.linspace(lowest_share(signed=signed), 1, count)
+    return heat_rgba(shares, signed=signed, colormap=colormap)
 
 
 def glowing(

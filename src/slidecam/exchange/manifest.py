@@ -322,14 +322,14 @@ def remembered(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
     if not path.exists():
         remedy = "Name the --out of slidecam predict."
-        if _holds_slides(folder):
+        if holds_slides(folder):
             remedy = REPORT_ANEW
         raise UsageError(f"There is no {MANIFEST_NAME} here.", remedy, folder)
     refuse_folder(path)
     return read_manifest(path).still_in(folder)
 
 
-def _holds_slides(folder: Path) -> bool:
+def holds_slides(folder: Path) -> bool:
     """Whether slides' own folders lie in a folder, of which its manifest can be made anew."""
     return any(chain(folder.glob(f"*/{RUN_FILE}"), folder.glob(f"*/{STORE_FOLDER}")))
 
@@ -345,7 +345,7 @@ def _first_fault(part: str, error: object) -> str:
 def _no_manifest(path: Path, fault: str) -> StoreError:
     problem = f"The manifest.json of earlier calls {fault}."
     remedy = "Move it away, or pass another --out."
-    if _holds_slides(path.parent):
+    if holds_slides(path.parent):
         remedy = REPORT_ANEW
     return StoreError(path, problem, remedy)
 

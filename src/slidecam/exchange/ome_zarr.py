@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-import numpy as np
 
 from slidecam.drawing.style import as_hex, lowest_share
 from slidecam.errors import StoreError, UsageError
 from slidecam.files import replacing_folder
 from slidecam.geometry import RasterPlace, Size, Spacing
-from slidecam.pixels import halved
+from slidecam.pixels import PyramidWriter
 from slidecam.registry import deferred
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     import zarr
     from numpy.typing import NDArray
     from zarr import codecs
@@ -146,7 +144,7 @@ def write_heatmap_ome_zarr(
 ) -> None:
     """Write a heatmap that is painted from top to bottom, and its pyramid; all of it or nothing.
 
-    Memory is bounded by a band and a few chunks. A band of `CHUNK` rows is written fastest.
+    Memory is bounded by a few bands. One of `CHUNK` rows is written fastest.
 
     Parameters
     ----------
@@ -170,9 +168,10 @@ def write_heatmap_ome_zarr(
         for index, size in enumerate(spec.level_sizes):
             shape = (len(spec.class_names), size.height, size.width)
             levels.append(empty_array(group, str(index), shape, _chunks_of(shape), spec.ngff))
-        _fill(levels[0], bands)
-        for finer, coarser in pairwise(levels):
-            _halve(finer, coarser)
+        pyramid = PyramidWriter(levels, CHUNK)
+        for band in _fitting(bands, levels[0].shape):
+            pyramid.add(band)
+        pyramid.end()
 
 
 def read_heatmap_ome_zarr(path: Path) -> HeatmapImage:
@@ -231,28 +230,23 @@ def empty_array(
     )
 
 
-def _fill(array: zarr.Array[Any], bands: Iterable[NDArray[np.float32]]) -> None:
-    classes, height, width = array.shape
+def _fitting(
+    bands: Iterable[NDArray[np.float32]], shape: tuple[int, ...]
+) -> Iterator[NDArray[np.float32]]:
+    """Yield bands; UsageError where they do not add up to a raster."""
+    classes, height, width = shape
     row = 0
     for band in bands:
         if (band.shape[0], band.shape[2]) != (classes, width) or row + band.shape[1] > height:
-            raise _misfit(f"A band {band.shape} comes after {row} rows", array.shape)
-        array[:, row : row + band.shape[1], :] = band
+            raise _misfit(f"A band {band.shape} comes after {row} rows", shape)
+        yield band
         row += band.shape[1]
     if row != height:
-        raise _misfit(f"The bands end after {row} rows", array.shape)
+        raise _misfit(f"The bands end after {row} rows", shape)
 
 
 def _misfit(problem: str, shape: tuple[int, ...]) -> UsageError:
     return UsageError(f"{problem} of a raster {shape}.", "Paint the bands with their own spec.")
-
-
-def _halve(finer: zarr.Array[Any], coarser: zarr.Array[Any]) -> None:
-    """Fill ``coarser`` chunk by chunk, each from what it covers of ``finer``."""
-    channels, height, width = map(_spans, coarser.shape, coarser.chunks)
-    for channel, rows, columns in product(channels, height, width):
-        block = np.asarray(finer[channel, _doubled(rows), _doubled(columns)])
-        coarser[channel, rows, columns] = np.stack([*map(halved, block)])
 
 
 def _chunks_of(shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -260,14 +254,6 @@ def _chunks_of(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     if max(shape[1:]) <= CHUNK and math.prod(shape) <= SMALL:
         return shape
     return 1, CHUNK, CHUNK
-
-
-def _spans(length: int, chunk: int) -> list[slice]:
-    return [slice(start, min(start + chunk, length)) for start in range(0, length, chunk)]
-
-
-def _doubled(pixels: slice) -> slice:
-    return slice(2 * pixels.start, 2 * pixels.stop)
 
 
 def _attributes(spec: RasterSpec) -> dict[str, Any]:

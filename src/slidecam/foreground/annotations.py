@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -43,6 +44,12 @@ MEMBERS = {
 NOT_DRAWN = ("cell", "detection", "tile", "tmaCore")
 """QuPath's types of objects that no one drew as an area of a class."""
 
+STAR = "*"
+"""What the names of classes end in that QuPath sets apart: ``Ignore*``, ``Region*``."""
+
+IGNORE = "ignore"
+"""What the name of a starred class begins with whose areas are cut out of the others."""
+
 WITHOUT_AREA = ("Point", "MultiPoint", "LineString", "MultiLineString")
 
 EXPORT_AGAIN = "Export the annotations again (in QuPath: File > Export objects as GeoJSON)."
@@ -52,41 +59,101 @@ EXPORT_AGAIN = "Export the annotations again (in QuPath: File > Export objects a
 class DrawnArea:
     """One polygon that somebody drew.
 
-    Its class (empty where there is none), rings, colour, and its own name.
+    Its class (empty where there is none), rings, colour, its own name, QuPath's type of object
+    (empty where there is none), whether it is a TMA core that is missing, and the plane and the
+    point in time that it was drawn on, from 0.
     """
 
     class_name: str
     area: Area
     color: tuple[int, int, int] | None = None
     name: str = ""
+    kind: str = ""
+    is_missing: bool = False
+    plane: tuple[int, int] = (0, 0)
 
 
-def areas_of(path: Path, text: str) -> list[Area]:
-    """Return every polygon of a GeoJSON text as its rings, the outer one first and then the holes.
+def is_set_apart(class_name: str) -> bool:
+    """Whether QuPath sets a class apart: it is no tissue, and no class to learn."""
+    return class_name.endswith(STAR)
 
-    Taken are a FeatureCollection, a Feature, a geometry, or a bare list of these. Points and lines
-    are passed over.
 
-    Returns
-    -------
-    list
-        One list of rings per polygon; a ring is (N, 2) float64, x and y.
+def is_ignored(class_name: str) -> bool:
+    """Whether the areas of a class are cut out of whatever else is drawn there."""
+    return is_set_apart(class_name) and class_name.lower().startswith(IGNORE)
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnTissue:
+    """What a GeoJSON marks as tissue.
+
+    Attributes
+    ----------
+    areas
+        One list of rings per polygon, the outer one first and then the holes; a ring is (N, 2)
+        float64, x and y.
+    ignored
+        Polygons that are no tissue, whatever else is drawn there (``Ignore*``).
+    notes
+        What was left out or had to be decided, as sentences.
+    """
+
+    areas: list[Area]
+    ignored: list[Area]
+    notes: tuple[str, ...] = ()
+
+
+def tissue_of(path: Path, text: str) -> DrawnTissue:
+    """Return what a GeoJSON text marks as tissue.
+
+    Taken is every polygon of a FeatureCollection, a Feature, a geometry, or a bare list of these,
+    whatever object of QuPath it is of. Left out are TMA cores that are missing and classes that
+    QuPath sets apart, in words; points and lines are passed over.
 
     Raises
     ------
     MaskError
-        If the text is no GeoJSON, or has no area.
+        If the text is no GeoJSON, or has no area that is left.
     """
-    with _json_boundary(path):
-        areas = [_area(path, rings) for rings in _polygons(path, json_of(text)) if rings]
-    if not areas:
+    drawn = _polygons_in(path, text)
+    missing = sum(one.is_missing for one in drawn)
+    present = [one for one in drawn if not one.is_missing]
+    kept = [one for one in present if not is_set_apart(one.class_name)]
+    notes = [*words_on_classes(path, present), *words_on_planes(path, kept)]
+    if missing:
+        notes.append(f"{path.name}: TMA cores that are missing, left out: {missing}.")
+    if not kept:
+        left = " ".join(notes) or "At most points and lines are in it."
         raise MaskError(
-            "There is no area in this GeoJSON, at most points and lines.",
+            f"There is no area in this GeoJSON that is tissue. {left}",
             "Draw polygons, rectangles or ellipses round what is to be classified, and export"
             " those.",
             path,
         )
-    return areas
+    ignored = [one.area for one in present if is_ignored(one.class_name)]
+    return DrawnTissue([one.area for one in kept], ignored, tuple(notes))
+
+
+def words_on_classes(path: Path, drawn: Sequence[DrawnArea]) -> Iterator[str]:
+    """Yield a sentence for each class that is set apart."""
+    for name in dict.fromkeys(one.class_name for one in drawn):
+        if is_set_apart(name):
+            yield set_apart_words(path, name)
+
+
+def set_apart_words(path: Path, class_name: str) -> str:
+    """Return the sentence on a class that is set apart."""
+    return f"{path.name}: the class {class_name} is left out, as in QuPath."
+
+
+def words_on_planes(path: Path, drawn: Sequence[DrawnArea]) -> Iterator[str]:
+    """Yield a sentence on areas that were drawn on other planes of a stack than the first."""
+    planes = Counter(one.plane for one in drawn if one.plane != (0, 0))
+    for (z, t), count in sorted(planes.items()):
+        yield (
+            f"{path.name}: areas drawn on another plane of a stack (z {z}, t {t}), taken as if"
+            f" drawn on the one that is read: {count}."
+        )
 
 
 @contextmanager
@@ -101,61 +168,63 @@ def _area(path: Path, rings: Sequence[object]) -> Area:
     return [_ring(path, ring) for ring in rings]
 
 
-def classed_areas_of(path: Path, text: str) -> list[tuple[str, Area]]:
-    """Return every polygon of a GeoJSON text's annotations with its class, in the file's order.
+def drawn_areas_of(path: Path, text: str) -> list[DrawnArea]:
+    """Return every polygon of a GeoJSON text's annotations, in the file's order.
 
     The class is what QuPath writes: ``properties.classification``, a name, an object with a
     ``name`` or with ``names`` (a class and its subclasses, joined with a colon as QuPath shows
     them). Tiles, detections and cells are passed over: they are results.
-
-    Returns
-    -------
-    list
-        Pairs of a class name, empty where there is none, and the polygon's rings, as in `areas_of`.
 
     Raises
     ------
     MaskError
         If the text is no GeoJSON, or a class is no text.
     """
-    return [(drawn.class_name, drawn.area) for drawn in drawn_areas_of(path, text)]
+    return [one for one in _polygons_in(path, text) if one.kind not in NOT_DRAWN]
 
 
-def drawn_areas_of(path: Path, text: str) -> list[DrawnArea]:
-    """Return every polygon of the annotations in a GeoJSON text with all that is said of it.
-
-    See `classed_areas_of`.
-    """
+def _polygons_in(path: Path, text: str) -> list[DrawnArea]:
     drawn: list[DrawnArea] = []
     with _json_boundary(path):
-        for properties, geometry in _annotations(json_of(text)):
+        for properties, geometry in _features(json_of(text)):
             polygons = filter(None, _polygons(path, geometry))
-            drawn.extend(_drawn(path, properties, rings) for rings in polygons)
+            plane = _plane(geometry)
+            drawn.extend(_drawn(path, properties, rings, plane) for rings in polygons)
     return drawn
 
 
-def _drawn(path: Path, properties: dict[str, Any], rings: Sequence[object]) -> DrawnArea:
+def _drawn(
+    path: Path, properties: dict[str, Any], rings: Sequence[object], plane: tuple[int, int]
+) -> DrawnArea:
     return DrawnArea(
         class_name=_class_name(path, properties.get("classification")),
         area=_area(path, rings),
         color=_color(properties),
         name=str(properties.get("name") or ""),
+        kind=str(properties.get("objectType") or ""),
+        is_missing=properties.get("isMissing") is True,
+        plane=plane,
     )
 
 
-def _annotations(node: object) -> Iterator[tuple[dict[str, Any], object]]:
-    """Yield properties and geometry of each annotation under ``node``."""
+def _features(node: object) -> Iterator[tuple[dict[str, Any], object]]:
+    """Yield properties and geometry of each feature under ``node``."""
     if isinstance(node, list):
         for member in node:
-            yield from _annotations(member)
+            yield from _features(member)
     elif isinstance(node, dict) and node.get("type") == "FeatureCollection":
-        yield from _annotations(node.get("features") or [])
+        yield from _features(node.get("features") or [])
     elif isinstance(node, dict) and node.get("type") == "Feature":
-        properties = _object(node.get("properties"))
-        if properties.get("objectType") not in NOT_DRAWN:
-            yield properties, node.get("geometry") or []
+        yield _object(node.get("properties")), node.get("geometry") or []
     else:
         yield {}, node
+
+
+def _plane(geometry: object) -> tuple[int, int]:
+    """Return z and t as QuPath writes them into a geometry: not at all for the first plane."""
+    plane = _object(_object(geometry).get("plane"))
+    z, t = plane.get("z"), plane.get("t")
+    return z if isinstance(z, int) else 0, t if isinstance(t, int) else 0
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -5,7 +5,7 @@ The areas of each class, and how much of a place belongs to which.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,23 @@ import numpy as np
 from slidecam.class_names import normal_name
 from slidecam.errors import MaskError, UsageError
 from slidecam.foreground.annotations import (
-    classed_areas_of,
-    extent_of,
+    drawn_areas_of,
+    is_ignored,
+    is_set_apart,
     moved_area,
     pixel_of,
     rasterise,
+    set_apart_words,
+    words_on_planes,
 )
-from slidecam.foreground.files import off_the_slide, offset_of, read_content, text_of
+from slidecam.foreground.files import (
+    off_the_slide,
+    offset_of,
+    reaches_the_slide,
+    read_content,
+    text_of,
+    words_off_the_slide,
+)
 from slidecam.foreground.mask import Foreground
 from slidecam.geometry import Size
 
@@ -31,15 +41,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.foreground.annotations import Area
-
-STAR = "*"
-"""What the names of classes end in that QuPath leaves out of its own measurements.
-
-``Ignore*``, ``Region*``.
-"""
-
-IGNORE = "ignore"
-"""What the name of a starred class begins with whose areas are cut out of the others."""
 
 UNANNOTATED, AMBIGUOUS = -1, -2
 """Labels of places that belong to no class, and of those that belong to several."""
@@ -184,10 +185,11 @@ def load_classes(
     """
     path = Path(path)
     content = read_content(path)
-    found = classed_areas_of(path, text_of(path, content))
+    drawn = drawn_areas_of(path, text_of(path, content))
     corner = np.asarray(offset_of(path, content, size, offset), np.float64)
-    moved = [(name, moved_area(area, corner)) for name, area in found]
-    return sort_classes(path, moved, size, renamed)
+    moved = [(one.class_name, moved_area(one.area, corner)) for one in drawn]
+    classes = sort_classes(path, moved, size, renamed)
+    return replace(classes, notes=(*classes.notes, *words_on_planes(path, drawn)))
 
 
 def sort_classes(
@@ -214,11 +216,11 @@ def sort_classes(
     if unnamed:
         notes.append(f"{path.name}: areas without a class, passed over: {len(unnamed)}.")
     ignored: list[Area] = []
-    for name in [name for name in areas if name.endswith(STAR)]:
+    for name in filter(is_set_apart, list(areas)):
         starred = areas.pop(name)
-        if name.lower().startswith(IGNORE):
+        if is_ignored(name):
             ignored.extend(starred)
-        notes.append(f"{path.name}: the class {name} is left out, as in QuPath.")
+        notes.append(set_apart_words(path, name))
     drawn = [*chain(*areas.values())]
     if not drawn:
         raise MaskError(
@@ -226,11 +228,7 @@ def sort_classes(
             "Give each annotation its class (in QuPath: Set class) and export.",
             path,
         )
-    if not _reach_the_slide(drawn, size):
+    if not reaches_the_slide(drawn, size):
         raise off_the_slide(path, drawn, size)
+    notes.extend(words_off_the_slide(path, drawn, size))
     return AnnotatedClasses(areas, ignored, size, tuple(notes))
-
-
-def _reach_the_slide(areas: Sequence[Area], size: Size) -> bool:
-    (left, top), (right, bottom) = extent_of(areas)
-    return bool(right > 0 and bottom > 0 and left < size.width and top < size.height)

@@ -14,18 +14,19 @@ from slidecam.errors import MaskError, UsageError
 from slidecam.files import replacing
 from slidecam.foreground.annotations import (
     EXPORT_AGAIN,
-    areas_of,
     extent_of,
     moved_area,
+    pixel_of,
     rasterise,
+    tissue_of,
 )
 from slidecam.foreground.mask import Foreground
-from slidecam.parsing import ParseError, json_of, unpacked
+from slidecam.parsing import ParseError, json_of, only_member, unpacked
 from slidecam.sources.discovery import find_slides
 from slidecam.sources.names import names_of, refuse_shared_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 PNG = b"\x89PNG\r\n\x1a\n"
 GZIP = b"\x1f\x8b"
+ZIP = b"PK\x03\x04"
 
 MOST_PIXELS = 2**26
 """Largest PNG mask, in pixels: 8192 x 8192."""
@@ -55,9 +57,10 @@ def load_foreground(
     Parameters
     ----------
     path
-        GeoJSON in level-0 pixels, as QuPath exports it (plain or gzipped), or a PNG over the whole
-        slide in which all that is neither 0 nor transparent is tissue. A PNG may be of any size
-        that has the slide's aspect ratio; one that is 0 everywhere is an empty foreground.
+        GeoJSON in level-0 pixels, as QuPath exports it (plain, gzipped or zipped), or a PNG over
+        the whole slide in which all that is neither 0 nor transparent is tissue. A PNG may be of
+        any size that has the slide's aspect ratio; one that is 0 everywhere is an empty foreground.
+        Of a GeoJSON, classes that QuPath sets apart are no tissue, and ``Ignore*`` is cut out.
     size
         Width and height of the slide's level 0.
     offset
@@ -73,17 +76,18 @@ def load_foreground(
     """
     path = Path(path)
     content = read_content(path)
+    readings: tuple[str, ...] = ()
     if content.startswith(PNG):
         mask = _png(path, content, size)
     elif content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-        mask = _geojson(path, content, size, offset)
+        mask, readings = _geojson(path, content, size, offset)
     else:
         raise MaskError(
             f"This is neither GeoJSON nor PNG, of {len(content)} bytes.",
             "Give a GeoJSON of areas, as QuPath exports it, or a PNG in which tissue is not 0.",
             path,
         )
-    return Foreground(mask, size, f"file {path.name}")
+    return Foreground(mask, size, f"file {path.name}", readings=readings)
 
 
 def save_foreground(foreground: Foreground, path: str | Path) -> None:
@@ -110,11 +114,13 @@ def save_foreground(foreground: Foreground, path: str | Path) -> None:
 
 
 def read_content(path: Path) -> bytes:
-    """Return the bytes of a file, unpacked if it is gzipped; MaskError if it cannot be read."""
+    """Return the bytes of a file, unpacked if it is packed; MaskError if it cannot be read."""
     try:
         content = path.read_bytes()
         if content.startswith(GZIP):
             return unpacked(content)
+        if content.startswith(ZIP):
+            return only_member(content)
     except (OSError, ParseError) as error:
         raise MaskError(
             f"The mask cannot be read: {error}.",
@@ -195,14 +201,31 @@ def _geojson(
     content: bytes,
     size: Size,
     offset: tuple[float, float],
-) -> NDArray[np.bool_]:
-    areas = areas_of(path, text_of(path, content))
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """Return where a GeoJSON says that there is tissue, and what was decided about it."""
+    drawn = tissue_of(path, text_of(path, content))
     corner = np.asarray(offset_of(path, content, size, offset), np.float64)
-    areas = [moved_area(area, corner) for area in areas]
-    mask = rasterise(areas, size)
+    areas = [moved_area(area, corner) for area in drawn.areas]
+    ignored = [moved_area(area, corner) for area in drawn.ignored]
+    pixel = pixel_of([*areas, *ignored], size)
+    mask = rasterise(areas, size, pixel)
     if not mask.any():
         raise off_the_slide(path, areas, size)
-    return mask
+    mask &= ~rasterise(ignored, size, pixel)
+    return mask, (*drawn.notes, *words_off_the_slide(path, areas, size))
+
+
+def words_off_the_slide(path: Path, areas: Sequence[Area], size: Size) -> Iterator[str]:
+    """Yield a sentence on areas that lie off a slide of ``size``, where there are some."""
+    off = sum(not reaches_the_slide([area], size) for area in areas)
+    if off:
+        yield f"{path.name}: areas that lie off the slide, passed over: {off} of {len(areas)}."
+
+
+def reaches_the_slide(areas: Sequence[Area], size: Size) -> bool:
+    """Whether any corner's span of the areas meets a slide of ``size``."""
+    (left, top), (right, bottom) = extent_of(areas)
+    return bool(right > 0 and bottom > 0 and left < size.width and top < size.height)
 
 
 def off_the_slide(path: Path, areas: Sequence[Area], size: Size) -> MaskError:
@@ -260,7 +283,8 @@ def _tissue_of(path: Path) -> NDArray[np.bool_]:
     return np.asarray(tissue.any(axis=2), np.bool_)
 
 
-DRAWN_MASKS, VOLUME_MASKS = (".geojson", ".json", ".png"), (".nii.gz", ".nii", ".nrrd", ".mgz")
+DRAWN_MASKS = (".geojson", ".json", ".geojson.gz", ".geojson.zip", ".png")
+VOLUME_MASKS = (".nii.gz", ".nii", ".nrrd", ".mgz")
 """What a mask may be called: of a slide or picture, and of a volume."""
 
 
@@ -292,7 +316,7 @@ def mask_called(folder: Path, name: str, suffixes: Sequence[str]) -> Path | None
     return None
 
 
-SUFFIXES = (".geojson", ".json", ".geojson.gz")
+SUFFIXES = (".geojson", ".json", ".geojson.gz", ".geojson.zip")
 
 
 def pair_annotations(
@@ -306,8 +330,8 @@ def pair_annotations(
     slides
         Slides, or folders of slides.
     annotations
-        GeoJSON of the only slide, or a folder with ``<stem>.geojson`` (``.json``, ``.geojson.gz``)
-        for each.
+        GeoJSON of the only slide, or a folder with ``<stem>.geojson`` (``.json``, ``.geojson.gz``,
+        ``.geojson.zip``) for each.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -28,11 +28,21 @@ class Foreground:
         Width and height of level 0.
     origin
         Where the mask comes from, for people: ``otsu on saturation``, ``file annotations.geojson``.
+    readings
+        What had to be decided about the file that it comes from, as sentences.
     """
 
     mask: NDArray[np.bool_]
     size: Size
     origin: str
+    readings: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __repr__(self) -> str:
+        size = self.size
+        return (
+            f"<Foreground of {size.width} x {size.height} px: {self.share:.1%} tissue,"
+            f" {self.origin}>"
+        )
 
     @property
     def share(self) -> float:

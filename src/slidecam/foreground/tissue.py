@@ -10,9 +10,10 @@ import numpy as np
 from slidecam.errors import UsageError
 from slidecam.foreground.ink import find_ink, with_halo
 from slidecam.foreground.mask import Foreground
-from slidecam.geometry import Spacing
+from slidecam.geometry import Size, Spacing
 from slidecam.pixels import least_of_channels, most_of_channels
 from slidecam.registry import deferred
+from slidecam.sources.overview import shrunk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +75,8 @@ class ForegroundSpec:
     longest_px
         The mask's longest side at most: beyond it a whole slide costs seconds and no tile changes.
     least_px
-        The mask's longest side at least, where the slide has it: a small crop gets a finer mask.
+        The mask's longest side at least, where the slide has it: a small crop gets a finer mask,
+        but none of pixels below half of ``smoothing_um``, which would all say the same.
     smoothing_um
         Sigma of the Gaussian before any threshold: nuclei and pale stroma between them become one
         surface.
@@ -181,9 +183,9 @@ def find_foreground(
     """
     size = source.facts.size
     overview = source.overview(_longest_side(size.width * spacing.x, size.height * spacing.y, spec))
-    rows, columns = overview.pixels.shape[:2]
-    pixel = Spacing(spacing.x * size.width / columns, spacing.y * size.height / rows)
-    mask, origin = segment(overview.pixels, pixel, spec)
+    pixels = _no_finer(overview.pixels, _pixel(size, spacing, overview.pixels), spec)
+    rows, columns = pixels.shape[:2]
+    mask, origin = segment(pixels, _pixel(size, spacing, pixels), spec)
     for gap in overview.gaps:
         left, top = gap.x * columns // size.width, gap.y * rows // size.height
         right = -(-gap.right * columns // size.width)
@@ -193,6 +195,20 @@ def find_foreground(
     if overview.gaps:
         unread = f"; {len(overview.gaps)} unreadable blocks count as tissue"
     return Foreground(mask, size, origin + unread)
+
+
+def _pixel(size: Size, spacing: Spacing, pixels: NDArray[np.uint8]) -> Spacing:
+    """Return the µm per pixel of a picture of the whole slide."""
+    rows, columns = pixels.shape[:2]
+    return Spacing(spacing.x * size.width / columns, spacing.y * size.height / rows)
+
+
+def _no_finer(pixels: NDArray[np.uint8], pixel: Spacing, spec: ForegroundSpec) -> NDArray[np.uint8]:
+    """Return a picture without the detail that smoothing takes away: it only costs seconds."""
+    shrink = spec.smoothing_um / 2 / max(pixel.x, pixel.y)
+    if shrink <= 1:
+        return pixels
+    return shrunk(pixels, shrink)
 
 
 def _longest_side(width_um: float, height_um: float, spec: ForegroundSpec) -> int:

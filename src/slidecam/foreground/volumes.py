@@ -90,7 +90,6 @@ class VolumeForeground(Foreground):
     """
 
     volume: NDArray[np.bool_]
-    readings: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -233,4 +232,4 @@ def _foreground(
     readings: tuple[str, ...] = (),
 ) -> VolumeForeground:
     size = Size(source.facts.size.width, source.facts.size.height)
-    return VolumeForeground(np.asarray(volume.any(axis=0)), size, origin, volume, readings)
+    return VolumeForeground(np.asarray(volume.any(axis=0)), size, origin, volume, readings=readings)

@@ -35,11 +35,15 @@ class Backend(Entry):
         Where it runs: types of torch's devices.
     quick
         Whether it is made in seconds, so that ``auto`` tries it.
+    overlaps
+        Whether its backbone may be called from two threads, and leaves torch's threads alone: one
+        batch's head is computed beside the next one's backbone then.
     """
 
     variants: Callable[[Variant, Tensor], Iterable[Variant]] | str
     devices: tuple[str, ...] = ("cpu", "cuda")
     quick: bool = True
+    overlaps: bool = False
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -84,6 +88,7 @@ BACKENDS: Registry[Backend] = Registry(
             "openvino",
             "slidecam.models.compiled:openvino",
             devices=("cpu",),
+            overlaps=True,
             extra="openvino",
             help="OpenVINO's kernels, also in bf16",
             packages=("openvino",),

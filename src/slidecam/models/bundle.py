@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from slidecam.errors import BundleError, CardError, MissingBundleError
-from slidecam.files import check_folder, replacing
+from slidecam.files import check_folder, flush, replacing
 from slidecam.models.card import (
     WEIGHTS_FILE,
     Card,
@@ -322,6 +322,7 @@ def _write(folder: Path, card: Card, weights: nn.Module | Mapping[str, Tensor]) 
 
 
 def _move_into_place(made: Path, folder: Path) -> None:
+    flush(made)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()  # Windows renames onto nothing that exists
     if not folder.exists():

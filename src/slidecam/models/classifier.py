@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from slidecam.errors import CardError, ExplanationError
-from slidecam.models.backends import AUTO, UNTRIED, check_device
+from slidecam.models.backends import AUTO, BACKENDS, UNTRIED, check_device
 from slidecam.models.channels import GREY, REMEDY, channel_mismatch, luma
 from slidecam.models.choice import Chosen, Trials
 from slidecam.models.ensemble import disagreement, first_of
@@ -74,6 +74,9 @@ class Classifier:
     linear_head
         What the logits are of the activation's average, if that is one linear layer; None if it is
         more.
+    overlaps
+        Whether two threads may run it, one of which computes the backbone meanwhile: see
+        `Backend`.
     notes
         What a person should know of how it came to be run so, as sentences.
     """
@@ -89,6 +92,12 @@ class Classifier:
     notes: tuple[str, ...] = ()
     no_map: str = ""
     backend_name: str = UNTRIED
+    overlaps: bool = False
+
+    @property
+    def ahead(self) -> int:
+        """How many batches are being computed when the first is wanted."""
+        return int(self.overlaps or self.device.type == "cuda")
 
     def run(
         self,
@@ -261,6 +270,7 @@ def classifier_for(
         linear_head=head,
         notes=(*chosen.notes, *chosen.remarks),
         no_map=cause,
+        overlaps=variant.runner is not None and BACKENDS[chosen.name].overlaps,
     )
 
 

@@ -44,6 +44,7 @@ A drive of Windows has one letter.
 _REMOTE = {
     "botocore.exceptions": ("BotoCoreError", "ClientError"),
     "aiohttp": ("ClientError",),
+    "ftplib": ("Error",),
     "google.auth.exceptions": ("GoogleAuthError",),
     "azure.core.exceptions": ("AzureError",),
 }

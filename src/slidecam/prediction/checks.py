@@ -81,13 +81,18 @@ def found_and_settled(
     rows = SlideList()
     if spec.table is not None:
         rows = read_slide_list(spec.table)
-    places = [*places, *(row.path for row in rows.rows)]
+        rows.refuse_missing()
+    # What a row says holds, where a folder or pattern names its slide too.
+    places = [*(row.path for row in rows.rows), *places]
     where = FindSpec.of(spec, rows.names)
     found = find_slides(places, where, keep_identifiers=spec.keep_identifiers)
     found = rows.on(found)
     spec = replace(spec, spacings={**spec.spacings, **rows.spacings(found)})
     outlet.look([slide.name for slide in spec.share_of(found.slides)], (MANIFEST,))
     refuse_unclear(found, outlet, spec)
+    if spec.dry_run and spec.existing == "refuse" and _begun_in(outlet, found, spec):
+        words = f"Without --dry-run this call would be refused: {_begun_words(outlet, found, spec)}"
+        found = replace(found, ignored=(*found.ignored, words))
     _refuse_folders(places, model, outlet.folder)
     # What cannot be read for a moment may be written later; and if not, no slide fails by it.
     with suppress(OSError):
@@ -136,14 +141,23 @@ def refuse_unclear(found: Discovery, outlet: Outlet, spec: PredictSpec) -> None:
             "Pass a folder with one <stem>.geojson or <stem>.png for each.",
         )
     _refuse_unclear_names(found, spec)
-    ours = spec.share_of(found.slides)
-    begun = [slide.name for slide in ours if _is_begun(out / slide.name)]
-    if begun and spec.existing == "refuse" and not spec.dry_run:
+    if spec.existing == "refuse" and not spec.dry_run and _begun_in(outlet, found, spec):
         raise RunExistsError(
             outlet.shown,
-            f"There is a run of {begun[0]} here already ({len(begun)} of {len(ours)} slides).",
+            _begun_words(outlet, found, spec),
             "Pass --resume to continue, --overwrite to begin anew, or another --out.",
         )
+
+
+def _begun_in(outlet: Outlet, found: Discovery, spec: PredictSpec) -> list[str]:
+    """Return which of a call's slides have a run in the output folder."""
+    ours = spec.share_of(found.slides)
+    return [slide.name for slide in ours if _is_begun(outlet.folder / slide.name)]
+
+
+def _begun_words(outlet: Outlet, found: Discovery, spec: PredictSpec) -> str:
+    begun, ours = _begun_in(outlet, found, spec), spec.share_of(found.slides)
+    return f"There is a run of {begun[0]} here already ({len(begun)} of {len(ours)} slides)."
 
 
 def _refuse_folders(places: Sequence[str | Path], model: str | Path, out: Path) -> None:

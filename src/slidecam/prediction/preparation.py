@@ -94,14 +94,15 @@ def prepare(
     """
     timings = Timings()
     with timings.at_work():
-        view = view_of(model.bundle.card, spec)
         marks: dict[Path, Mark] = {}
         if isinstance(slide, FoundSlide):
             marks = marks_of(slide.own_places)
+            spec = replace(spec, mask=slide.mask or spec.mask, image=slide.image or spec.image)
+            view = view_of(model.bundle.card, spec)
             source = open_apart(slide.path, spec.reader, view, spec.slide_timeout)
             source.facts = slide.named(source.facts)
-            spec = replace(spec, mask=slide.mask or spec.mask)
         else:
+            view = view_of(model.bundle.card, spec)
             source = open_apart(slide, spec.reader, view, spec.slide_timeout)
         try:
             work = _prepare(source, folder, model, spec)
@@ -183,6 +184,7 @@ def _laid(
         source.add_readings(tiling_without_effect(card, spec, volume=False))
         return everything, grid, {"tile": WHOLE_PICTURE, "input px": card.input_px}
     foreground = kept or _foreground(source, spacing, spec)
+    source.add_readings(foreground.readings)
     tiling = _tiling(card.spacing, card, spec)
     grid = lay_grid(source.facts, spacing.spacing, foreground, tiling)
     source.add_readings(shape_readings(spacing.spacing, grid))

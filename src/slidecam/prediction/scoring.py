@@ -70,8 +70,7 @@ def _brought(
     timings: Timings,
 ) -> Iterator[ScoredBatch | Waiting]:
     """Yield the scored batches, and heartbeats while pixels are waited for."""
-    # A GPU takes two batches at first: see `inference.classify`.
-    wanted = 2 if model.classifier.device.type == "cuda" else 1
+    wanted = 1 + model.classifier.ahead
     while True:
         is_ready = partial(run.stream.is_ready, batches=wanted)
         yield from limit.waiting(is_ready, lambda: timings.seconds, "classified")

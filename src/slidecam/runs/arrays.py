@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.classes import NO_CLASS
-from slidecam.errors import SlideFailedError, UsageError
+from slidecam.errors import SlideFailedError, TilingError, UsageError
 from slidecam.objects import from_everywhere
 from slidecam.sources import Source, open_source
 from slidecam.sources.tasks import TaskSlide
@@ -58,6 +58,8 @@ def tile_array(slide: str | Path | Source, grid: TileGrid, interpolation: str = 
     ------
     SlideFailedError
         When it is computed, if a tile cannot be read: no tile is made up.
+    TilingError
+        When it is computed, if the grid was laid on another slide.
 
     Examples
     --------
@@ -95,6 +97,9 @@ def _read_file(path: str, grid: TileGrid, interpolation: str) -> NDArray[np.uint
 
 
 def _read(source: Source, grid: TileGrid, interpolation: str) -> NDArray[np.uint8]:
+    if grid.level not in source.facts.levels:
+        problem = "The grid of tiles is of another slide: this one has no such level."
+        raise TilingError(problem, "Lay one on this slide (slidecam.lay_grid).", source.facts.path)
     pixels = np.zeros((len(grid), grid.input_px, grid.input_px, 3), np.uint8)
     spec = StreamSpec(BATCH, workers=2, memory_mb=128, interpolation=interpolation)
     for batch in stream_tiles(source, grid, spec):

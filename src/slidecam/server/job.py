@@ -20,18 +20,18 @@ from slidecam.events import (
     Started,
     as_json,
 )
-from slidecam.files import standing_of
 from slidecam.server.guard import RequestError
 from slidecam.server.progress import Journal, LiveTiles
+from slidecam.server.standing import standing_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slidecam.events import Event
-    from slidecam.files import Standing
     from slidecam.models import Bundle
     from slidecam.runs.spec import PredictSpec
     from slidecam.server.folders import Roots
+    from slidecam.server.standing import Standing
 
 JobStatus = Literal["queued", "running", "done", "partly", "failed", "cancelled"]
 

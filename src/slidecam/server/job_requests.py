@@ -12,7 +12,7 @@ from annotated_types import MaxLen, MinLen
 from pydantic import ConfigDict, Field, create_model
 
 from slidecam.errors import SlidecamError
-from slidecam.foreground.annotations import areas_of
+from slidecam.foreground.annotations import tissue_of
 from slidecam.inference import request_maps
 from slidecam.models import open_bundle
 from slidecam.options import options_of
@@ -239,5 +239,5 @@ def _sent_mask(request: JobRequest) -> str:
         problem = f"One GeoJSON cannot be options.mask of {len(request.slides)} slides."
         raise RequestError(400, problem, "Send a job for each slide, or name a folder of masks.")
     text = json.dumps(mask)
-    areas_of(SENT_MASK, text)  # what is no GeoJSON of areas is refused before it waits
+    tissue_of(SENT_MASK, text)  # what is no GeoJSON of areas is refused before it waits
     return text

@@ -14,17 +14,17 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from slidecam.files import standing_of
 from slidecam.runs import RunRecord
 from slidecam.server.guard import RequestError
 from slidecam.server.progress import Journal
+from slidecam.server.standing import standing_of
 from slidecam.store import RUN_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slidecam.files import Standing
     from slidecam.server.folders import Roots
+    from slidecam.server.standing import Standing
 
 DEEPEST = 4
 """Folders within each other that are searched: a root, a cohort, its results, a slide."""

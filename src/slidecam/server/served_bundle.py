@@ -5,14 +5,14 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from slidecam.files import standing_of
 from slidecam.models import open_bundle
+from slidecam.server.standing import standing_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slidecam.files import Standing
     from slidecam.models import Bundle
+    from slidecam.server.standing import Standing
 
 
 class ServedBundle:

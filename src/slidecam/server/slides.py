@@ -16,11 +16,11 @@ import psutil
 from PIL import Image
 
 from slidecam.errors import SpacingError, StoreError
-from slidecam.files import standing_of
 from slidecam.runs.located import open_recorded_slide, recorded_view
 from slidecam.runs.record import RunRecord
 from slidecam.server.deepzoom import DeepZoom, PlaneZoom, plane_facts
 from slidecam.server.guard import RequestError
+from slidecam.server.standing import standing_of
 from slidecam.sources import settle_spacing
 from slidecam.sources.apart import SourceApart, open_apart
 from slidecam.sources.display import readings_to_show
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from slidecam.files import Standing
+    from slidecam.server.standing import Standing
     from slidecam.sources import Source
     from slidecam.sources.images import FileImage
     from slidecam.viewing import PictureView, VolumeView

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import partial
-from glob import glob
 from itertools import chain, filterfalse, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,13 +34,13 @@ from slidecam.sources.names import (
     set_apart,
     with_aliases,
 )
-from slidecam.sources.qupath import PROJECT_SUFFIX, read_project
+from slidecam.sources.qupath import PROJECT_SUFFIX, read_project, views_of
 from slidecam.sources.readers import is_named_as_native, slide_suffixes
+from slidecam.sources.slide_list import matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from slidecam.geometry import Size
     from slidecam.sources.qupath import ProjectImage
 
 
@@ -84,12 +83,12 @@ def find_slides(
     images: list[ProjectImage] = []
     empty = 0
     unsearched: list[Path] = []
-    for given in chain.from_iterable(map(_matching, inputs)):
+    for given in chain.from_iterable(map(matching, inputs)):
         if "://" in str(given):
             slides.extend(slides_at(str(given), where, ignored))
         elif Path(given).suffix.lower() == PROJECT_SUFFIX and Path(given).is_file():
             project = read_project(Path(given))
-            slides.extend(_found(image.path) for image in project.images)
+            slides.extend(image.slide for image in project.images)
             images.extend(project.images)
             ignored.extend(project.left_out)
         else:
@@ -112,31 +111,8 @@ def find_slides(
             f"No slide was found in {', '.join(map(str, inputs)) or 'nothing'}.{left_out}",
             f"Name slides, or a folder that they lie in directly ({suffixes}).",
         )
-    spacings: dict[str, float] = {}
-    shown: dict[str, Size] = {}
-    named = {slide.path: slide.name for slide in slides}
-    for image in images:
-        name = named[str(image.path)]
-        if image.mpp is not None:
-            spacings[name] = image.mpp
-        if image.shown is not None:
-            shown[name] = image.shown
+    spacings, shown = views_of(images, slides)
     return Discovery(tuple(slides), tuple(ignored), spacings, shown, shared)
-
-
-def _matching(given: str | Path) -> Iterator[str | Path]:
-    """Yield what a pattern matches; another input as it is."""
-    text = str(given)
-    if not text:
-        problem = "One of the inputs is an empty text."
-        raise UsageError(problem, "Is a variable of your shell empty?")
-    if "://" in text or not set(text) & set("*?[") or Path(text).exists():
-        yield given
-        return
-    found = sorted(glob(text, recursive=True))  # noqa: PTH207  (an absolute pattern too)
-    if not found:
-        raise UsageError(f"Nothing is called {text}.", "Check the pattern.")
-    yield from found
 
 
 def _deeper(
@@ -144,13 +120,20 @@ def _deeper(
 ) -> Iterator[FoundSlide]:
     """Yield the slides in folders that were not searched, and in those within them, if wanted."""
     known = {start.resolve()}
+    results: list[Path] = []
     while unsearched and where.recursive:
         folder = unsearched.pop(0)
         # A link may lead back to a folder above it.
         whole = folder.resolve()
-        if whole not in known and not where.leaves_out(folder):
-            known.add(whole)
+        if whole in known or where.leaves_out(folder):
+            continue
+        known.add(whole)
+        if _holds_results(folder):
+            results.append(folder)
+        else:
             yield from _expand(folder, ignored, unsearched)
+    if results:
+        ignored.append(f"{start}: folders of outputs, not searched: {_listed(results)}.")
 
 
 def _without_excluded(
@@ -233,10 +216,12 @@ def _without_foreign(folder: Path, taken: Sequence[Path], ignored: list[str]) ->
 
 
 def _may_hold_slides(stems: set[str], entry: Path) -> bool:
-    """Whether an entry is a folder, and neither a slide's own nor one of results."""
-    if not entry.is_dir() or entry.name.strip("_") in stems:
-        return False
-    return not any((entry / name).is_file() for name in (*OF_ALL_SLIDES, "run.json"))
+    """Whether an entry is a folder, and not a slide's own."""
+    return entry.is_dir() and entry.name.strip("_") not in stems
+
+
+def _holds_results(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (*OF_ALL_SLIDES, "run.json"))
 
 
 def _note_ignored(folder: Path, left: Sequence[Path], ignored: list[str]) -> None:
@@ -246,7 +231,8 @@ def _note_ignored(folder: Path, left: Sequence[Path], ignored: list[str]) -> Non
 
 def _unsearched_words(left: Sequence[Path], named: set[Path]) -> Iterator[str]:
     """Yield which folders may hold slides that are not taken, folder by folder."""
-    for folder, inside in groupby(left, key=lambda each: each.parent):
+    wanted = filterfalse(_holds_results, left)
+    for folder, inside in groupby(wanted, key=lambda each: each.parent):
         others = list(filterfalse(named.__contains__, inside))
         if others:
             yield (

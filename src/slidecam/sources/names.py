@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from slidecam.geometry import Size
     from slidecam.sources.source import SourceFacts
+    from slidecam.viewing import PictureView
 
 
 DATA_FOLDERS = {".mrxs": "{}", ".vsi": "_{}_"}
@@ -46,6 +48,8 @@ class FoundSlide:
         folder has by itself, where no other slide of the call has them too.
     mask, group
         Its own mask, and the patient or case that it is of, where a table of slides says so.
+    image
+        Which of the file's pictures it is, where whoever named it says so; see `PictureView`.
     """
 
     name: str
@@ -55,6 +59,11 @@ class FoundSlide:
     aliases: tuple[str, ...] = field(default=(), compare=False)
     mask: Path | None = field(default=None, compare=False)
     group: str = field(default="", compare=False)
+    image: str | None = None
+
+    def seen(self, view: PictureView) -> PictureView:
+        """Return how a call looks at pictures, for this slide: at its own picture of the file."""
+        return replace(view, image=self.image or view.image)
 
     def named(self, facts: SourceFacts) -> SourceFacts:
         """Return the slide's facts under the names that it has in this call."""
@@ -206,28 +215,32 @@ def names_of(facts: SourceFacts) -> tuple[str, ...]:
 
 
 def once_each(slides: Sequence[FoundSlide], ignored: list[str]) -> list[FoundSlide]:
-    """Return slides without those that are a series which is there already, by another file of it.
-
-    ``SE1/*.dcm`` names every file of a series. A path that is named twice is left in, and refused.
-    """
-    kept: list[FoundSlide] = []
-    first: dict[Path, FoundSlide] = {}
+    """Return slides without those that are there already: ``SE1/*.dcm`` names all of a series."""
+    first: dict[str, FoundSlide] = {}
+    named: defaultdict[str, dict[str, None]] = defaultdict(dict)
     again: Counter[str] = Counter()
     for slide in slides:
         known = first.setdefault(_first_file(slide), slide)
-        if known.path == slide.path:
-            kept.append(slide)
-        else:
-            again[known.name] += 1
+        named[known.name][Path(slide.path).name] = None
+        again[known.name] += known is not slide
     for name, count in again.items():
-        ignored.append(f"{name} is named by {count + 1} files of its series, and taken once.")
-    return kept
+        if len(named[name]) > 1:
+            ignored.append(f"{name} is named by {count + 1} files of its series, and taken once.")
+        elif count:
+            ignored.append(f"{name} is named {count + 1} times, and taken once.")
+    return list(first.values())
 
 
-def _first_file(slide: FoundSlide) -> Path:
-    """Return the first file of a series, and of another slide its own path."""
+def _first_file(slide: FoundSlide) -> str:
+    """Return the first file of a series, and of another slide its own path; links are their own."""
+    if "://" in slide.path:
+        return slide.path
+    return os.path.abspath(_of_series(slide))  # noqa: PTH100  (without the dots, which pathlib keeps)
+
+
+def _of_series(slide: FoundSlide) -> Path:
     path = Path(slide.path)
-    if "://" in slide.path or slide.error is not None:
+    if slide.error is not None:
         return path
     try:
         if not is_series(path):
@@ -324,7 +337,8 @@ def refuse_shared_stems(slides: Sequence[FoundSlide]) -> None:
             raise UsageError(
                 f"Two inputs share the stem {slide.name!r}, and so one output folder: {other} and"
                 f" {slide.path}.",
-                "Rename one of them, or call slidecam once for each with another --out.",
+                "Rename one of them, name them apart in a list (--slides, column name), or call"
+                " slidecam once for each with another --out.",
             )
 
 

@@ -150,9 +150,28 @@ def _average(
             _add(total, shown, box, across, down)
     if not decoded:
         return None
-    area = np.diff(down)[:, None, None] * np.diff(across)[None, :, None]
-    mean = np.clip(np.rint(total / area), 0, OPAQUE).astype(np.uint8)
+    mean = _mean(total, across, down)
     return Overview(mean, level.index, tuple(level.to_level0(gap) for gap in gaps))
+
+
+def _mean(
+    total: NDArray[np.float64], across: NDArray[np.float64], down: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    area = np.diff(down)[:, None, None] * np.diff(across)[None, :, None]
+    return np.clip(np.rint(total / area), 0, OPAQUE).astype(np.uint8)
+
+
+def shrunk(pixels: NDArray[np.uint8], shrink: float) -> NDArray[np.uint8]:
+    """Return a picture, (rows, columns, 3), with sides shorter by ``shrink``, of 1 or more.
+
+    Each pixel is the mean over exactly the area that it covers.
+    """
+    height, width = pixels.shape[:2]
+    columns, rows = max(1, round(width / shrink)), max(1, round(height / shrink))
+    across, down = _edges(width, columns), _edges(height, rows)
+    total = np.zeros((rows, columns, 3), np.float64)
+    _add(total, pixels, LevelBox(0, 0, width, height), across, down)
+    return _mean(total, across, down)
 
 
 def _salvaged(

@@ -14,9 +14,11 @@ from urllib.request import url2pathname
 from slidecam.errors import ShownSizeError, UsageError
 from slidecam.geometry import Size
 from slidecam.parsing import json_in
+from slidecam.sources._probe import name_of
+from slidecam.sources.names import FoundSlide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from slidecam.geometry import Box
 
@@ -57,17 +59,43 @@ class ProjectImage:
         µm per pixel as the project has it, the mean of both axes; None where it has none.
     shown
         Width and height as QuPath shows it; None where the project does not say.
+    series
+        Which picture of the file it is, from 0, where QuPath says so: Bio-Formats counts them.
     """
 
     name: str
     path: Path
     mpp: float | None
     shown: Size | None
+    series: int | None = None
+
+    @property
+    def image(self) -> str | None:
+        """Which of the file's pictures it is, as ``--image`` counts them; None for the first."""
+        if not self.series:
+            return None
+        return str(self.series + 1)
+
+    @property
+    def slide(self) -> FoundSlide:
+        """The slide to work on; a picture that is not the first has its number in its name."""
+        name = name_of(self.path)
+        if self.image is not None:
+            name += f"-image{self.image}"
+        return FoundSlide(name, str(self.path), image=self.image)
 
 
 @dataclass(frozen=True)
 class Project:
-    """What a project holds: the images that can be used, and a sentence for each that cannot."""
+    """What a project holds.
+
+    Attributes
+    ----------
+    images
+        Those that can be used.
+    left_out
+        A sentence for each image that cannot, and for each that is not the first of its file.
+    """
 
     images: tuple[ProjectImage, ...]
     left_out: tuple[str, ...]
@@ -79,7 +107,7 @@ def read_project(path: Path) -> Project:
     Images are looked for where it says, and then where the project has been moved to.
 
     Left out are images that QuPath shows rotated, cropped or otherwise moved, those that are in no
-    local file, and further images of a file that is there already.
+    local file, and those of a picture that is there already: a file and its series.
 
     Raises
     ------
@@ -101,17 +129,38 @@ def read_project(path: Path) -> Project:
         raise UsageError(
             f"This is no QuPath project that can be read ({error!r}).", OPEN_AGAIN, path
         ) from error
-    images: dict[Path, ProjectImage] = {}
+    images: dict[tuple[Path, str | None], ProjectImage] = {}
     left: list[str] = []
     for image in found:
         if isinstance(image, str):
             left.append(f"{path.name}: {image}")
-        elif image.path in images:
-            other = images[image.path].name
-            left.append(f"{path.name}: {image.name} is left out: its file is that of {other}.")
-        else:
-            images[image.path] = image
+            continue
+        known = images.setdefault((image.path, image.image), image)
+        if known is not image:
+            picture = f"its file is that of {known.name}, and so is its series"
+            left.append(f"{path.name}: {image.name} is left out: {picture}.")
+        elif image.image is not None:
+            read = f"image {image.image} of {image.path.name} is read"
+            left.append(f"{path.name}: {image.name} is series {image.series}, from 0: {read}.")
     return Project(tuple(images.values()), tuple(left))
+
+
+def views_of(
+    images: Sequence[ProjectImage], slides: Sequence[FoundSlide]
+) -> tuple[dict[str, float], dict[str, Size]]:
+    """Return µm per pixel, and width and height as shown, by the names of the slides taken."""
+    spacings: dict[str, float] = {}
+    shown: dict[str, Size] = {}
+    named = {(slide.path, slide.image): slide.name for slide in slides}
+    for image in images:
+        name = named.get((str(image.path), image.image))
+        if name is None:  # --exclude leaves it out
+            continue
+        if image.mpp is not None:
+            spacings[name] = image.mpp
+        if image.shown is not None:
+            shown[name] = image.shown
+    return spacings, shown
 
 
 def _entries(entries: list[Any], saved_at: object, path: Path) -> Iterator[ProjectImage | str]:
@@ -119,24 +168,33 @@ def _entries(entries: list[Any], saved_at: object, path: Path) -> Iterator[Proje
     for entry in entries:
         name = str(entry.get("imageName", "an image without a name"))
         try:
-            uri, metadata = _innermost(entry["serverBuilder"])
+            builder, metadata = _innermost(entry["serverBuilder"])
         except _MovedError as error:
             shown = f"QuPath shows it {error}, so its places are not those of the file"
             yield f"{name} is left out: {shown}."
             continue
-        file = _file(uri)
+        file = _file(builder["uri"])
         if file is None:
-            yield f"{name} is left out: {uri} is no file on this machine."
+            yield f"{name} is left out: {builder['uri']} is no file on this machine."
             continue
-        yield ProjectImage(name, _found(file, saved_at, path), _mpp(metadata), _shown(metadata))
+        found = _found(file, saved_at, path)
+        yield ProjectImage(name, found, _mpp(metadata), _shown(metadata), _series(builder))
+
+
+def _series(builder: Mapping[str, Any]) -> int | None:
+    """Return which picture of its file QuPath shows; None where its arguments do not say."""
+    args = [str(arg) for arg in builder.get("args") or []]
+    if "--series" not in args[:-1]:
+        return None
+    return int(args[args.index("--series") + 1])
 
 
 class _MovedError(Exception):
     """An image is shown in another frame than that of its file; what it says is how."""
 
 
-def _innermost(builder: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Return the URI of a builder and the outermost metadata.
+def _innermost(builder: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the innermost builder, which has the URI, and the outermost metadata.
 
     The way down goes through what only changes colours.
     """
@@ -145,7 +203,7 @@ def _innermost(builder: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
         metadata = metadata or builder.get("metadata") or {}
         kind = builder.get("builderType")
         if kind == "uri":
-            return str(builder["uri"]), metadata
+            return builder, metadata
         if kind in MOVING:
             raise _MovedError(str(kind).replace("_", " "))
         if "builder" not in builder:

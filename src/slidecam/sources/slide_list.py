@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,15 @@ from slidecam.objects import fetched, is_url, said
 from slidecam.sources.spacing import spacing_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from slidecam.sources.names import Discovery, FoundSlide
 
 COLUMNS = ("path", "name", "mpp", "mask", "group")
 """What is read of such a table; the path alone is needed."""
+
+PATTERN = frozenset("*?[")
+"""What a pattern of names holds, as shells write them."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,14 @@ class SlideList:
     def names(self) -> Mapping[str, str]:
         """The names that rows give, by path."""
         return {row.path: row.name for row in self.rows if row.name}
+
+    def refuse_missing(self) -> None:
+        """Refuse a row whose slide is not there, with `UsageError`; URLs are not asked for."""
+        for row in self.rows:
+            is_path = "://" not in row.path and not set(row.path) & PATTERN
+            if is_path and not Path(row.path).exists():
+                problem = f"Line {row.line} of the table of slides names a slide that is not there."
+                raise UsageError(problem, "Check the path, or delete the line.", row.path)
 
     def on(self, found: Discovery) -> Discovery:
         """Return what was found with what the rows say of each slide; see `spacings`.
@@ -157,3 +169,18 @@ def _beside(table: Path, text: str) -> str:
         # As Windows writes it.
         path = table.absolute().parent / text.replace("\\", "/")
     return str(path)
+
+
+def matching(given: str | Path) -> Iterator[str | Path]:
+    """Yield what a pattern matches; another input as it is. UsageError for none."""
+    text = str(given)
+    if not text:
+        problem = "One of the inputs is an empty text."
+        raise UsageError(problem, "Is a variable of your shell empty?")
+    if "://" in text or not set(text) & PATTERN or Path(text).exists():
+        yield given
+        return
+    found = sorted(glob(text, recursive=True))  # noqa: PTH207  (an absolute pattern too)
+    if not found:
+        raise UsageError(f"Nothing is called {text}.", "Check the pattern.")
+    yield from found

@@ -156,6 +156,13 @@ class Source(ABC):
     def __init__(self, facts: SourceFacts) -> None:
         self.facts = facts
 
+    def __repr__(self) -> str:
+        size, kind = self.facts.size, type(self).__name__.lstrip("_")
+        return (
+            f"<{kind} {self.facts.name}: {size.width} x {size.height} px,"
+            f" {self.facts.spacing or 'no spacing'}, {len(self.facts.levels)} levels>"
+        )
+
     def color_profile(self) -> bytes | None:
         """Return the ICC profile of the picture that is read, as the file holds it, or None.
 

@@ -116,7 +116,8 @@ def _one_slide(
     What is wrong with it is reported, and does not touch the others.
     """
     try:
-        with open_apart(slide.path, spec.reader, VolumeView(slide=spec.seen)) as source:
+        view = VolumeView(slide=slide.seen(spec.seen))
+        with open_apart(slide.path, spec.reader, view) as source:
             source.facts = slide.named(source.facts)
             cut = _cut(source, drawn, spec)
             failed = yield from write_tiles(source, cut, folder, spec, rows)

@@ -1,0 +1,6 @@
+package qupath.lib.images.servers;
+
+public interface ImageServerBuilder<T> {
+    interface ServerBuilder<T> {
+    }
+}

@@ -1,6 +1,0 @@
-package qupath.lib.images.servers
-
-interface ImageServerBuilder {
-    interface ServerBuilder {
-    }
-}

@@ -1,5 +1,0 @@
-package qupath.lib.regions
-
-class ImagePlane {
-    static ImagePlane getDefaultPlane() { new ImagePlane() }
-}

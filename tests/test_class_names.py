@@ -1,0 +1,23 @@
+"""Names of classes and files, as they are written down."""
+
+from __future__ import annotations
+
+import pytest
+
+from slidecam.class_names import broken_name, in_one_line
+
+
+@pytest.mark.parametrize("letter", ["\x1b", "\n", "\u2028", "\u202e", "\u2066", "\u202a"])
+def test_what_moves_or_reorders_letters_is_escaped_and_no_class_is_called_so(letter: str) -> None:
+    name = f"tumour{letter}ruomut"
+    assert broken_name(["stroma", name]) == name
+    assert letter not in in_one_line(name)
+    assert in_one_line(name, kept=letter) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["Lymphknoten, rechts", "\u05d2\u05d9\u05d3\u05d5\u05dc", "\u0646\u200c\u0645"]
+)
+def test_names_of_all_scripts_stand_as_they_are(name: str) -> None:
+    assert broken_name([name]) is None
+    assert in_one_line(name) == name
