@@ -20,7 +20,7 @@ Map settings = [
                                // server's own, the one chosen in Extensions > slidecam, or SLIDECAM_MODEL
     out       : $/ /$,         // folder for results; empty: the server's own, or slidecam-results beside project or slide
     results   : $/ /$,         // results that are there already (of `slidecam predict project.qpproj`): only shown then
-    engine    : 'auto',        // auto: the server if one runs; server; process
+    engine    : 'auto',        // auto: the server if one runs; server; process; warm: one of our own until QuPath ends
     python    : $/ /$,         // a Python that has slidecam; empty: that of Extensions > slidecam > Preferences,
                                // SLIDECAM_PYTHON, or slidecam on the PATH
     map       : '',            // class whose probability colours the tiles; empty: each by its class; none: as QuPath does

@@ -348,6 +348,16 @@ def test_models_lists_bundles_and_what_is_wrong_with_others(
     assert "card.json" in told[1]["problem"]
 
 
+def test_models_says_what_was_measured_of_each(tmp_path: Path, tiny_bundle: Path) -> None:
+    copytree(tiny_bundle, tmp_path / "known")
+    path = tmp_path / "known" / "card.json"
+    card = json.loads(path.read_text(encoding="utf-8"))
+    card["provenance"]["measured"] = {"test": {"accuracy": {"value": 0.9}}}
+    path.write_text(json.dumps(card), encoding="utf-8")
+    (row,) = json.loads(slidecam("models", tmp_path, "--json").stdout)["bundles"]
+    assert row["measured"] == "accuracy 0.900 on the test part"
+
+
 def test_bundle_makes_a_bundle_that_predicts(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:

@@ -125,6 +125,17 @@ def test_cancel_ends_slidecam_and_the_next_run_brings_the_tiles(seen: dict[str, 
 
 
 @slow
+def test_a_selection_replaces_its_own_tiles_and_no_run_of_the_slide(seen: dict[str, Any]) -> None:
+    assert "Nothing with an area is selected" in seen["nothing selected"]
+    whole = RunStore.open(seen["folder"] / "out" / seen["slide"].stem)
+    part = RunStore.open(seen["folder"] / "out" / "slidecam-selection" / seen["slide"].stem)
+    assert seen["selection"].startswith(f"{len(part.boxes)} tiles")
+    left, top, width, height = whole.boxes.T
+    inside = (abs(left + width / 2 - 320) <= 128) & (abs(top + height / 2 - 224) <= 96)
+    assert seen["tiles after selection"] == len(whole.boxes) - inside.sum() + len(part.boxes)
+
+
+@slow
 def test_the_window_shows_and_gives_back_on_leaving(seen: dict[str, Any]) -> None:
     assert seen["choices"][:4] == [
         "Classes",
@@ -148,6 +159,7 @@ def test_a_click_on_the_slide_is_explained(seen: dict[str, Any]) -> None:
 def test_annotations_teach_a_new_model_that_is_chosen(seen: dict[str, Any]) -> None:
     model = Path(seen["model"])
     assert str(model) in seen["taught"]
+    assert "Of its own labels" in seen["taught"]
     card = json.loads((model / "card.json").read_text(encoding="utf-8"))
     assert card["class_names"] == ["A", "B", "C", "fat"]
 
@@ -157,6 +169,7 @@ def test_a_project_counts_what_failed_and_saves_the_rest(seen: dict[str, Any]) -
     assert seen["project"] == "1 of 3 images failed: gone"
     assert seen["saved"] == ["open", "closed"]
     assert seen["tiles of the closed one"] == seen["tiles"]
+    assert seen["servers"] == 1, "one that stays warm, and is stopped"
 
 
 @slow

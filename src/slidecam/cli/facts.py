@@ -32,7 +32,6 @@ from slidecam.models.architectures import ARCHITECTURES
 from slidecam.models.backends import BACKENDS
 from slidecam.models.channels import IN_WORDS
 from slidecam.registry import load
-from slidecam.reports.card_figures import measured_in_words
 from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.sources import READERS, settle_spacing
 from slidecam.sources.apart import open_apart
@@ -320,17 +319,20 @@ def describe_bundles(folders: list[Path]) -> list[dict[str, Any]]:
     gone = [folder for folder in folders if not folder.is_dir()]
     if gone:
         raise UsageError(f"There is no folder {gone[0]}.", "Name folders that hold bundles.")
+    measured_in_words = load("slidecam.reports.card_figures:measured_in_words")
     rows = []
     for found in find_bundles(folders or _usual_folders(), trust=False):
         if isinstance(found, Bundle):
-            rows.append({**_bundle_facts(found), "problem": ""})
+            measured = measured_in_words(found.card)
+            rows.append({**_bundle_facts(found), "measured": measured, "problem": ""})
         else:
-            empty = dict.fromkeys(("classes", "tile", "channels", "licence", "measured"), "")
+            empty = dict.fromkeys(("classes", "tile", "channels", "licence"), "")
             rows.append(
                 {
                     "name": "(unusable)",
                     **empty,
                     "path": found.path,
+                    "measured": "",
                     "problem": str(found),
                 }
             )
@@ -352,7 +354,6 @@ def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
         "tile": tile,
         "channels": IN_WORDS[card.channels],
         "licence": card.licence,
-        "measured": measured_in_words(card),
         "path": str(bundle.path),
     }
 

@@ -98,6 +98,7 @@ public final class Tour {
         doctor();
         classify(image);
         show(image);
+        selection(image);
         explain();
         regions(image);
         teach(image);
@@ -211,8 +212,9 @@ public final class Tour {
         ComboBox<String> what = fx(() -> (ComboBox<String>) all(window, ComboBox.class).get(0));
         SEEN.put("choices", fx(() -> List.copyOf(what.getItems())));
         picture(window, "show-classes");
+        String second = fx(() -> what.getItems().get(2).substring("Probability of ".length()));
         fx(() -> {
-            what.setValue("Probability of B");
+            what.setValue("Probability of " + second);
             all(window, Slider.class).get(1).setValue(0.4);
             return null;
         });
@@ -221,7 +223,7 @@ public final class Tour {
         SEEN.put("map", List.of(map.measurement, map.low, map.high, map.excluded));
         SEEN.put("map words", awaitLabel(window, text -> text.contains("have a probability")));
         String heatmap = fx(() -> what.getItems().stream()
-                .filter(each -> each.startsWith("Heatmap of B")).findFirst().orElseThrow());
+                .filter(each -> each.startsWith("Heatmap of " + second)).findFirst().orElseThrow());
         fx(() -> {
             what.setValue(heatmap);
             return null;
@@ -237,6 +239,32 @@ public final class Tour {
         OverlayOptions options = OverlayOptions.SHARED;
         return fx(() -> Arrays.asList(options.getFillDetections(), options.getOpacity(),
                 options.getShowPixelClassification(), options.getMeasurementMapper() != null));
+    }
+
+    /** Classify again in one annotation alone: the other tiles stay, and so does the slide's run. */
+    @SuppressWarnings("unchecked")
+    private static void selection(ImageData<BufferedImage> image) throws Exception {
+        Stage window = open("Classify...", "Classify with slidecam");
+        List<ComboBox<?>> boxes = fx(() -> (List<ComboBox<?>>) (List<?>) all(window, ComboBox.class));
+        await("models", () -> boxes.get(0).getValue() != null);
+        fx(() -> {
+            ((ComboBox<String>) boxes.get(1)).setValue(ClassifyWindow.SELECTION);
+            return null;
+        });
+        press(window, "Run");
+        Stage alert = stage("slidecam");
+        SEEN.put("nothing selected", fx(() -> words(alert)));
+        close(alert);
+        PathObject area = PathObjects.createAnnotationObject(ROIs.createRectangleROI(192, 128, 256, 192,
+                ImagePlane.getDefaultPlane()), null);
+        image.getHierarchy().getSelectionModel().selected.add(area);
+        press(window, "Run");
+        SEEN.put("selection", awaitLabel(window, text -> text.contains("tiles are on the slide")));
+        SEEN.put("tiles after selection", image.getHierarchy().getTileObjects().size());
+        image.getHierarchy().getSelectionModel().selected.clear();
+        image.setProperty(Results.PROPERTY, Path.of(preference("out").get(),
+                Slide.of(image).stem()).toString());
+        close(window);
     }
 
     private static void explain() throws Exception {
@@ -273,10 +301,11 @@ public final class Tour {
     }
 
     private static void teach(ImageData<BufferedImage> image) throws Exception {
+        String known = Results.of(image, "", Slide.of(image)).measurements().keySet().iterator().next();
         List<PathObject> mine = new ArrayList<>();
         for (int i = 0; i < 2; i++)
             mine.add(PathObjects.createAnnotationObject(ROIs.createRectangleROI(60 + 330 * i, 50, 280, 380,
-                    ImagePlane.getDefaultPlane()), PathClass.fromString(i == 0 ? "A" : "fat")));
+                    ImagePlane.getDefaultPlane()), PathClass.fromString(i == 0 ? known : "fat")));
         image.getHierarchy().addObjects(mine);
         Stage window = open("Teach...", "Teach a model");
         press(window, "Teach");
@@ -321,6 +350,7 @@ public final class Tour {
             }
         };
         preference("model").set("");
+        preference("engine").set(Engine.WARM);
         Stage window = open("Classify...", "Classify with slidecam");
         List<ComboBox<?>> boxes = fx(() -> (List<ComboBox<?>>) (List<?>) all(window, ComboBox.class));
         ComboBox<Bundle> models = (ComboBox<Bundle>) boxes.get(0);
@@ -336,6 +366,9 @@ public final class Tour {
         SEEN.put("project", awaitLabel(window, text -> text.contains("images failed")));
         SEEN.put("saved", saved);
         SEEN.put("tiles of the closed one", again.getHierarchy().getTileObjects().size());
+        SEEN.put("servers", ProcessHandle.current().children().count());
+        OwnServer.stop();
+        await("no server", () -> ProcessHandle.current().children().findAny().isEmpty());
         picture(window, "classify-project");
         close(window);
     }

@@ -18,6 +18,9 @@ import java.util.List;
  */
 record Bundle(String name, String path, String words, boolean isUsable) {
 
+    /** The variable in which slidecam is told of folders of models. */
+    private static final String FOLDERS = "SLIDECAM_MODELS";
+
     @Override
     public String toString() {
         return name + (isUsable ? "" : " (" + path + ")");
@@ -25,22 +28,12 @@ record Bundle(String name, String path, String words, boolean isUsable) {
 
     /** Ask slidecam which models there are: where it looks itself, and in these folders. */
     static List<Bundle> all(String folders, String last) throws IOException, InterruptedException {
-        List<Bundle> bundles = new ArrayList<>(listed(List.of()));
-        List<String> more = new ArrayList<>();
-        for (String folder : (folders + File.pathSeparator + last).split(File.pathSeparator))
-            if (!folder.isBlank() && new File(folder).isDirectory())
-                more.add(folder);
-        if (!more.isEmpty())
-            for (Bundle bundle : listed(more))
-                if (bundles.stream().noneMatch(known -> known.path.equals(bundle.path)))
-                    bundles.add(bundle);
-        return bundles;
-    }
-
-    private static List<Bundle> listed(List<String> folders) throws IOException, InterruptedException {
-        List<String> words = new ArrayList<>(List.of("models", "--json"));
-        words.addAll(folders);
-        JsonObject answer = new ByProcess("").asked(words.toArray(String[]::new)).getAsJsonObject();
+        StringBuilder places = new StringBuilder();
+        for (String folder : List.of(folders, last, Preferences.environment(FOLDERS)))
+            if (!folder.isBlank())
+                places.append(places.length() == 0 ? "" : File.pathSeparator).append(folder);
+        JsonObject answer = new ByProcess("").with(FOLDERS, places.toString())
+                .run(List.of("models", "--json"), new Heed(Engine.LOG, (what, done, total) -> { }));
         List<Bundle> bundles = new ArrayList<>();
         for (JsonElement each : answer.getAsJsonArray("bundles"))
             bundles.add(of(each.getAsJsonObject()));

@@ -10,7 +10,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 
@@ -22,10 +24,18 @@ final class ByProcess implements Engine {
     private static final int MOST_SAID = 3;
 
     private final List<String> command;
+    private final Map<String, String> environment =
+            new HashMap<>(Map.of("PYTHONUNBUFFERED", "1", "PYTHONUTF8", "1"));
 
     /** Use a Python that has slidecam; empty for that of the preferences, or what is on the PATH. */
     ByProcess(String python) {
         command = Preferences.command(python);
+    }
+
+    /** Start with a variable of the environment set. */
+    ByProcess with(String name, String value) {
+        environment.put(name, value);
+        return this;
     }
 
     @Override
@@ -101,13 +111,14 @@ final class ByProcess implements Engine {
         }
     }
 
-    private Process start(List<String> words) throws IOException {
+    /** Start slidecam. */
+    Process start(List<String> words) throws IOException {
         List<String> call = new ArrayList<>(command);
         call.addAll(words);
         LOG.info("{}", String.join(" ", call));
         ProcessBuilder builder = new ProcessBuilder(call);
         builder.environment().keySet().removeAll(Set.of("PYTHONHOME", "PYTHONPATH"));
-        builder.environment().putAll(java.util.Map.of("PYTHONUNBUFFERED", "1", "PYTHONUTF8", "1"));
+        builder.environment().putAll(environment);
         try {
             return builder.start();
         } catch (IOException error) {

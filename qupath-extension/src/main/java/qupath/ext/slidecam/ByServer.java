@@ -37,9 +37,13 @@ final class ByServer implements Engine {
         this.token = token;
     }
 
-    /** Return the server that runs, or null. */
+    /** Return the server that a person started, or null. */
     static ByServer running() throws InterruptedException {
-        Path file = placeOfFile();
+        return at(placeOfFile());
+    }
+
+    /** Return the server that a file tells of, if it answers, or null. */
+    static ByServer at(Path file) throws InterruptedException {
         if (!Files.isReadable(file))
             return null;
         try {

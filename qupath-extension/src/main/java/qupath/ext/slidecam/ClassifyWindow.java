@@ -2,6 +2,7 @@ package qupath.ext.slidecam;
 
 import java.awt.image.BufferedImage;
 import java.io.File;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -73,9 +74,15 @@ final class ClassifyWindow extends Form {
         run.disableProperty().bind(models.valueProperty().isNull()
                 .or(cancel.disableProperty().not()));
         models.valueProperty().addListener((value, before, now) -> describe(now));
-        stage.setOnHidden(event -> {
-            if (job != null)
-                job.cancel(true);
+        stage.setOnCloseRequest(event -> {
+            if (job == null || !job.isRunning())
+                return;
+            event.consume();
+            Messages.confirm(qupath, "Cancel the run?", "slidecam is at work. What was classified is kept,"
+                    + " and the next run goes on from there.", () -> {
+                        job.cancel(true);
+                        stage.close();
+                    });
         });
     }
 
@@ -126,6 +133,8 @@ final class ClassifyWindow extends Form {
         Map<String, String> chosen = new LinkedHashMap<>();
         chosen.put("model", models.getValue().path());
         chosen.put("out", Preferences.value(Preferences.OUT));
+        chosen.put("engine", Preferences.value(Preferences.ENGINE).isEmpty() ? Engine.PROCESS
+                : Preferences.value(Preferences.ENGINE));
         chosen.put("existing", existing.getValue().equals(RESUME) ? "resume" : "overwrite");
         String methods = heatmap.getEditor().getText().strip();
         chosen.put("heatmap", methods.equals(USUAL) ? "" : methods);
@@ -133,8 +142,10 @@ final class ClassifyWindow extends Form {
         Preferences.HEATMAP.set(methods);
         Preferences.WHERE.set(where.getValue());
         if (where.getValue().equals(SELECTION)) {
-            // Another selection cannot go on with an earlier run.
+            // Another selection cannot go on with an earlier run, and replaces none of a whole slide.
             chosen.put("existing", "overwrite");
+            if (!chosen.get("out").isEmpty())
+                chosen.put("out", Path.of(chosen.get("out"), "slidecam-selection").toString());
             chosen.put("min_tissue", "0.5");
         }
         ImageData<BufferedImage> imageData = qupath.getImageData();

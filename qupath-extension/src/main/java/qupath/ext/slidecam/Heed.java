@@ -46,8 +46,8 @@ public final class Heed {
             case "Planned" -> log.info("{}: {} tiles, {} of them to do, {} µm/px ({})",
                     text(event, "slide"), whole(event, "tiles"), whole(event, "pending"),
                     text(event, "spacing"), text(event, "spacing_from"));
-            case "BatchDone" -> progress(text(event, "slide"), whole(event, "done"), whole(event, "total"));
-            case "Step", "Progress" -> step(event);
+            case "BatchDone" -> progress(text(event, "slide"), event, " tiles");
+            case "Step" -> step(event);
             case "TileFailed" -> said(text(event, "slide") + ": a tile failed: " + text(event, "reason"));
             case "Warned" -> said(text(event, "message"));
             case "Waiting" -> said(text(event, "slide") + " has been silent for "
@@ -67,7 +67,7 @@ public final class Heed {
     private void step(JsonObject event) {
         if (!text(event, "message").isEmpty())
             said(text(event, "message"));
-        progress(text(event, "phase"), whole(event, "done"), whole(event, "total"));
+        progress(text(event, "phase"), event, "");
     }
 
     private void said(String sentence) {
@@ -75,12 +75,14 @@ public final class Heed {
         watcher.said(sentence);
     }
 
-    private void progress(String what, long done, long total) {
+    private void progress(String what, JsonObject event, String unit) {
+        long done = whole(event, "done");
+        long total = whole(event, "total");
         watcher.at(what, done, total);
         long now = System.nanoTime();
         if (now - spoke >= QUIET || done == total && total > 0) {
             spoke = now;
-            log.info("{}: {} of {} tiles", what, done, total);
+            log.info("{}: {} of {}{}", what, done, total, unit);
         }
     }
 

@@ -19,6 +19,7 @@ final class Preferences {
     static final StringProperty OUT = text("out");
     static final StringProperty HEATMAP = text("heatmap");
     static final StringProperty WHERE = text("where");
+    static final StringProperty ENGINE = text("engine");
 
     private static final boolean WINDOWS =
             System.getProperty("os.name").toLowerCase(Locale.ROOT).contains("win");
@@ -44,7 +45,7 @@ final class Preferences {
         return property.get() == null ? "" : property.get().strip();
     }
 
-    private static String environment(String name) {
+    static String environment(String name) {
         return System.getenv(name) == null ? "" : System.getenv(name);
     }
 

@@ -5,18 +5,27 @@ import com.google.gson.JsonObject;
 import java.io.File;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import javafx.beans.property.StringProperty;
 import javafx.scene.control.Button;
+import javafx.scene.control.ComboBox;
 import javafx.scene.control.Label;
 import javafx.scene.control.TextArea;
 import javafx.scene.control.TextField;
 import javafx.stage.DirectoryChooser;
 import javafx.stage.FileChooser;
+import javafx.util.StringConverter;
 import qupath.lib.gui.QuPathGUI;
 
 /** Preferences...: where slidecam is, and where models and results lie; remembered by QuPath. */
 final class PreferencesWindow extends Form {
 
+    private static final Map<String, String> ENGINES = Map.of(
+            Engine.PROCESS, "in a process of its own, each run",
+            Engine.WARM, "as a server that stays warm until QuPath ends",
+            Engine.SERVER, "as the server that I started: slidecam serve");
+
+    final ComboBox<String> engine = new ComboBox<>();
     final TextField python = field(Preferences.PYTHON);
     final TextField folders = field(Preferences.FOLDERS);
     final TextField out = field(Preferences.OUT);
@@ -36,6 +45,26 @@ final class PreferencesWindow extends Form {
         row("Results", beside(out, folder));
         row("", text("Empty: found by itself; results beside the project or the slide. Several folders of"
                 + " models are separated by " + File.pathSeparator));
+        engine.getItems().addAll(Engine.PROCESS, Engine.WARM, Engine.SERVER);
+        engine.setConverter(new StringConverter<>() {
+            @Override
+            public String toString(String value) {
+                return ENGINES.get(value);
+            }
+
+            @Override
+            public String fromString(String words) {
+                return words;
+            }
+        });
+        engine.setValue(Preferences.value(Preferences.ENGINE).isEmpty() ? Engine.PROCESS
+                : Preferences.value(Preferences.ENGINE));
+        engine.valueProperty().addListener((value, before, now) -> {
+            Preferences.ENGINE.set(now);
+            if (!now.equals(Engine.WARM))
+                Lines.daemon("slidecam-stop", OwnServer::stop);
+        });
+        row("slidecam runs", engine);
         report.setEditable(false);
         report.setPrefRowCount(10);
         wide(report);

@@ -1,5 +1,6 @@
 package qupath.ext.slidecam;
 
+import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import java.io.File;
 import java.io.IOException;
@@ -25,7 +26,11 @@ final class TeachWindow extends Form {
     final Button teach;
     private ImageData<?> imageData;
     private List<PathObject> drawn = List.of();
-    Job<Path> job;
+    Job<Taught> job;
+
+    /** A new model, and what it learnt, in words. */
+    private record Taught(Path bundle, String words) {
+    }
 
     TeachWindow(QuPathGUI qupath) {
         super(qupath, "Teach a model");
@@ -68,12 +73,14 @@ final class TeachWindow extends Form {
         job = new Job<>(now -> taught(imageData, drawn, wanted, now));
         message.textProperty().bind(job.messageProperty());
         job.setOnSucceeded(event -> {
-            over("The new model is " + job.getValue() + ". Classify... lists it, and it is chosen there.");
+            Path bundle = job.getValue().bundle();
+            over("The new model is " + bundle + ". " + job.getValue().words()
+                    + " Classify... lists it, and it is chosen there.");
             String known = Preferences.value(Preferences.FOLDERS);
-            String folder = job.getValue().getParent().toString();
+            String folder = bundle.getParent().toString();
             if (!List.of(known.split(File.pathSeparator)).contains(folder))
                 Preferences.FOLDERS.set(known.isEmpty() ? folder : known + File.pathSeparator + folder);
-            Preferences.MODEL.set(job.getValue().toString());
+            Preferences.MODEL.set(bundle.toString());
         });
         job.setOnFailed(event -> {
             over("Nothing was taught.");
@@ -89,7 +96,7 @@ final class TeachWindow extends Form {
         teach.setDisable(false);
     }
 
-    private static Path taught(ImageData<?> imageData, List<PathObject> drawn, String name, Job<Path> now)
+    private static Taught taught(ImageData<?> imageData, List<PathObject> drawn, String name, Job<?> now)
             throws IOException, InterruptedException {
         Slide slide = Slide.of(imageData);
         Results results = Results.of(imageData, "", slide);
@@ -104,10 +111,31 @@ final class TeachWindow extends Form {
                     .filter(each -> !each.endsWith("*") && !results.measurements().containsKey(each))
                     .forEach(each -> words.addAll(List.of("--new-class", each)));
             JsonObject last = new ByProcess("").run(words, new Heed(Engine.LOG, now));
-            Engine.LOG.info("taught: {}", last);
-            return out;
+            return new Taught(out, learnt(last));
         } finally {
             Files.deleteIfExists(annotations);
         }
+    }
+
+    /** What slidecam says of the new model: its own labels, places that were left out, notes. */
+    private static String learnt(JsonObject record) {
+        StringBuilder words = new StringBuilder(String.format(
+                "Of its own labels %.0f %% are right, before %.0f %% (no measure of others).",
+                100 * record.get("right_after").getAsDouble(),
+                100 * record.get("right_before").getAsDouble()));
+        if (record.get("held_out").isJsonObject()) {
+            JsonObject accuracy = record.getAsJsonObject("held_out").getAsJsonObject("accuracy");
+            words.append(String.format(" With places left out in turn: accuracy %.2f, before %.2f, on this"
+                    + " slide.", value(accuracy, "after"), value(accuracy, "before")));
+        } else {
+            words.append(' ').append(Heed.text(record, "why_not"));
+        }
+        record.getAsJsonArray("notes").forEach(note -> words.append(' ').append(note.getAsString()));
+        return words.toString();
+    }
+
+    private static double value(JsonObject figures, String name) {
+        JsonElement value = figures.getAsJsonObject(name).get("value");
+        return value.isJsonNull() ? Double.NaN : value.getAsDouble();
     }
 }
