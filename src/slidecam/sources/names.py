@@ -216,11 +216,12 @@ def names_of(facts: SourceFacts) -> tuple[str, ...]:
 
 def once_each(slides: Sequence[FoundSlide], ignored: list[str]) -> list[FoundSlide]:
     """Return slides without those that are there already: ``SE1/*.dcm`` names all of a series."""
-    first: dict[str, FoundSlide] = {}
+    # A file's pictures are slides of their own.
+    first: dict[tuple[str, str | None], FoundSlide] = {}
     named: defaultdict[str, dict[str, None]] = defaultdict(dict)
     again: Counter[str] = Counter()
     for slide in slides:
-        known = first.setdefault(_first_file(slide), slide)
+        known = first.setdefault((_first_file(slide), slide.image), slide)
         named[known.name][Path(slide.path).name] = None
         again[known.name] += known is not slide
     for name, count in again.items():
