@@ -28,7 +28,7 @@ from slidecam.classes import ClassSet
 from slidecam.geometry import Size
 from slidecam.plugin.live import LiveOverlays
 from slidecam.plugin.open_run import ShownRun
-from slidecam.plugin.overlays import run_layers
+from slidecam.plugin.overlays import class_layer, probability_layer
 from slidecam.plugin.placing import CellGrid
 from slidecam.runs import Run, RunRecord
 from slidecam.runs.record_parts import RecordedBundle, RecordedInput
@@ -74,14 +74,16 @@ def overlays(viewer: Any, tiles: int) -> dict[str, float]:
     empty = run.with_table(replace(run.table, status=np.zeros(tiles, np.uint8)))
     start = time.perf_counter()
     layers, each = [], []
-    for told in run_layers(empty):
+    made = [class_layer(empty), *(probability_layer(empty, name) for name in run.table.class_names)]
+    for told in made:
         begun = time.perf_counter()
         layers.append(Layer.create(*told))
         viewer.add_layer(layers[-1])
         each.append(time.perf_counter() - begun)
     added = time.perf_counter() - start
     drawn(viewer)
-    live, updates, draws = LiveOverlays(run, layers), [], []
+    live, updates, draws = LiveOverlays(run, layers[0]), [], []
+    live.watch(layers[1:])
     for number in range(REPEATS):
         rows = slice(number * BATCH, (number + 1) * BATCH)
         start = time.perf_counter()

@@ -25,6 +25,8 @@ from napari._qt.dialogs.qt_notification import NapariQtNotification
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
+from slidecam.plugin.tools import Tool
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -129,16 +131,16 @@ class Tour:
         for name, row in ((names[0], order[-1]), (names[-1], order[0])):
             x, y, width, height = boxes[row].astype(float)
             teach.classes.setCurrentText(name)
-            teach.start_drawing()
+            teach.hands[Tool.DRAW].click()
             ring = np.array(
                 [[y, x], [y, x + 2 * width], [y + 2 * height, x + 2.4 * width], [y + 2 * height, x]]
             )
             teach.layers.draw(name).add(ring, shape_type="polygon")
-        teach.correct.setChecked(True)
+        teach.hands[Tool.CORRECT].click()
         teach.classes.setCurrentText(names[0])
         for row in order[len(order) // 2 : len(order) // 2 + 3]:
             state.select(int(row))
-        teach.correct.setChecked(False)
+        teach.hands[Tool.LOOK].click()
         teach.suggest.click()
         self.picture("teach")
         teach.export_to(self.results / "training")

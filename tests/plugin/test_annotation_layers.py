@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +71,23 @@ def test_what_is_painted_covers_the_pixels_that_were_painted(layers: AnnotationL
     assert PAINTED in [one.name for one in layers.state.viewer.layers]
 
 
+def test_what_was_painted_keeps_its_class_whatever_classes_the_next_model_has(
+    layers: AnnotationLayers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = layers.paint("C")
+    layer.data[40:60, 100:150] = 3
+    table = replace(
+        layers.run.table, classes=replace(layers.run.table.classes, names=("C", "new", "A"))
+    )
+    another = layers.run.with_table(table)
+    monkeypatch.setattr(layers.state.view, "run", another)
+    assert layers.paint("new") is layer, "renamed or not"
+    layer.data[100:120, 100:150] = layer.selected_label
+    assert [area.class_name for area in layers.annotations()] == ["C", "new"]
+    layer.name = "mine"
+    assert layers.paint("A").selected_label == 1
+
+
 def test_a_click_corrects_a_tile_on_disk_and_the_same_click_takes_it_back(
     layers: AnnotationLayers,
 ) -> None:
@@ -101,6 +119,7 @@ def test_areas_opened_from_a_file_teach_too_and_those_of_another_slide_do_not(
     np.testing.assert_allclose(area.area[0], ring)
     viewer.add_layer(Layer.create(*slide_layer(write_slide(tmp_path / "other.tif", 200, 100))[0]))
     viewer.add_layer(Layer.create(*reader(str(tmp_path / "from-qupath.geojson"))[0]))
+    viewer.layers.selection.active = viewer.layers[0]
     assert len(layers.annotations()) == 1, "what was opened on the other slide is said of that one"
 
 

@@ -100,7 +100,7 @@ def test_napari_opens_slides_runs_and_folders_through_the_manifest(
     manager: PluginManager, small_slide: Path, small_run: ShownRun
 ) -> None:
     assert "slidecam" in manager
-    for path, layers in ((small_slide, 1), (small_run.folder, 11), (small_run.heatmaps[0], 3)):
+    for path, layers in ((small_slide, 1), (small_run.folder, 3), (small_run.heatmaps[0], 3)):
         assert len(npe2.read([str(path)], plugin_name="slidecam", stack=False)) == layers
 
 
@@ -114,10 +114,8 @@ def test_the_menus_samples_open(manager: PluginManager) -> None:
     assert set(samples) == {"slide", "run"}
     assert len(samples["slide"].open()) == 1
     names = [meta["name"] for _data, meta, _kind in samples["run"].open()]
-    assert names[0] == "slide"
-    classes = ("lymphoid", "stroma", "tumour")
-    expected = [f"slide: {method} {name}" for method in ("CAM", "Grad-CAM++") for name in classes]
-    assert [name for name in names if "CAM" in name] == expected
+    assert names[:2] == ["slide", "slide: class"]
+    assert names[2:] == ["slide: CAM tumour"]
 
 
 @pytest.mark.parametrize("suffix", [".geojson", ".csv", ".png"])

@@ -156,21 +156,19 @@ def test_a_run_opens_with_its_slide_below_and_everything_in_place(
     small_run: ShownRun, notices: list[str]
 ) -> None:
     slide, *overlays = opened(small_run.folder)
-    names = [layer.name for layer in overlays]
-    assert names[:4] == ["small: P(A)", "small: P(B)", "small: P(C)", "small: class"]
-    methods = ("CAM", "Grad-CAM++")
-    assert names[4:] == [f"small: {method} {name}" for method in methods for name in "ABC"]
+    classes, heat = overlays
+    assert classes.name == "small: class"
+    assert heat.name.startswith("small: CAM ")
     assert notices == []
-    assert sum(layer.visible for layer in overlays) == 2, (
-        "the classes, and the heatmap of the commonest one"
-    )
+    assert (classes.visible, heat.visible) == (True, False), "one overlay at a time"
     assert all(str(layer.units[0]) == "micrometer" for layer in [slide, *overlays])
 
 
 def test_run_json_and_a_heatmap_open_too(small_run: ShownRun) -> None:
     assert opened(small_run.folder / "run.json")[0].name == "small"
     heats = opened(small_run.folder / "heatmap.ome.zarr")
-    assert [layer.metadata["class"] for layer in heats] == ["A", "B", "C"]
+    assert {layer.metadata["class"] for layer in heats} == {"A", "B", "C"}
+    assert sum(layer.visible for layer in heats) == 1
 
 
 def test_a_run_whose_slide_was_moved_opens_without_it(
@@ -180,7 +178,7 @@ def test_a_run_whose_slide_was_moved_opens_without_it(
     record = json.loads(path.read_text())
     record["input"]["path"] = "/gone/slide.tif"
     path.write_text(json.dumps(record))
-    assert opened(own_run.folder)[0].name == "small: P(A)"
+    assert opened(own_run.folder)[0].name == "small: class"
     assert "/gone/slide.tif" in notices[0]
 
 
@@ -228,6 +226,30 @@ def test_annotations_lie_on_the_open_slide(
         Placing(viewer.layers[0].metadata[KEY].spacing).to_pixels(world), ring
     )
     np.testing.assert_allclose(layer.edge_color[0], [200 / 255, 0, 0, 1], atol=1e-6)
+
+
+def test_areas_lie_on_the_slide_of_their_name_else_on_the_chosen_one(
+    tmp_path: Path,
+    notices: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    write_slide: Any,
+    small_slide: Path,
+    viewer: Any,
+) -> None:
+    monkeypatch.setattr("napari.current_viewer", lambda: viewer)
+    ring = np.array([[10.0, 20], [50, 20], [50, 80]])
+    for name in ("small.geojson", "other.geojson", "drawn.geojson"):
+        write_annotations(tmp_path / name, [Annotation("tumour", (ring,), (200, 0, 0))])
+    small, other = (
+        viewer.add_layer(opened(path)[0])
+        for path in (small_slide, write_slide(tmp_path / "other.tif", 200, 100))
+    )
+    for chosen in (small, other):
+        viewer.layers.selection.active = chosen
+        for name, below in (("small", small), ("other", other), ("drawn", chosen)):
+            (layer,) = opened(tmp_path / f"{name}.geojson")
+            assert layer.metadata["of slide"] == below.metadata[KEY].fingerprint
+            assert notices[-1] == f"Laid on {below.name}: the areas of {name}.geojson."
 
 
 def test_a_window_is_how_a_picture_is_shown_and_makes_it_no_other() -> None:

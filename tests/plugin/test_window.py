@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import tifffile
 from napari.layers import Layer
 from napari.layers._source import layer_source
 from qtpy.QtCore import QCoreApplication, QEvent
-from qtpy.QtWidgets import QApplication
 
 from slidecam.exchange.ome_zarr import RasterSpec, write_heatmap_ome_zarr
 from slidecam.geometry import Size, Spacing
@@ -24,7 +22,8 @@ from slidecam.plugin.overlays import CLASS, heat_layers
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.slide import read_slide, slide_layer
 from slidecam.store import RunStore
-from stopping import PATIENCE, gate_before
+from stopping import gate_before
+from windows import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,15 +34,6 @@ if TYPE_CHECKING:
     from slidecam.plugin.open_run import ShownRun
 
 pytestmark = [pytest.mark.gui]
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Let Qt work until something is so."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        QApplication.processEvents()
-        time.sleep(0.01)
 
 
 def canvas(viewer: Any) -> NDArray[np.uint8]:
@@ -140,7 +130,7 @@ def test_the_dock_runs_stops_goes_on_reads_and_explains(
     assert "Done" in classify.status.text()
     assert read.legend.rowCount() == 3
     read.threshold.setValue(40)
-    assert (next(dock.state.overlays(CLASS)).data > 0).sum() == (
+    assert (dock.state.overlays(CLASS)[0].data > 0).sum() == (
         run.table.probabilities.max(axis=1) >= 0.4
     ).sum()
     read.next.click()
@@ -268,12 +258,18 @@ def test_the_dock_names_the_slide_that_is_chosen_in_the_list_of_layers(
 
 
 def test_a_run_is_saved_whatever_became_of_its_layers(
-    make_napari_viewer_proxy: Any, own_run: ShownRun, tmp_path: Path, notices: list[str]
+    make_napari_viewer_proxy: Any,
+    small_slide: Path,
+    own_run: ShownRun,
+    tmp_path: Path,
+    notices: list[str],
 ) -> None:
     viewer = make_napari_viewer_proxy()
+    slide = viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
     dock = PredictAndExplain(viewer)
     dock.state.show(own_run)
-    viewer.layers.clear()
+    for layer in [one for one in viewer.layers if one != slide]:
+        viewer.layers.remove(layer)
     for kind in ("csv", "geojson", "zarr"):
         dock.save.save(kind, str(tmp_path / f"saved.{kind}"))
         assert (tmp_path / f"saved.{kind}").exists()

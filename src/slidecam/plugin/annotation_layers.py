@@ -1,6 +1,8 @@
 """What a person teaches on one slide.
 
 Areas drawn or painted by class, and tiles corrected by click. It knows no Qt.
+
+Layers are known by what they were made for and by their slide, whatever they are called by now.
 """
 
 from __future__ import annotations
@@ -9,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from napari.layers import Labels, Layer, Shapes
+from napari.layers import Labels, Shapes
+from psygnal import Signal
 
 from slidecam.drawing.style import default_colors
 from slidecam.errors import UsageError
 from slidecam.plugin.areas import (
-    AREA_TYPES,
     COLORS,
     FEATURE,
     FILL,
-    SLIDE,
-    corners_of,
-    ring_in_pixels,
+    areas_of,
+    in_pixels,
     shapes_layer,
     unit_color,
 )
-from slidecam.plugin.overlays import UNCLASSIFIED, label_colors
+from slidecam.plugin.overlays import LABEL, UNCLASSIFIED, label_colors
+from slidecam.plugin.ownership import ON_TOP, SLIDE, owner_of
 from slidecam.teaching import Annotation, Corrections, PaintedLabels
 
 if TYPE_CHECKING:
@@ -55,9 +57,32 @@ class AnnotationLayers:
         The viewer and what lies in it.
     """
 
+    changed = Signal()
+    """Something was drawn, painted or taken away."""
+
     def __init__(self, state: ViewerState) -> None:
         self.state = state
-        self._new: list[str] = []
+        self._named: dict[str, list[str]] = {}
+
+    def watch(self, layer: Any) -> None:  # noqa: ANN401  (a layer that was added to the viewer)
+        """Follow what is drawn and painted in a layer."""
+        if isinstance(layer, Shapes):
+            layer.events.data.connect(self._drawn_in)
+        elif isinstance(layer, Labels) and layer.metadata.get(ON_TOP) == PAINTED:
+            layer.events.paint.connect(self._painted_in)
+
+    def _drawn_in(self, event: Any) -> None:  # noqa: ANN401  (napari's event)
+        """Take away the class of a shape that was begun and dropped, which napari keeps.
+
+        The next shape would be given it.
+        """
+        layer = event.source
+        if FEATURE in layer.features and len(layer.features) > len(layer.data):
+            layer.features = layer.features.iloc[: len(layer.data)]
+        self.changed.emit()
+
+    def _painted_in(self, _event: Any) -> None:  # noqa: ANN401  (napari's event)
+        self.changed.emit()
 
     @property
     def run(self) -> ShownRun:
@@ -71,19 +96,19 @@ class AnnotationLayers:
         """The classifier's classes and those that the user named, with their colours."""
         table = self.run.table
         known = dict(zip(table.class_names, table.class_colors, strict=True))
-        fresh = [name for name in self._new if name not in known]
+        fresh = [name for name in self._named.get(self._slide, ()) if name not in known]
         colors = default_colors(len(known) + len(fresh))[len(known) :]
         return known | dict(zip(fresh, colors, strict=True))
 
     def name_class(self, name: str) -> None:
         """Take a class that the classifier does not know yet."""
         if name.strip() and name not in self.classes:
-            self._new.append(name)
+            self._named.setdefault(self._slide, []).append(name)
 
     def draw(self, class_name: str) -> Any:  # noqa: ANN401  (a napari layer)
         """Return the layer to draw areas in, ready for areas of one class."""
         self.name_class(class_name)
-        layer = self._layer(DRAWN, Shapes) or self._add_drawn()
+        layer = self._layer(DRAWN) or self._add_drawn()
         color = unit_color(self.classes[class_name])
         layer.selected_data = set()
         layer.metadata[COLORS] = self.classes
@@ -93,11 +118,22 @@ class AnnotationLayers:
         self.state.viewer.layers.selection.active = layer
         return layer
 
+    def turn_to(self, class_name: str) -> None:
+        """Draw or paint areas of another class from now on, if either is done now."""
+        active = self.state.viewer.layers.selection.active
+        if active is None or owner_of(active) != self._slide or class_name not in self.classes:
+            return
+        made_for = active.metadata.get(ON_TOP)
+        if made_for == DRAWN:
+            self.draw(class_name)
+        elif made_for == PAINTED:
+            self.paint(class_name)
+
     def _add_drawn(self) -> Any:  # noqa: ANN401
         run = self.run
         bounds = run.table.bounds
         data, meta, _kind = shapes_layer(DRAWN, [], [], self.classes, run.placing, bounds)
-        meta["metadata"][SLIDE] = self._slide
+        meta["metadata"] |= {SLIDE: self._slide, ON_TOP: DRAWN}
         width = max(run.size.width, run.size.height) / 500
         layer = Shapes(data or None, **{**meta, "ndim": 2, "edge_width": width})
         self.state.viewer.add_layer(layer)
@@ -106,28 +142,30 @@ class AnnotationLayers:
     def paint(self, class_name: str) -> Any:  # noqa: ANN401  (a napari layer)
         """Return the layer to paint in, with its brush on one class."""
         self.name_class(class_name)
-        layer = self._layer(PAINTED, Labels)
-        if layer is None:
-            pitch = max(1.0, max(self.run.size.width, self.run.size.height) / PAINT_LONGEST)
-            shape = (
-                round(self.run.size.height / pitch),
-                round(self.run.size.width / pitch),
-            )
-            placed = self.run.placing.raster((pitch, pitch))
-            kept = {"pitch": pitch, SLIDE: self._slide}
-            layer = Labels(
-                np.zeros(shape, np.uint8),
-                name=PAINTED,
-                opacity=0.5,
-                metadata=kept,
-                **placed,
-            )
-            self.state.viewer.add_layer(layer)
-        names = list(self.classes)
-        layer.colormap = label_colors(self.classes.values())
-        layer.selected_label = names.index(class_name) + 1
-        layer.metadata[FEATURE] = dict(enumerate(names, 1))
+        layer = self._layer(PAINTED) or self._add_painted()
+        # What was painted keeps its class, whichever classes another model has, in what order.
+        named: dict[int, str] = layer.metadata[FEATURE]
+        for name in named.values():
+            self.name_class(name)
+        for name in self.classes:
+            if name not in named.values():
+                named[max(named, default=0) + 1] = name
+        layer.colormap = label_colors(self.classes[name] for name in named.values())
+        layer.selected_label = next(value for value, name in named.items() if name == class_name)
         self.state.viewer.layers.selection.active = layer
+        return layer
+
+    def _add_painted(self) -> Any:  # noqa: ANN401  (a napari layer)
+        size = self.run.size
+        pitch = max(1.0, max(size.width, size.height) / PAINT_LONGEST)
+        layer = Labels(
+            np.zeros((round(size.height / pitch), round(size.width / pitch)), LABEL),
+            name=PAINTED,
+            opacity=0.5,
+            metadata={"pitch": pitch, SLIDE: self._slide, ON_TOP: PAINTED, FEATURE: {}},
+            **self.run.placing.raster((pitch, pitch)),
+        )
+        self.state.viewer.add_layer(layer)
         return layer
 
     def annotations(self) -> tuple[Annotation, ...]:
@@ -138,11 +176,10 @@ class AnnotationLayers:
         colors, placing = self.classes, self.run.placing
         drawn: list[Annotation] = []
         for layer in self._areas():
-            names = layer.features[FEATURE]
-            for data, kind, name in zip(layer.data, layer.shape_type, names, strict=True):
-                if kind in AREA_TYPES and name:
-                    ring = ring_in_pixels(layer, corners_of(data, kind), placing)
-                    drawn.append(Annotation(str(name), (ring,), colors.get(str(name))))
+            for _number, name, rings in areas_of(layer.data, layer.shape_type, layer.features):
+                if name:
+                    placed = in_pixels(layer, rings, placing)
+                    drawn.append(Annotation(name, placed, colors.get(name)))
         return drawn
 
     def _areas(self) -> Iterator[Any]:
@@ -153,7 +190,7 @@ class AnnotationLayers:
                 yield layer
 
     def _painted(self) -> tuple[Annotation, ...]:
-        layer = self._layer(PAINTED, Labels)
+        layer = self._layer(PAINTED)
         if layer is None or not np.any(layer.data):
             return ()
         pitch = layer.metadata["pitch"]
@@ -203,12 +240,12 @@ class AnnotationLayers:
         for name in labels.values():
             self.name_class(name)
         raster, names = self._corrected_raster(labels), list(self.classes)
+        features = pd.DataFrame({"index": range(len(names) + 1), "corrected to": ["", *names]})
         layer = self._corrected_layer()
         if layer is None:
             if not labels:
                 return
-            features = pd.DataFrame({"index": range(len(names) + 1), "corrected to": ["", *names]})
-            kept = {SLIDE: self._slide, TILES: self.run.stored.identity}
+            kept = {SLIDE: self._slide, ON_TOP: CORRECTED, TILES: self.run.stored.identity}
             look = {"opacity": 0.9, "features": features, "metadata": kept}
             look |= self.run.cells.placed(self.run.placing)
             layer = Labels(
@@ -222,12 +259,12 @@ class AnnotationLayers:
             layer.contour = 1
             self.state.viewer.layers.selection.active = active
             return
-        layer.data = raster
+        layer.data, layer.features = raster, features
         layer.colormap = label_colors(self.classes.values())
 
-    def _corrected_raster(self, labels: Any) -> NDArray[np.uint8]:  # noqa: ANN401  (a mapping of rows to names)
+    def _corrected_raster(self, labels: Any) -> NDArray[np.uint16]:  # noqa: ANN401  (a mapping of rows to names)
         names = list(self.classes)
-        values = np.full(len(self.run.table), UNCLASSIFIED, np.uint8)
+        values = np.full(len(self.run.table), UNCLASSIFIED, LABEL)
         for row, name in labels.items():
             values[row] = names.index(name) + 1
         return self.run.cells.painted(values, UNCLASSIFIED)
@@ -237,7 +274,7 @@ class AnnotationLayers:
 
         One of another grid would show them in wrong places, and is removed.
         """
-        layer = self._layer(CORRECTED, Labels)
+        layer = self._layer(CORRECTED)
         if layer is not None and layer.metadata.get(TILES) != self.run.stored.identity:
             self.state.viewer.layers.remove(layer)
             return None
@@ -245,16 +282,11 @@ class AnnotationLayers:
 
     @property
     def _slide(self) -> str:
-        return str(self.run.stored.fingerprint)
+        return self.run.fingerprint
 
-    def _layer(self, name: str, kind: type[Layer]) -> Any:  # noqa: ANN401  (a napari layer)
-        """Return the layer of this slide that we gave a name.
-
-        Other slides' are left alone.
-        """
+    def _layer(self, made_for: str) -> Any:  # noqa: ANN401  (a napari layer)
+        """Return the layer of this slide that we made for something; other slides' are left."""
         for layer in self.state.viewer.layers:
-            # napari numbers the names that are there already.
-            ours = layer.name.split(" [")[0] == name and layer.metadata.get(SLIDE) == self._slide
-            if isinstance(layer, kind) and ours:
+            if layer.metadata.get(ON_TOP) == made_for and owner_of(layer) == self._slide:
                 return layer
         return None

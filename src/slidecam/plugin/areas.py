@@ -1,4 +1,8 @@
-"""Areas by class: from QuPath's GeoJSON to shapes in the viewer and back."""
+"""Areas by class: from QuPath's GeoJSON to shapes in the viewer and back.
+
+napari shows a polygon with holes as one path: each ring is closed, and the path comes back to the
+first corner of the outer ring before the next hole.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,10 @@ import pandas as pd
 from slidecam.drawing.style import default_colors
 from slidecam.errors import UsageError
 from slidecam.exchange.geojson import read_annotations
+from slidecam.plugin.ownership import ON_TOP, SLIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -23,8 +28,8 @@ if TYPE_CHECKING:
     from slidecam.plugin.slide import LayerData
 
 FEATURE = "class"
-BOUNDS, COLORS, SLIDE = "bounds", "class colors", "of slide"
-"""What a layer of areas remembers of its slide (scanned bounds, fingerprint) and its classes."""
+BOUNDS, COLORS = "bounds", "class colors"
+"""What a layer of areas remembers of its slide (scanned bounds) and its classes."""
 
 EDGE_PX = 3
 FILL = 0.25
@@ -45,7 +50,7 @@ def annotation_layer(
     Parameters
     ----------
     path
-        GeoJSON as QuPath writes it. Holes in areas are left out, which napari's shapes cannot have.
+        GeoJSON as QuPath writes it.
     placing, bounds
         Where the slide lies, and the part of it that QuPath counts from the corner of.
     slide
@@ -59,7 +64,7 @@ def annotation_layer(
     found = read_annotations(path, bounds)
     names = [each.class_name for each in found]
     own_colors = {each.class_name: each.color for each in found if each.color is not None}
-    shapes = [each.area[0][:, ::-1] for each in found]
+    shapes = [path_of(each.area)[:, ::-1] for each in found]
     data, meta, kind = shapes_layer(
         path.name.split(".")[0],
         shapes,
@@ -68,7 +73,7 @@ def annotation_layer(
         placing,
         bounds,
     )
-    meta["metadata"][SLIDE] = slide
+    meta["metadata"] |= {SLIDE: slide, ON_TOP: "opened"}
     return data, meta, kind
 
 
@@ -105,8 +110,24 @@ def shapes_layer(
     return list(shapes), meta, "shapes"
 
 
-def corners_of(data: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
-    """Return one of napari's shapes as a ring of x, y in level-0 pixels.
+def path_of(area: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return rings as the one path that napari draws with holes, (corners, 2).
+
+    A ring alone stays as it is.
+    """
+    outer, *holes = area
+    if not holes:
+        return outer
+    parts = [outer, outer[:1]]
+    for hole in holes:
+        parts += [hole, hole[:1], outer[:1]]
+    return np.concatenate(parts[:-1])
+
+
+def rings_of(data: NDArray[np.float64], kind: str) -> tuple[NDArray[np.float64], ...]:
+    """Return one of napari's shapes as rings of x, y in the layer's own pixels.
+
+    The outer one first, then its holes; none where the shape is half made and holds no area.
 
     Raises
     ------
@@ -115,10 +136,62 @@ def corners_of(data: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
     """
     if kind not in AREA_TYPES:
         raise UsageError(f"a {kind} holds no area.", "Draw rectangles, ellipses or polygons.")
-    ring = np.asarray(data, np.float64)[:, -2:][:, ::-1]
+    path = np.asarray(data, np.float64)[:, -2:][:, ::-1]
     if kind == "ellipse":
-        return _ellipse(ring)
-    return ring
+        path = _ellipse(path)
+    return tuple(ring for ring in _rings(path) if _holds_area(ring))
+
+
+def _rings(path: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Return the closed rings that a path consists of; a path that closes nowhere is one."""
+    rings: list[NDArray[np.float64]] = []
+    start = 0
+    while start < len(path):
+        again = np.flatnonzero((path[start + 1 :] == path[start]).all(axis=1))
+        end = len(path)
+        if len(again):
+            end = start + 1 + int(again[0])
+        rings.append(path[start:end])
+        start = end + 1
+        back_at_the_first = start < len(path) and bool((path[start] == path[0]).all())
+        start += back_at_the_first
+    return rings
+
+
+def _holds_area(ring: NDArray[np.float64]) -> bool:
+    x, y = (ring - ring[:1]).T
+    return bool(abs(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)) > 0)
+
+
+def areas_of(
+    data: Sequence[NDArray[np.float64]],
+    kinds: Sequence[str],
+    features: Any,  # noqa: ANN401  (a table or a mapping)
+) -> Iterator[tuple[int, str, tuple[NDArray[np.float64], ...]]]:
+    """Yield number, class and rings of each area of a shapes layer, in the layer's own pixels.
+
+    Lines, paths and what is half made are no areas; napari may keep a class for a shape that was
+    never finished.
+    """
+    names: list[Any] = []
+    if FEATURE in features:
+        names = list(features[FEATURE])
+    names += [""] * (len(data) - len(names))
+    for number, kind in enumerate(kinds):
+        if kind not in AREA_TYPES:
+            continue
+        rings = rings_of(data[number], kind)
+        if rings:
+            yield number, str(names[number] or ""), rings
+
+
+def in_pixels(
+    layer: Any,  # noqa: ANN401  (a napari layer)
+    rings: Iterable[NDArray[np.float64]],
+    placing: Placing,
+) -> tuple[NDArray[np.float64], ...]:
+    """Return rings of a layer's own data as level-0 pixels of the slide, wherever it lies."""
+    return tuple(ring_in_pixels(layer, ring, placing) for ring in rings)
 
 
 def ring_in_pixels(
@@ -126,9 +199,24 @@ def ring_in_pixels(
     ring: NDArray[np.float64],
     placing: Placing,
 ) -> NDArray[np.float64]:
-    """Return x, y of a layer's own data as level-0 pixels of the slide, wherever the layer lies."""
+    """Return x, y of a layer's own data as level-0 pixels of the slide.
+
+    Wherever the layer lies, and in whatever unit of length.
+    """
     world = np.stack([layer.data_to_world(point)[-2:] for point in ring[:, ::-1]])
-    return placing.to_pixels(world)
+    return placing.to_pixels(world * _in_units_of(placing, layer.units))
+
+
+def _in_units_of(placing: Placing, units: Sequence[Any]) -> NDArray[np.float64]:
+    """Return how many of a slide's units one of a layer's is, along y and x.
+
+    1 where one of them is no length: such a layer lies in the slide's world as it is.
+    """
+    factors = np.ones(2)
+    for axis, (own, theirs) in enumerate(zip(units[-2:], placing.units, strict=True)):
+        if own.is_compatible_with(theirs):
+            factors[axis] = (1 * own).to(theirs).magnitude
+    return factors
 
 
 def _ellipse(box: NDArray[np.float64]) -> NDArray[np.float64]:

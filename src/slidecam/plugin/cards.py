@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from slidecam.teaching import Annotation, Corrections, FineTuned
 
 
+NAMED = 12
+"""Classes that a card names; of more it says how many."""
+
 SHOWN_CLASSES = 8
 BAR = 12
 """Characters of the longest bar."""
@@ -37,9 +40,10 @@ LEVELS = ((0.25, "sure"), (UNDECIDED, "less sure"), (1.01, "undecided"))
 
 def bundle_card(card: Card) -> str:
     """Return what a person should know of a classifier before it is trusted."""
-    classes = " ".join(
-        swatch(color, name) for name, color in zip(card.class_names, card.class_colors, strict=True)
-    )
+    known = zip(card.class_names[:NAMED], card.class_colors[:NAMED], strict=True)
+    classes = " ".join(swatch(color, name) for name, color in known)
+    if len(card.class_names) > NAMED:
+        classes += f" and {len(card.class_names) - NAMED} more"
     if card.spacing is None:
         tile = "whole pictures"
     else:

@@ -10,23 +10,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog
 
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.models import open_bundle
 from slidecam.plugin.cards import bundle_card
+from slidecam.plugin.classify_form import SHAPES, TISSUE, VIEW, ClassifyForm
 from slidecam.plugin.job import (
     Began,
     Ended,
@@ -38,11 +28,9 @@ from slidecam.plugin.job import (
     Writing,
     duration,
 )
-from slidecam.plugin.option_fields import option_fields
 from slidecam.plugin.run_request import RunRequest, drawn_region, quoted, region_in_view
 from slidecam.plugin.tasks import in_background, in_viewer_words, inform, report_error, warn
 from slidecam.runs.spec import PredictSpec
-from slidecam.sources.discovery import sample_folders
 
 if TYPE_CHECKING:
     from slidecam.models import Card
@@ -51,9 +39,6 @@ if TYPE_CHECKING:
     from slidecam.plugin.slide import SlideFacts
     from slidecam.plugin.viewer_state import ViewerState
 
-TISSUE, VIEW, SHAPES = "Whole tissue", "Tissue in the current view", "Selected shapes"
-RESULTS = "slidecam-results"
-STATUS_HEIGHT = 54
 REST_MS = 50
 """Milliseconds between a drawing and the next tiles, at least."""
 
@@ -61,7 +46,7 @@ REST_SHARE = 12
 """The window rests so many times as long as drawing took."""
 
 
-class ClassifyTab(QWidget):
+class ClassifyTab(ClassifyForm):
     """Bundle, region, method, overlap, device; *Run*, *Pause*, *Cancel*.
 
     Parameters
@@ -77,77 +62,11 @@ class ClassifyTab(QWidget):
         self.worker: Any = None
         self.card: Card | None = None
         self.facts: SlideFacts | None = None
-        self._make_fields()
-        self._make_controls()
-        self._lay_out()
+        self._running: SlideFacts | None = None
+        self._said: dict[str, str] = {}
+        self._progress: dict[str, tuple[int, int]] = {}
         self._connect()
         self.refresh()
-
-    def _make_fields(self) -> None:
-        self.slide = _label()
-        self.picture = QComboBox()
-        self.picture.setToolTip("Which of the file's pictures is shown and classified.")
-        self.bundle = QComboBox()
-        self.bundle.setEditable(True)
-        self.bundle.lineEdit().setPlaceholderText("folder of a model bundle")
-        self.bundle.addItems([str(folder / "bundle") for folder in sample_folders()])
-        self.bundle.setCurrentIndex(-1)
-        self.browse = QPushButton("…")
-        self.browse.setMaximumWidth(32)
-        self.about = _label("Choose a model bundle.")
-        self.about.setTextFormat(Qt.TextFormat.RichText)
-        self.region = QComboBox()
-        self.region.addItems([TISSUE, VIEW, SHAPES])
-        self.options = option_fields()
-        self.out = QLineEdit()
-        self._name_results()
-
-    def _make_controls(self) -> None:
-        self.run = QPushButton("Run")
-        self.hold = QPushButton("Pause")
-        self.cancel = QPushButton("Cancel")
-        self.progress = QProgressBar()
-        self.progress.setFormat("%v / %m tiles")
-        self.progress.reset()
-        self.status = _label()
-        self.status.setAlignment(Qt.AlignmentFlag.AlignTop)
-        # Room for what is said at the end: Qt makes none for a label that grows by a line.
-        self.status.setMinimumHeight(STATUS_HEIGHT)
-        self.command = _label()
-        self.command.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-
-    def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        chosen = QHBoxLayout()
-        chosen.addWidget(self.bundle, 1)
-        chosen.addWidget(self.browse)
-        titled = {name: field for name, field in self.options.items() if field.title}
-        untitled = [field for field in self.options.values() if not field.title]
-        form.addRow("Slide", self.slide)
-        form.addRow("Picture", self.picture)
-        self.form = form
-        # The slide's own, so it stands beside it; the others follow in the options' order.
-        spacing = titled.pop("mpp")
-        form.addRow(spacing.title, spacing.widget)
-        form.addRow("Model", chosen)
-        form.addRow("Region", self.region)
-        for field in titled.values():
-            form.addRow(field.title, field.widget)
-        form.addRow("Results", self.out)
-        buttons = QHBoxLayout()
-        for button in (self.run, self.hold, self.cancel):
-            buttons.addWidget(button)
-        whole = QVBoxLayout(self)
-        whole.addLayout(form)
-        whole.addWidget(self.about)
-        for field in untitled:
-            whole.addWidget(field.widget)
-        whole.addLayout(buttons)
-        whole.addWidget(self.progress)
-        whole.addWidget(self.status)
-        whole.addWidget(self.command)
-        whole.addStretch(1)
 
     def _connect(self) -> None:
         self.bundle.currentTextChanged.connect(self._bundle_changed)
@@ -176,14 +95,6 @@ class ClassifyTab(QWidget):
         if folder:
             self.bundle.setCurrentText(folder)
 
-    def _name_results(self) -> None:
-        """Fill in where results go, where nobody says it.
-
-        An empty path would be wherever napari was started.
-        """
-        if not self.out.text().strip():
-            self.out.setText(str(Path.home() / RESULTS))
-
     def _bundle_changed(self, text: str) -> None:
         self.card = None
         if not text:
@@ -210,7 +121,10 @@ class ClassifyTab(QWidget):
         self._show_command()
         run = self.state.recognise(self.out_folder())
         # Nothing is left standing that was said of another slide or model.
-        self.status.setText("" if run is None else run.in_words)
+        self._said[facts.fingerprint] = ""
+        if run is not None:
+            self._said[facts.fingerprint] = run.in_words
+        self._show_said()
 
     def _show_command(self, _changed: object = None) -> None:
         facts = self.state.slide()
@@ -275,13 +189,43 @@ class ClassifyTab(QWidget):
             report_error(str(error))
             self.status.setText(in_viewer_words(str(error)))
             return
-        self.job = RunJob(request, awaits=True)
-        self.progress.reset()
-        self.status.setText("Loading the classifier and finding tissue …")
+        self.job, self._running = RunJob(request, awaits=True), self.state.slide()
+        self._advance(0, 0)
+        self._say("Loading the classifier and finding tissue …")
         self.worker = in_background(
             self.job.updates(), self.take, lambda _result: None, self._over, self._failed
         )
+        self.job.abandoned = partial(getattr, self.worker, "abort_requested")
         self.refresh()
+
+    def _say(self, words: str) -> None:
+        """Say something of the slide that is run."""
+        if self._running is not None:
+            self._said[self._running.fingerprint] = words
+        self._show_said()
+
+    def _advance(self, done: int, total: int) -> None:
+        """Show how far the slide is that is run."""
+        if self._running is not None:
+            self._progress[self._running.fingerprint] = (done, total)
+        self._show_said()
+
+    def _show_said(self) -> None:
+        """Show words and progress of the chosen slide, or by name of another one that is run."""
+        of, shown = self.state.chosen, "%v / %m tiles"
+        words = self._said.get(of, "")
+        running = self._running
+        if self.job is not None and running is not None and running.fingerprint != of:
+            of, shown = running.fingerprint, f"%v / %m tiles of {running.name}"
+            words = f"{running.name} is being classified meanwhile. {self._said.get(of, '')}"
+        done, total = self._progress.get(of, (0, 0))
+        self.progress.setFormat(shown)
+        if total:
+            self.progress.setMaximum(total)
+            self.progress.setValue(done)
+        else:
+            self.progress.reset()
+        self.status.setText(words)
 
     def take(self, update: Update) -> None:
         """Show one update of a run."""
@@ -289,25 +233,25 @@ class ClassifyTab(QWidget):
             # Qt comes to it after this: the run goes on whatever becomes of the overlays.
             QTimer.singleShot(0, self._shown)
             self.state.began(update)
-            self.progress.setMaximum(max(1, len(update.run.table)))
+            self._advance(0, len(update.run.table))
         elif isinstance(update, NewTiles):
             self.state.tiles(update)
-            self.progress.setMaximum(max(1, update.total))
-            self.progress.setValue(update.done)
-            left = duration(update.seconds_left)
-            self.status.setText(f"{update.per_second:.0f} tiles/s, {left} left")
+            self._advance(update.done, update.total)
+            if self.job is None or not self.job.is_held:
+                left = duration(update.seconds_left)
+                self._say(f"{update.per_second:.0f} tiles/s, {left} left")
             # Qt comes to this after it has drawn.
             QTimer.singleShot(0, partial(self._drawn, time.perf_counter()))
         elif isinstance(update, Heat):
             self.state.heat(update)
         elif isinstance(update, Writing):
-            self.status.setText("All tiles are classified. Painting heatmaps and writing files …")
+            self._say("All tiles are classified. Painting heatmaps and writing files …")
             self.hold.setEnabled(False)
             self.cancel.setEnabled(False)
         elif isinstance(update, Said):
             warn(update.message)
         elif isinstance(update, Silent):
-            self.status.setText(in_viewer_words(update.message))
+            self._say(in_viewer_words(update.message))
         else:
             self._ended(update)
 
@@ -325,37 +269,30 @@ class ClassifyTab(QWidget):
 
     def _ended(self, ended: Ended) -> None:
         self.state.ended(ended)
-        if ended.volume is not None:
-            self.status.setText("Stopped." if ended.stopped else f"Done: {ended.volume}")
-        elif ended.run is None and ended.stopped:
-            self.status.setText("Stopped before the first tile.")
-        elif ended.run is None:
+        self._say(_end_in_words(ended))
+        if ended.volume is None and ended.run is None and not ended.stopped:
             report_error(ended.problem)
-            self.status.setText(in_viewer_words(ended.problem))
-        elif ended.stopped:
-            self.status.setText(
-                f"Stopped at {int(ended.run.table.done.sum())} of {len(ended.run.table)} tiles."
-            )
-        else:
-            self.progress.setMaximum(max(1, len(ended.run.table)))
-            self.progress.setValue(len(ended.run.table))
-            self.status.setText(f"Done: {ended.run.folder}")
+        elif ended.run is not None and not ended.stopped:
+            total = len(ended.run.table)
+            self._advance(total, total)
             if ended.problem:
                 inform(ended.problem)
 
     def _failed(self, error: Exception) -> None:
-        self.progress.reset()
-        self.status.setText(in_viewer_words(str(error)))
+        self._advance(0, 0)
+        self._say(in_viewer_words(str(error)))
 
     def _over(self) -> None:
         self.job, self.worker = None, None
         self.hold.setText("Pause")
         self.refresh_buttons()
+        self._show_said()
 
     def refresh_buttons(self) -> None:
         """Name the slide, and set which buttons can be pressed."""
         facts, busy = self.state.slide(), self.job is not None
         self._offer_pictures(facts)
+        self.show_spacing(facts)
         self.facts = facts
         self.slide.setText("none is open" if facts is None else facts.in_words)
         self.options["mpp"].widget.setEnabled(not busy)
@@ -381,13 +318,24 @@ class ClassifyTab(QWidget):
         else:
             self.job.hold()
             self.hold.setText("Go on")
-            self.status.setText("Paused.")
+            self._say("Paused.")
 
     def stop(self) -> None:
         """Stop a run; what is done stays, and *Run* goes on with it."""
         if self.job is not None:
-            self.status.setText("Stopping …")
+            self._say("Stopping …")
         self.halt()
+
+    @property
+    def going_on(self) -> str:
+        """Which slide is run, and how far it is, in a sentence."""
+        if self._running is None:
+            return ""
+        done, total = self._progress.get(self._running.fingerprint, (0, 0))
+        far = ""
+        if total:
+            far = f" ({done} of {total} tiles)"
+        return f"A run of {self._running.name} goes on{far}."
 
     def halt(self) -> None:
         """Stop a run without a word."""
@@ -395,5 +343,17 @@ class ClassifyTab(QWidget):
             self.job.stop()
 
 
-def _label(text: str = "") -> QLabel:
-    return QLabel(text, wordWrap=True)
+def _end_in_words(ended: Ended) -> str:
+    """Return how a run came to its end."""
+    if ended.volume is not None and ended.stopped:
+        return "Stopped."
+    if ended.volume is not None:
+        return f"Done: {ended.volume}"
+    if ended.run is None and ended.stopped:
+        return "Stopped before the first tile."
+    if ended.run is None:
+        return in_viewer_words(ended.problem)
+    if ended.stopped:
+        done, total = int(ended.run.table.done.sum()), len(ended.run.table)
+        return f"Stopped at {done} of {total} tiles."
+    return f"Done: {ended.run.folder}"

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Layer
+from napari.layers import Labels, Layer, Points, Shapes
 from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from slidecam.plugin import compat
 from slidecam.plugin.classify_tab import ClassifyTab
+from slidecam.plugin.closing import ClosingGuard, window_of
 from slidecam.plugin.open_run import ShownRun
+from slidecam.plugin.overlays import CLASS
+from slidecam.plugin.ownership import ON_TOP, lay_on
 from slidecam.plugin.panels import ExplanationPanel, ProfilePanel, read_profile
 from slidecam.plugin.placing import NO_TILE
 from slidecam.plugin.read_tab import ReadTab
@@ -19,10 +22,13 @@ from slidecam.plugin.save_tab import SaveTab
 from slidecam.plugin.slide import KEY, SlideFacts, hang
 from slidecam.plugin.teach_tab import TeachTab
 from slidecam.plugin.tile_explanation import explanation_layer
+from slidecam.plugin.tools import moves_the_view
 from slidecam.plugin.viewer_state import ViewerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from qtpy.QtGui import QShowEvent
 
     from slidecam.plugin.tile_explanation import MethodMap, TileExplanation
 
@@ -50,7 +56,10 @@ class PredictAndExplain(QWidget):
         self.teach = TeachTab(self.state)
         self.explanation: ExplanationPanel | None = None
         self.profile: ProfilePanel | None = None
+        self._explained: tuple[str, Path | None] | None = None
+        self._profiled: Path | None = None
         self._released = False
+        self._guard: ClosingGuard | None = None
         self.tabs = QTabWidget()
         for title, tab in (
             ("Classify", self.classify),
@@ -75,6 +84,8 @@ class PredictAndExplain(QWidget):
         viewer.layers.events.inserted.connect(self._layers_changed)
         viewer.layers.events.removed.connect(self._layers_changed)
         viewer.layers.selection.events.active.connect(self._another_chosen)
+        for layer in viewer.layers:
+            self.teach.layers.watch(layer)
         viewer.mouse_move_callbacks.append(self._hover)
         viewer.mouse_drag_callbacks.append(self._click)
         viewer.bind_key("n", self._key_next, overwrite=True)
@@ -95,12 +106,36 @@ class PredictAndExplain(QWidget):
         Napari takes the dock apart then without destroying this.
         """
         super().changeEvent(event)
-        if (
-            event is not None
-            and event.type() == QEvent.Type.ParentChange
-            and self.parentWidget() is None
-        ):
+        if event is None or event.type() != QEvent.Type.ParentChange:
+            return
+        if self.parentWidget() is None:
             self.release()
+            if self._guard is not None:
+                self._guard.release()
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802  (Qt's name)
+        """Hear of the closing of the window that the dock is shown in."""
+        super().showEvent(event)
+        window = window_of(self)
+        if self._guard is None and window is not None:
+            self._guard = ClosingGuard(window, self.going_on, self.stop_all)
+
+    def going_on(self) -> str:
+        """Return what goes on now, in a sentence; nothing where nothing does."""
+        if self.classify.job is not None:
+            return self.classify.going_on
+        if self.teach.worker is not None:
+            return "A model is being taught."
+        if self.read.worker is not None:
+            return "A tile is being explained."
+        return ""
+
+    def stop_all(self) -> None:
+        """Stop whatever goes on, at its next step."""
+        self.classify.halt()
+        for worker in (self.teach.worker, self.read.worker):
+            if worker is not None:
+                worker.quit()
 
     def release(self) -> None:
         """Stop what runs and let go of the viewer.
@@ -110,9 +145,10 @@ class PredictAndExplain(QWidget):
         if self._released:
             return
         self._released = True
-        self.classify.halt()
+        self.stop_all()
         if self.profile is not None:
             self.profile.release()
+        self.teach.tools.release()
         viewer = self.state.viewer
         viewer.layers.events.inserted.disconnect(self._layers_changed)
         viewer.layers.events.removed.disconnect(self._layers_changed)
@@ -129,48 +165,71 @@ class PredictAndExplain(QWidget):
     def _take_what_is_open(self) -> None:
         """Show the legend of a run that was opened before this dock."""
         for layer in self.state.viewer.layers:
-            if layer.metadata.get("volume run"):
-                self._take_volume(Path(layer.metadata["volume run"]))
-                return
-            if isinstance(layer.metadata.get(KEY), ShownRun):
-                self.state.show(layer.metadata[KEY])
-                compat.in_micrometres(self.state.viewer)
-                return
+            self._take_result(layer)
+        compat.in_micrometres(self.state.viewer)
+        self.state.follow()
 
-    def _take_volume(self, folder: Path) -> None:
-        """Show the profile of a volume's run whose heat lies in the viewer."""
-        self.state.volume = folder
-        self.show_profile(folder)
-        self.state.run_changed.emit()
+    def _take_result(self, layer: Any) -> None:  # noqa: ANN401  (any layer)
+        """Show the run that was opened with a layer, in the place of another of its slide."""
+        run, heat_of = layer.metadata.get(KEY), layer.metadata.get("volume run")
+        opened = isinstance(run, ShownRun) and layer.metadata.get("kind") == CLASS
+        if opened and not self.state.shows(run):
+            self.state.show(run)
+        if heat_of and not self.state.shows_volume(Path(heat_of)):
+            self.state.take_volume(Path(heat_of))
 
     def _layers_changed(self, event: Any = None) -> None:  # noqa: ANN401  (napari's event)
         layer = getattr(event, "value", None)
-        run = heat_of = None
+        facts = None
         if isinstance(layer, Layer):
-            run, heat_of = layer.metadata.get(KEY), layer.metadata.get("volume run")
-        if isinstance(run, SlideFacts) and run.is_volume:
+            facts = layer.metadata.get(KEY)
+            if event.type == "inserted":
+                self._take_layer(layer)
+        if isinstance(facts, SlideFacts) and facts.is_volume:
             hang(self.state.viewer)
-        if isinstance(run, ShownRun) and self.state.run is None:
-            self.state.show(run)
-        if heat_of and event.type == "inserted" and Path(heat_of) != self.state.volume:
-            self._take_volume(Path(heat_of))
         # What we lay over a slide ourselves changes nothing about what is open.
-        opened = isinstance(run, SlideFacts) or getattr(layer, "rgb", False)
-        if self.classify.job is None and opened:
-            self.classify.refresh()
+        opened = isinstance(facts, SlideFacts) or getattr(layer, "rgb", False)
+        self._follow(opened=opened)
+
+    def _take_layer(self, layer: Layer) -> None:
+        """Take a layer that was added: a result is shown, a drawing is of the chosen slide."""
+        if isinstance(layer, Shapes | Points | Labels):
+            lay_on(layer, self.state.chosen)
+        if isinstance(layer, Shapes | Points):
+            layer.metadata.setdefault(ON_TOP, "by hand")
+        self.teach.layers.watch(layer)
+        self._take_result(layer)
 
     def _another_chosen(self, _event: Any = None) -> None:  # noqa: ANN401  (napari's event)
-        """Tell of the slide that *Run* would take, which is that of the chosen layer."""
-        if self.classify.job is None and self.state.slide() != self.classify.facts:
+        """Show what is of the slide that is chosen now, which *Run* would take."""
+        self._follow(opened=self.state.slide() != self.classify.facts)
+        self.teach.tools.follow()
+
+    def _follow(self, *, opened: bool) -> None:
+        if self.state.follow() or opened:
             self.classify.refresh()
+        self._show_panels()
+
+    def _show_panels(self) -> None:
+        """Show the panels below the viewer that are of the chosen slide; hide the others."""
+        for panel, seen in (
+            (self.explanation, self.state.shown == self._explained),
+            (self.profile, self._profiled == self.state.volume),
+        ):
+            if panel is not None and panel.parentWidget() is not None:
+                panel.parentWidget().setVisible(seen)
+        volume = self.state.volume
+        if volume is not None and volume != self._profiled:
+            self.show_profile(volume)
 
     def _hover(self, _viewer: Any, event: Any) -> None:  # noqa: ANN401
         self.read.hover(self.state.tile_at(event.position))
 
     def _click(self, _viewer: Any, event: Any) -> Iterator[None]:  # noqa: ANN401
         """Select the tile that was clicked; a drag moves the view and selects nothing."""
+        drawing = not moves_the_view(self.state.viewer.layers.selection.active)
         yield
-        if event.type == "mouse_release":
+        if event.type == "mouse_release" and not drawing:
             row = self.state.tile_at(event.position)
             if row != NO_TILE:
                 self.state.select(row)
@@ -186,8 +245,10 @@ class PredictAndExplain(QWidget):
         if self.explanation is None:
             self.explanation = ExplanationPanel()
             self.explanation.chosen.connect(self._lay_on_slide)
+        self._explained = self.read.explaining
         self._place(self.explanation, "Why this tile")
         self.explanation.show_explanation(found)
+        self._show_panels()
 
     def show_profile(self, folder: Path) -> None:
         """Show the profile of a volume's run below the viewer."""
@@ -195,8 +256,12 @@ class PredictAndExplain(QWidget):
             self.profile.release()
             if self.profile.parentWidget() is not None:
                 self.state.viewer.window.remove_dock_widget(self.profile)
-        self.profile = ProfilePanel(self.state.viewer, read_profile(folder))
+        self.profile, self._profiled = (
+            ProfilePanel(self.state.viewer, read_profile(folder)),
+            folder,
+        )
         self._place(self.profile, "Slices")
+        self._show_panels()
 
     def _place(self, panel: QWidget, name: str) -> None:
         """Show a panel below the viewer.
@@ -217,6 +282,4 @@ class PredictAndExplain(QWidget):
     def _lay_on_slide(self, chosen: tuple[TileExplanation, MethodMap]) -> None:
         found, picture = chosen
         if self.state.run is not None:
-            self.state.viewer.add_layer(
-                Layer.create(*explanation_layer(found, picture, self.state.run))
-            )
+            self.state.lay_map(explanation_layer(found, picture, self.state.run))

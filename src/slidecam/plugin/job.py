@@ -139,10 +139,7 @@ class NewTiles:
 
 @dataclass(frozen=True, eq=False)
 class Heat:
-    """The first method's heatmap as far as it goes.
-
-    Each class's pyramid, and level-0 pixels per raster pixel.
-    """
+    """The first method's heat so far: each class's pyramid, and level-0 pixels per raster pixel."""
 
     levels: tuple[list[NDArray[np.float32]], ...]
     class_names: tuple[str, ...]
@@ -205,6 +202,11 @@ class RunJob:
         slow (no graphics card), it must not take all of the processor from the classifier. For the
         first overlays the classifier waits, or it might be done before anybody sees a tile, and
         could press *Pause*.
+
+    Attributes
+    ----------
+    abandoned
+        Whether whoever follows it is to end and listens no more: the viewer closes.
     """
 
     def __init__(
@@ -223,6 +225,12 @@ class RunJob:
         self._begun: ShownRun | None = None
         self._rate = Rate(clock)
         self._heat_due = clock() + HEAT_EVERY
+        self.abandoned: Callable[[], bool] = lambda: False
+
+    @property
+    def is_to_stop(self) -> bool:
+        """Whether it is to stop before the next batch."""
+        return self._stop.is_set() or self.abandoned()
 
     def shown(self) -> None:
         """Tell that the last tiles are on the screen."""
@@ -277,7 +285,7 @@ class RunJob:
                     outcome = event
                 yield from self._updates_of(event)
                 yield from self._pausing()
-                if self._stop.is_set():
+                if self.is_to_stop:
                     break
         yield from self._flush()
         yield self._ended(outcome)
@@ -314,7 +322,7 @@ class RunJob:
 
     def _await_overlays(self) -> None:
         with self._rate.standing():
-            while not self._shown.wait(PAUSE) and not self._stop.is_set():
+            while not self._shown.wait(PAUSE) and not self.is_to_stop:
                 pass
 
     def _flush(self) -> Iterator[Update]:
@@ -344,7 +352,7 @@ class RunJob:
             return
         yield from self._flush()
         with self._rate.standing():
-            while self.is_held and not self._stop.is_set():
+            while self.is_held and not self.is_to_stop:
                 time.sleep(PAUSE)
 
     def _ended(self, outcome: SlideFinished | SlideFailed | None) -> Ended:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.errors import UsageError
 from slidecam.explain.catalogue import method_for, title_of
 from slidecam.plugin.overlays import (
-    CLASS,
     HEAT,
     OPACITY,
     PROBABILITY,
+    commonest,
     heat_look,
     labels_of,
 )
@@ -24,8 +25,9 @@ from slidecam.plugin.slide import KEY, LayerData
 from slidecam.store import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
+    from napari.layers import Layer
     from numpy.typing import NDArray
 
     from slidecam.plugin.job import Heat
@@ -39,8 +41,8 @@ class LiveOverlays:
     ----------
     run
         As far as it was when it began.
-    layers
-        Its layer of classes and its layers of probabilities.
+    classes
+        Its layer of classes. Others join it by `watch`, as they are chosen.
 
     Attributes
     ----------
@@ -48,15 +50,11 @@ class LiveOverlays:
         Layers of the heatmap as far as it goes.
     """
 
-    def __init__(self, run: ShownRun, layers: Sequence[Any]) -> None:
+    def __init__(self, run: ShownRun, classes: Layer) -> None:
         self._run = run
-        self._classes = next(layer for layer in layers if layer.metadata["kind"] == CLASS)
-        by_name = {
-            layer.metadata["class"]: layer
-            for layer in layers
-            if layer.metadata["kind"] == PROBABILITY
-        }
-        self._probabilities = [by_name[name] for name in run.table.class_names]
+        self._classes: Any = classes
+        self._probabilities: list[Any] = []
+        self._heat: Heat | None = None
         self.heats: list[Any] = []
         self._status, self._values = (
             run.table.status.copy(),
@@ -68,6 +66,16 @@ class LiveOverlays:
         """The run as far as it is by now."""
         table = replace(self._run.table, status=self._status, probabilities=self._values)
         return self._run.with_table(table)
+
+    def watch(self, layers: Iterable[Layer]) -> None:
+        """Keep layers of the run as far as it goes from now on."""
+        for layer in layers:
+            if layer.metadata["kind"] == PROBABILITY:
+                self._probabilities.append(layer)
+            elif layer.metadata["kind"] == HEAT:
+                self.heats.append(layer)
+            else:
+                self._classes = layer
 
     def add(
         self,
@@ -88,16 +96,19 @@ class LiveOverlays:
             probabilities=probabilities,
         )
         self._classes.data[places] = labels_of(few.winners, probabilities, threshold)
-        for layer, values in zip(self._probabilities, probabilities.T, strict=True):
-            layer.data[places] = values
+        names = self._run.table.class_names
+        for layer in self._probabilities:
+            layer.data[places] = probabilities[:, names.index(layer.metadata["class"])]
         for layer in (self._classes, *self._probabilities):
             redraw(layer)
 
     def heat(self, heat: Heat) -> list[LayerData]:
-        """Show a heatmap as far as it goes; return the layers to add where there is none yet."""
+        """Show a heatmap as far as it goes; return the layer to add where there is none yet."""
+        self._heat = heat
         if not self.heats:
-            return [self._heat_layer(heat, number) for number in range(len(heat.class_names))]
-        for layer, levels in zip(self.heats, heat.levels, strict=True):
+            return self.heat_of(commonest(heat.class_names, self.run))
+        for layer in self.heats:
+            levels = heat.levels[heat.class_names.index(layer.metadata["class"])]
             # The same arrays are kept: a layer whose data are replaced measures its extent and
             # contrast anew.
             for old, new in zip(layer.data, levels, strict=True):
@@ -105,18 +116,27 @@ class LiveOverlays:
             redraw(layer)
         return []
 
-    def _heat_layer(self, heat: Heat, number: int) -> LayerData:
-        name, run = heat.class_names[number], self._run
+    def heat_of(self, name: str) -> list[LayerData]:
+        """Return the heat of a class as far as it goes.
+
+        Raises
+        ------
+        UsageError
+            If none was painted yet, or not of this class.
+        """
+        heat, run = self._heat, self._run
+        if heat is None or name not in heat.class_names:
+            raise UsageError(f"No heat of {name} is painted yet.", "Wait for the run's end.")
         meta = {
             "name": f"{run.folder.name}: {title_of(heat.method)} {name} (so far)",
             "multiscale": True,
             "opacity": OPACITY[HEAT],
             "visible": False,
             **heat_look(signed=method_for(heat.method).signed),
-            "metadata": {KEY: run, "kind": HEAT, "class": name},
+            "metadata": {KEY: run, "kind": HEAT, "class": name, "method": heat.method},
             **run.placing.raster((heat.pitch, heat.pitch)),
         }
-        return heat.levels[number], meta, "image"
+        return [(heat.levels[heat.class_names.index(name)], meta, "image")]
 
 
 def redraw(layer: Any) -> None:  # noqa: ANN401  (any layer)

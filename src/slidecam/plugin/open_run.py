@@ -12,7 +12,7 @@ import numpy as np
 
 from slidecam.errors import SlidecamError
 from slidecam.plugin import compat
-from slidecam.plugin.areas import SLIDE
+from slidecam.plugin.ownership import owner_of
 from slidecam.plugin.placing import CellGrid, Placing
 from slidecam.plugin.slide import KEY, SlideFacts
 from slidecam.runs import Run
@@ -47,6 +47,11 @@ class ShownRun:
     def folder(self) -> Path:
         """The slide's output folder."""
         return self.stored.folder
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its slide's content."""
+        return str(self.stored.fingerprint)
 
     @property
     def table(self) -> TileTable:
@@ -86,6 +91,13 @@ class ShownRun:
         """The heatmaps that lie beside it, the first method's first."""
         return self.stored.heatmaps if self.with_heatmaps else ()
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """By which methods heat lies beside it, the first one first."""
+        if not self.with_heatmaps:
+            return ()
+        return tuple(self.stored.map_methods)
+
     def with_table(self, table: TileTable) -> ShownRun:
         """Return the same run with more results in the same tiles."""
         return replace(self, stored=replace(self.stored, tiles=table))
@@ -115,6 +127,18 @@ def _cells(run: Run) -> CellGrid:
     if is_whole_picture:
         return CellGrid(boxes, (int(boxes[0, 2]), int(boxes[0, 3])))
     return CellGrid(boxes, run.steps)
+
+
+def run_of(facts: SlideFacts, folder: Path) -> ShownRun | None:
+    """Return the run in a folder; None where it cannot be read, or is of another slide."""
+    try:
+        run = read_shown(folder)
+    except SlidecamError:
+        return None
+    same = run.stored.fingerprint == facts.fingerprint and facts.is_picture(run.stored.seen)
+    if not same:
+        return None
+    return run
 
 
 PLANE = 2
@@ -175,13 +199,13 @@ def _lies_on(layer: Any, fingerprint: str, viewer: Any) -> bool:  # noqa: ANN401
 
     What says nothing lies on the one slide that is open.
     """
-    facts, drawn_on = layer.metadata.get(KEY), layer.metadata.get(SLIDE)
-    if isinstance(facts, SlideFacts):
-        return facts.fingerprint == fingerprint
-    if drawn_on is not None:
-        return bool(drawn_on == fingerprint)
+    if isinstance(layer.metadata.get(KEY), ShownRun):
+        return False
+    owner = owner_of(layer)
+    if owner:
+        return owner == fingerprint
     slides = [one for one in viewer.layers if isinstance(one.metadata.get(KEY), SlideFacts)]
-    return facts is None and "kind" not in layer.metadata and len(slides) == 1
+    return "kind" not in layer.metadata and len(slides) == 1
 
 
 def _stretch(layer: Any, run: ShownRun) -> None:  # noqa: ANN401  (a napari layer)

@@ -15,11 +15,13 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap
 
 from slidecam.drawing.heat import heat_table
 from slidecam.drawing.style import lowest_share
+from slidecam.errors import UsageError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.volumes import read_volume_ome_zarr
 from slidecam.explain.catalogue import title_of
 from slidecam.pixels import halved
 from slidecam.plugin.areas import unit_color
+from slidecam.plugin.ownership import SLIDE
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.slide import KEY, LayerData, volume_place
 from slidecam.runs import RunRecord
@@ -27,7 +29,7 @@ from slidecam.runs.run import find_heatmaps
 from slidecam.sources.display import displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from napari.layers import Layer
@@ -45,27 +47,40 @@ OPACITY = {CLASS: 0.45, PROBABILITY: 0.7, HEAT: 0.75}
 SMALLEST = 256
 """The pyramid of a heatmap in memory ends with the first level that is no longer than this."""
 
+MOST_HEATS = 12
+"""Classes of a heatmap that is opened by itself; each is a layer."""
+
 COLORS = 64
 """Control points of a colour map: finer than eyes are."""
+
+LABEL = np.uint16
+"""Of a layer of classes: a classifier may have more than 255."""
 
 UNCLASSIFIED = 0
 """What the class layer says where there is no class; class k is k + 1."""
 
 
 def run_layers(run: ShownRun) -> list[LayerData]:
-    """Return all overlays of a run.
+    """Return the overlays that a run is opened with: the class of each tile, which alone is seen.
 
-    Heatmaps on top of classes, both on top of probabilities, most of them hidden.
+    And the heat of the class that most tiles were called. Those of other classes and methods, and
+    probabilities, are made when they are chosen: adding layers costs the window more than they
+    are many.
     """
-    return [*probability_layers(run), class_layer(run), *heatmap_layers(run)]
+    return [class_layer(run), *leading_heat(run)]
 
 
-def heatmap_layers(run: ShownRun) -> list[LayerData]:
-    """Return the heatmaps that lie beside a run, all methods' and classes'."""
-    layers: list[LayerData] = []
-    for number, path in enumerate(run.heatmaps):
-        layers += heat_layers(path, run, first=number == 0)
-    return layers
+def leading_heat(run: ShownRun) -> list[LayerData]:
+    """Return the first method's heat of the class that most tiles were called, hidden."""
+    if not run.heatmaps:
+        return []
+    names = read_heatmap_ome_zarr(run.heatmaps[0]).spec.class_names
+    return heat_layers(run.heatmaps[0], run, [commonest(names, run)])
+
+
+def method_of(path: Path) -> str:
+    """Return by which method a heatmap on disk was made."""
+    return str(read_heatmap_ome_zarr(path).spec.attributes.get("method", "heatmap"))
 
 
 def class_layer(run: ShownRun, threshold: float = 0.0) -> LayerData:
@@ -90,7 +105,7 @@ def class_layer(run: ShownRun, threshold: float = 0.0) -> LayerData:
     return class_raster(run, threshold), meta, "labels"
 
 
-def class_raster(run: ShownRun, threshold: float) -> NDArray[np.uint8]:
+def class_raster(run: ShownRun, threshold: float) -> NDArray[np.uint16]:
     """Return each cell's class as its index + 1.
 
     0 where there is none or its probability is below a threshold.
@@ -102,12 +117,11 @@ def class_raster(run: ShownRun, threshold: float) -> NDArray[np.uint8]:
 
 def labels_of(
     winners: NDArray[np.int64], probabilities: NDArray[np.float32], threshold: float
-) -> NDArray[np.uint8]:
+) -> NDArray[np.uint16]:
     """Return winners as labels, `UNCLASSIFIED` where their probability is below a threshold."""
     best = np.take_along_axis(probabilities, np.maximum(winners, 0)[:, None], axis=1)[:, 0]
-    return np.where((winners >= 0) & (best >= threshold), winners + 1, UNCLASSIFIED).astype(
-        np.uint8
-    )
+    seen = (winners >= 0) & (best >= threshold)
+    return np.where(seen, winners + 1, UNCLASSIFIED).astype(LABEL)
 
 
 def label_colors(colors: Iterable[tuple[int, int, int]]) -> DirectLabelColormap:
@@ -118,28 +132,25 @@ def label_colors(colors: Iterable[tuple[int, int, int]]) -> DirectLabelColormap:
     return DirectLabelColormap(color_dict={**named, UNCLASSIFIED: (0, 0, 0, 0), None: (0, 0, 0, 0)})
 
 
-def probability_layers(run: ShownRun) -> list[LayerData]:
-    """Return each class's probability as an image of one pixel per tile.
+def probability_layer(run: ShownRun, name: str) -> LayerData:
+    """Return a class's probability as an image of one pixel per tile.
 
     What is not computed is transparent.
     """
     table = run.table
-    layers: list[LayerData] = []
-    for index, name in enumerate(table.class_names):
-        meta = {
-            "name": f"{run.folder.name}: P({name})",
-            "colormap": class_ramp(name, table.class_colors[index]),
-            "contrast_limits": (0, 1),
-            "opacity": OPACITY[PROBABILITY],
-            "blending": "translucent",
-            "interpolation2d": "nearest",
-            "visible": False,
-            "metadata": {KEY: run, "kind": PROBABILITY, "class": name},
-            **run.cells.placed(run.placing),
-        }
-        raster = run.cells.painted(table.probabilities[:, index], np.nan)
-        layers.append((raster, meta, "image"))
-    return layers
+    index = table.class_names.index(name)
+    meta = {
+        "name": f"{run.folder.name}: P({name})",
+        "colormap": class_ramp(name, table.class_colors[index]),
+        "contrast_limits": (0, 1),
+        "opacity": OPACITY[PROBABILITY],
+        "blending": "translucent",
+        "interpolation2d": "nearest",
+        "visible": False,
+        "metadata": {KEY: run, "kind": PROBABILITY, "class": name},
+        **run.cells.placed(run.placing),
+    }
+    return run.cells.painted(table.probabilities[:, index], np.nan), meta, "image"
 
 
 def class_ramp(name: str, color: tuple[int, int, int]) -> Colormap:
@@ -166,10 +177,10 @@ def heat_look(*, signed: bool) -> dict[str, Any]:
     }
 
 
-def heat_layers(path: Path, run: ShownRun | None = None, *, first: bool = True) -> list[LayerData]:
-    """Return a heatmap on disk as one multiscale image for each class.
-
-    Only the commonest class's is shown at first.
+def heat_layers(
+    path: Path, run: ShownRun | None = None, names: Sequence[str] = ()
+) -> list[LayerData]:
+    """Return a heatmap on disk as one multiscale image for each class; all of them hidden.
 
     Parameters
     ----------
@@ -177,8 +188,8 @@ def heat_layers(path: Path, run: ShownRun | None = None, *, first: bool = True) 
         A ``heatmap.ome.zarr`` of slidecam.
     run
         The run it belongs to, where that is known.
-    first
-        Whether it is the first method's, of which one class is shown.
+    names
+        The classes whose heat is wanted; none for all that were mapped.
 
     Raises
     ------
@@ -186,17 +197,36 @@ def heat_layers(path: Path, run: ShownRun | None = None, *, first: bool = True) 
         If it is no heatmap of slidecam.
     """
     image = read_heatmap_ome_zarr(path)
-    shown = ""
-    if first:
-        shown = _shown_class(image.spec.class_names, run)
+    mapped = image.spec.class_names
     return [
-        _heat_layer(image, index, path, run, shown) for index in range(len(image.spec.class_names))
+        _heat_layer(image, mapped.index(name), path, run)
+        for name in mapped
+        if name in (names or mapped)
     ]
 
 
-def _heat_layer(
-    image: HeatmapImage, index: int, path: Path, run: ShownRun | None, shown: str
-) -> LayerData:
+def opened_heat(path: Path, run: ShownRun | None = None) -> list[LayerData]:
+    """Return a heatmap that was opened by itself: at most `MOST_HEATS` classes, one of them seen.
+
+    Raises
+    ------
+    StoreError
+        If it is no heatmap of slidecam.
+    """
+    mapped = read_heatmap_ome_zarr(path).spec.class_names
+    shown = commonest(mapped, run)
+    layers = heat_layers(path, run, first_of(mapped, shown))
+    for _data, meta, _kind in layers:
+        meta["visible"] = meta["metadata"]["class"] == shown
+    return layers
+
+
+def first_of(mapped: Sequence[str], shown: str) -> list[str]:
+    """Return the class that is seen and as many others as are layers at once."""
+    return [shown, *(name for name in mapped if name != shown)][:MOST_HEATS]
+
+
+def _heat_layer(image: HeatmapImage, index: int, path: Path, run: ShownRun | None) -> LayerData:
     # A name of its own at each opening: napari caches dask's blocks by name, and a run may be
     # painted anew.
     levels = [da.from_zarr(array, name=f"slidecam-{uuid4().hex}")[index] for array in image.levels]  # type: ignore[no-untyped-call]
@@ -218,7 +248,7 @@ def _heat_layer(
         "name": f"{owner}: {title_of(method)} {name}",
         "multiscale": True,
         "opacity": OPACITY[HEAT],
-        "visible": name == shown,
+        "visible": False,
         "metadata": kept,
         **heat_look(signed=spec.signed),
         **Placing(spec.spacing).raster((spec.pitch, spec.pitch), spec.origin),
@@ -226,21 +256,41 @@ def _heat_layer(
     return levels, meta, "image"
 
 
-def show_alone(layers: Sequence[Layer], kind: str, name: str) -> None:
-    """Show the layers of one kind and one class, or of no class; hide the others.
+def heat_of(run: ShownRun, name: str, method: str = "") -> list[LayerData]:
+    """Return a class's heat by a method, or by the run's first one where none is named.
 
-    Of heatmaps those by the method that is looked at already, else by the one that leads.
+    Raises
+    ------
+    UsageError
+        If the run has no such heat.
     """
-    heats = [layer for layer in layers if layer.metadata["kind"] == HEAT]
-    heats.sort(key=lambda layer: not layer.visible)
-    method = next((layer.metadata.get("method") for layer in heats), None)
+    for path in run.heatmaps:
+        if method in {"", method_of(path)}:
+            layers = heat_layers(path, run, [name])
+            if layers:
+                return layers
+    remedy = "Run again with a heatmap of this class."
+    if not run.is_finished:
+        remedy = "It is painted at the run's end."
+    raise UsageError(f"There is no heat of {name} in this run.", remedy)
+
+
+def is_shown_by(facts: Mapping[str, Any], name: str, method: str) -> bool:
+    """Whether an overlay, by its metadata, is of a class, or of none, and by a method."""
+    return facts.get("class") in {None, name} and (not method or facts.get("method") == method)
+
+
+def method_looked_at(heats: Iterable[Layer]) -> str:
+    """Return the method of the heat that is visible, else of the first; nothing without heat."""
+    ranked = sorted(heats, key=lambda layer: not layer.visible)
+    return next((str(layer.metadata.get("method", "")) for layer in ranked), "")
+
+
+def show_alone(layers: Iterable[Layer], kind: str, name: str, method: str = "") -> None:
+    """Show the layer of one kind, one class and, of heat, one method; hide the others."""
     for layer in layers:
         facts = layer.metadata
-        layer.visible = (
-            facts["kind"] == kind
-            and facts.get("class") in {None, name}
-            and (kind != HEAT or facts.get("method") == method)
-        )
+        layer.visible = facts["kind"] == kind and is_shown_by(facts, name, method)
 
 
 def pyramid_of(finest: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -251,7 +301,7 @@ def pyramid_of(finest: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     return levels
 
 
-def _shown_class(names: Sequence[str], run: ShownRun | None) -> str:
+def commonest(names: Sequence[str], run: ShownRun | None) -> str:
     """Return the class that most tiles were called, of those that were mapped."""
     if run is None:
         return names[0]
@@ -270,17 +320,22 @@ def is_volume_run(folder: Path) -> bool:
     return record is not None and record.is_volume
 
 
-def volume_heat_layers(path: Path, name: str, shown: str | None = None) -> list[LayerData]:
-    """Return a volume's heatmap as one 3-D layer for each class.
+def volume_heat_layers(path: Path, shown: str | None = None) -> list[LayerData]:
+    """Return a volume's heatmap as one 3-D layer for each class, of at most `MOST_HEATS`.
 
     ``shown`` is the class that is visible at first.
     """
     heat = read_volume_ome_zarr(path)
-    visible = shown
-    if shown not in heat.spec.class_names:
-        visible = heat.spec.class_names[0]
+    folder = path.parent
+    owner = RunRecord.read(folder).input.fingerprint
+    mapped = heat.spec.class_names
+    visible = mapped[0]
+    if shown in mapped:
+        visible = shown
     layers: list[LayerData] = []
-    for index, class_name in enumerate(heat.spec.class_names):
+    for index, class_name in enumerate(mapped):
+        if class_name not in first_of(mapped, visible):
+            continue
         array: Any = da.from_zarr(heat.array)[index]  # type: ignore[no-untyped-call]
         place = volume_place(heat.scale, heat.translate)
         if heat.spec.stack.grid.is_oblique:
@@ -290,7 +345,7 @@ def volume_heat_layers(path: Path, name: str, shown: str | None = None) -> list[
                 volume_place(straight.scale, straight.translate),
             )
         look = {
-            "name": f"{name}: heat {class_name}",
+            "name": f"{folder.name}: heat {class_name}",
             "colormap": heat_colors(signed=heat.spec.signed),
             "blending": "translucent_no_depth",
             "opacity": VOLUME_OPACITY,
@@ -300,7 +355,8 @@ def volume_heat_layers(path: Path, name: str, shown: str | None = None) -> list[
                 "kind": HEAT,
                 "class": class_name,
                 "heatmap": str(path),
-                "volume run": str(path.parent),
+                "volume run": str(folder),
+                SLIDE: owner,
             },
         }
         layers.append((array, {**look, **place}, "image"))
@@ -316,5 +372,5 @@ def volume_run_layers(folder: Path) -> list[LayerData]:
     if not heatmaps:
         return []
     if call is None:
-        return volume_heat_layers(heatmaps[0], folder.name)
-    return volume_heat_layers(heatmaps[0], folder.name, call.called)
+        return volume_heat_layers(heatmaps[0])
+    return volume_heat_layers(heatmaps[0], call.called)

@@ -20,14 +20,25 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from slidecam.errors import SlidecamError
+from slidecam.explain.catalogue import title_of
 from slidecam.plugin.cards import class_rows, tile_card
+from slidecam.plugin.class_picker import ClassPicker
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.placing import NO_TILE
-from slidecam.plugin.tasks import in_background, in_viewer_words, now_and_then, step_in_words
+from slidecam.plugin.tasks import (
+    in_background,
+    in_viewer_words,
+    now_and_then,
+    report_error,
+    step_in_words,
+)
 from slidecam.plugin.tile_explanation import explain_tile
 from slidecam.runs.legend import SHARE_MEANS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.tile_explanation import TileExplanation
     from slidecam.plugin.viewer_state import ViewerState
@@ -71,7 +82,9 @@ class ReadTab(QWidget):
         self.state = state
         self.worker: Any = None
         self._place = -1
-        self._shown = (NO_TILE, 0)
+        self._shown: tuple[int, object] = (NO_TILE, None)
+        self._of: tuple[str, Path | None] = ("", None)
+        self.explaining: tuple[str, Path | None] | None = None
         self._make_fields()
         self._lay_out()
         self._connect()
@@ -92,7 +105,11 @@ class ReadTab(QWidget):
         self.opacity.setRange(0, PERCENT)
         self.opacity.setValue(60)
         self.threshold_label = QLabel("0 %")
-        self.suspect = QComboBox()
+        self.suspect = ClassPicker()
+        self.suspect.setToolTip(
+            "Whose probability or heat is shown, and whose likeliest tiles N and P go through."
+            " Type a part of its name."
+        )
         self.previous, self.next = (
             QPushButton("◀ Previous (P)"),
             QPushButton("Next (N) ▶"),
@@ -115,9 +132,9 @@ class ReadTab(QWidget):
         cut.addWidget(self.threshold_label)
         for title, field in (
             ("Show", self.layer),
+            ("Class", self.suspect),
             ("Threshold", cut),
             ("Opacity", self.opacity),
-            ("Look for", self.suspect),
         ):
             form.addRow(title, field)
         steps = QHBoxLayout()
@@ -136,7 +153,7 @@ class ReadTab(QWidget):
         self.layer.currentIndexChanged.connect(self._show_layer)
         self.threshold.valueChanged.connect(self._set_threshold)
         self.opacity.valueChanged.connect(lambda value: self.state.set_opacity(value / PERCENT))
-        self.suspect.currentTextChanged.connect(self._start_over)
+        self.suspect.currentIndexChanged.connect(self._class_chosen)
         self.next.clicked.connect(lambda: self.step(1))
         self.previous.clicked.connect(lambda: self.step(-1))
         self.explain_button.clicked.connect(self.explain)
@@ -153,9 +170,17 @@ class ReadTab(QWidget):
             self.about.setText(_about(run))
             names = run.table.class_names
         self._fill_legend(run)
-        known = [self.suspect.itemText(index) for index in range(self.suspect.count())]
-        if list(names) != known:
-            self._fill_choices(names)
+        if self.state.shown != self._of:
+            # Nothing is left standing that was said of another slide, or by another model.
+            self._of = self.state.shown
+            self._start_over()
+            self.hover(NO_TILE)
+            if self.worker is None:
+                self.explain_status.setText("")
+            self._fill_overlays(run)
+        if names != self.suspect.names:
+            wanted = [name for name in names if any(word in name.lower() for word in SUSPICIOUS)]
+            self.suspect.fill(names, next(iter([*wanted, *names[-1:]]), ""))
         self.explain_button.setEnabled(
             run is not None and self.state.selected != NO_TILE and self.worker is None
         )
@@ -180,26 +205,34 @@ class ReadTab(QWidget):
             self.legend.horizontalHeader().sizeHint().height() + max(rows_high, 30) + 6
         )
 
-    def _fill_choices(self, names: tuple[str, ...]) -> None:
-        for box in (self.layer, self.suspect):
-            box.blockSignals(True)  # noqa: FBT003  (Qt's own)
-            box.clear()
-        self.layer.addItem("as in the list of layers", None)
-        self.layer.addItem("class of each tile", (CLASS, ""))
-        for kind in (PROBABILITY, HEAT):
-            for name in names:
-                self.layer.addItem(f"{kind} of {name}", (kind, name))
-        self.suspect.addItems(names)
-        wanted = [name for name in names if any(word in name.lower() for word in SUSPICIOUS)]
-        self.suspect.setCurrentText(next(iter(wanted), names[-1] if names else ""))
-        for box in (self.layer, self.suspect):
-            box.blockSignals(False)  # noqa: FBT003
-        self._start_over()
+    def _fill_overlays(self, run: ShownRun | None) -> None:
+        """Offer what can be shown of a run: classes, a class's probability, or its heat."""
+        chosen = self.layer.currentText()
+        self.layer.blockSignals(True)  # noqa: FBT003  (Qt's own)
+        self.layer.clear()
+        if run is not None:
+            self.layer.addItem("class of each tile", (CLASS, ""))
+            self.layer.addItem("probability of the class", (PROBABILITY, ""))
+            for method in run.methods:
+                self.layer.addItem(f"heat of the class: {title_of(method)}", (HEAT, method))
+            self.layer.setCurrentIndex(max(0, self.layer.findText(chosen)))
+        self.layer.blockSignals(False)  # noqa: FBT003
 
     def _show_layer(self, _index: int) -> None:
         chosen = self.layer.currentData()
-        if chosen is not None:
-            self.state.show_class(*chosen)
+        if chosen is None or self.state.run is None:
+            return
+        kind, method = chosen
+        try:
+            self.state.show_class(kind, self.suspect.chosen, method)
+        except SlidecamError as error:
+            report_error(str(error))
+
+    def _class_chosen(self, _index: int) -> None:
+        self._start_over()
+        chosen = self.layer.currentData()
+        if chosen is not None and chosen[0] != CLASS:
+            self._show_layer(0)
 
     def _set_threshold(self, value: int) -> None:
         self.threshold_label.setText(f"{value} %")
@@ -212,13 +245,14 @@ class ReadTab(QWidget):
 
     def step(self, by: int) -> None:
         """Fly to the next most suspicious tile, or to the one before."""
-        run, order = self.state.run, self.state.suspicious(self.suspect.currentText())
+        name = self.suspect.chosen
+        run, order = self.state.run, self.state.suspicious(name)
         if run is None or not len(order):
             return
         self._place = min(max(self._place + by, 0), len(order) - 1)
-        row, name = int(order[self._place]), self.suspect.currentText()
+        row = int(order[self._place])
         self.state.fly_to(row)
-        chosen = run.table.probabilities[row, self.suspect.currentIndex()]
+        chosen = run.table.probabilities[row, run.table.class_names.index(name)]
         self.ranked.setText(f"{self._place + 1} of {len(order)} for {name}: {100 * chosen:.1f} %")
 
     def hover(self, row: int) -> None:
@@ -226,9 +260,10 @@ class ReadTab(QWidget):
         shown, run = row, self.state.run
         if row == NO_TILE:
             shown = self.state.selected
-        if (shown, id(run)) == self._shown:
+        of = (self.state.chosen, id(run))
+        if (shown, of) == self._shown:
             return
-        self._shown = shown, id(run)
+        self._shown = shown, of
         if run is None or shown == NO_TILE:
             self.card.setText(HINT)
         else:
@@ -244,6 +279,7 @@ class ReadTab(QWidget):
         run, row = self.state.run, self.state.selected
         if run is None or row == NO_TILE or self.worker is not None:
             return
+        self.explaining = (run.fingerprint, run.folder)
         self.explain_button.setEnabled(False)
         self.explain_status.setText("Loading the classifier …")
         self.worker = in_background(

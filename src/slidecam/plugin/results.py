@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import SourceError, StoreError
 from slidecam.plugin.areas import annotation_layer
-from slidecam.plugin.open_run import ShownRun, read_shown
+from slidecam.plugin.open_run import ShownRun, align, read_shown
 from slidecam.plugin.overlays import (
-    heat_layers,
     is_volume_run,
+    opened_heat,
     run_layers,
     volume_heat_layers,
     volume_run_layers,
 )
+from slidecam.plugin.ownership import chosen_in, facts_in
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.slide import (
     KEY,
@@ -38,6 +39,8 @@ from slidecam.runs import Run
 from slidecam.sources.discovery import sample_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from slidecam.geometry import Box
 
 
@@ -56,20 +59,50 @@ def read_run_folder(path: Path) -> list[LayerData]:
     if is_volume_run(folder):
         return _volume_run(folder)
     run = read_shown(folder)
-    return [*_slide_of(run), *run_layers(run)]
+    return [*_slide_of(run), *_anew(run_layers(run))]
+
+
+def _anew(layers: list[LayerData]) -> list[LayerData]:
+    """Take away what lies open of these overlays: what is opened twice is not laid twice."""
+    viewer = shown_viewer()
+    if viewer is not None:
+        fresh = [_identity(meta["metadata"]) for _data, meta, _kind in layers]
+        for layer in [one for one in viewer.layers if one.metadata.get("kind")]:
+            if _identity(layer.metadata) in fresh:
+                viewer.layers.remove(layer)
+    return layers
+
+
+def _identity(facts: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return what tells one overlay from another: kind, class, and where it comes from."""
+    folder = getattr(facts.get(KEY), "folder", None)
+    return (facts.get("kind"), facts.get("class"), facts.get("heatmap") or str(folder))
 
 
 def _volume_run(folder: Path) -> list[LayerData]:
     run = Run.open(folder)
     layers: list[LayerData] = []
-    path = _found(run, "volume")
-    if path is not None:
-        layers += read_slide(path)
-    return [*layers, *volume_run_layers(folder)]
+    if not _is_open(run):
+        path = _found(run, "volume")
+        if path is not None:
+            layers += read_slide(path)
+    return [*layers, *_anew(volume_run_layers(folder))]
+
+
+def _is_open(run: Run) -> bool:
+    """Whether the picture that a run classified lies open already."""
+    viewer = shown_viewer()
+    if viewer is None:
+        return False
+    facts = facts_in(viewer.layers, str(run.fingerprint))
+    return facts is not None and (facts.is_volume or facts.is_picture(run.seen))
 
 
 def _slide_of(run: ShownRun) -> list[LayerData]:
-    """Return the run's slide, unless it has been moved or replaced since."""
+    """Return the run's slide, unless it lies open, or has been moved or replaced since."""
+    if _is_open(run.stored):
+        align(shown_viewer(), run)
+        return []
     path = _found(run.stored, "slide")
     if path is None:
         return []
@@ -97,37 +130,49 @@ def read_heatmap(path: Path) -> list[LayerData]:
     """Open a heatmap, with the names of its run's classes where it lies in one."""
     folder = run_folder(path)
     if folder is not None and is_volume_run(folder):
-        return volume_heat_layers(path, folder.name)
+        return _anew(volume_heat_layers(path))
     if folder is None:
-        return heat_layers(path)
-    return heat_layers(path, read_shown(folder))
+        return _anew(opened_heat(path))
+    return _anew(opened_heat(path, read_shown(folder)))
 
 
 def read_annotations(path: Path) -> list[LayerData]:
-    """Open areas by class on the slide that is open."""
-    facts = _open_slide()
-    if facts is not None:
-        bounds = _shown_part(facts)
-        return [annotation_layer(path, facts.placing, bounds, facts.fingerprint)]
-    layer = annotation_layer(path, Placing(None), None)
-    warn("No slide is open, so these areas are shown in pixels: open their slide first.")
-    return [layer]
+    """Open areas by class on the slide of their name, else on the one that is chosen."""
+    viewer = shown_viewer()
+    slides: list[SlideFacts] = []
+    if viewer is not None:
+        slides = _slides_in(viewer.layers)
+    if not slides:
+        layer = annotation_layer(path, Placing(None), None)
+        warn("No slide is open, so these areas are shown in pixels: open their slide first.")
+        return [layer]
+    facts = _slide_of_areas(path, slides, chosen_in(viewer.layers))
+    if len(slides) > 1:
+        inform(f"Laid on {facts.name}: the areas of {path.name}.")
+    return [annotation_layer(path, facts.placing, _shown_part(facts), facts.fingerprint)]
+
+
+def _slides_in(layers: Iterable[Any]) -> list[SlideFacts]:
+    """Return the slides that lie open, the topmost first."""
+    kept = [layer.metadata.get(KEY) for layer in layers]
+    return [facts for facts in reversed(kept) if isinstance(facts, SlideFacts)]
+
+
+def _slide_of_areas(path: Path, slides: Sequence[SlideFacts], chosen: str) -> SlideFacts:
+    """Return the one open slide that a file of areas is called after, else the chosen one."""
+    called = path.name.lower().removesuffix(".gz").removesuffix(".geojson")
+    named = [one for one in slides if called in {one.name.lower(), Path(one.path).stem.lower()}]
+    if len({one.fingerprint for one in named}) == 1:
+        return named[0]
+    return next((one for one in slides if one.fingerprint == chosen), slides[0])
 
 
 def _shown_part(facts: SlideFacts) -> Box | None:
     """Return the part of a slide that QuPath shows: its run's, else the scanned one."""
     for run in _kept_in_layers():
-        if isinstance(run, ShownRun) and run.stored.fingerprint == facts.fingerprint:
+        if isinstance(run, ShownRun) and run.fingerprint == facts.fingerprint:
             return run.table.bounds
     return facts.bounds
-
-
-def _open_slide() -> SlideFacts | None:
-    """Return the slide of the viewer that the user looks at: annotations lie in its pixels."""
-    for facts in reversed(_kept_in_layers()):
-        if isinstance(facts, SlideFacts):
-            return facts
-    return None
 
 
 def _kept_in_layers() -> list[Any]:

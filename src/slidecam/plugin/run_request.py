@@ -23,7 +23,7 @@ from slidecam.foreground import (
 from slidecam.geometry import Box
 from slidecam.options import command_words
 from slidecam.plugin import compat
-from slidecam.plugin.areas import AREA_TYPES, corners_of, ring_in_pixels
+from slidecam.plugin.areas import areas_of, in_pixels
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources import settle_spacing
 from slidecam.sources.apart import open_apart
@@ -45,20 +45,21 @@ class Region:
 
     Attributes
     ----------
-    rings
-        Areas as drawn, (N, 2) x, y in level-0 pixels each: all that lies in them is classified.
+    areas
+        As drawn: of each its rings, (N, 2) x, y in level-0 pixels, the outer one first, then its
+        holes. All that lies in them is classified.
     view
         A box of which only the tissue is classified; None where areas were drawn.
     """
 
-    rings: tuple[NDArray[np.float64], ...] = ()
+    areas: tuple[tuple[NDArray[np.float64], ...], ...] = ()
     view: Box | None = None
 
     @property
     def name(self) -> str:
         """A short name of its own: runs of different regions are different runs."""
         places = repr(self.view).encode() + b"".join(
-            np.round(ring, 1).tobytes() for ring in self.rings
+            np.round(np.concatenate(rings), 1).tobytes() for rings in self.areas
         )
         short = hashlib.sha256(places).hexdigest()[:8]
         if self.view is not None:
@@ -142,28 +143,32 @@ def region_in_view(viewer: Any, facts: SlideFacts) -> Region:  # noqa: ANN401  (
 def drawn_region(viewer: Any, placing: Placing) -> Region:  # noqa: ANN401  (as above)
     """Return the selected shapes; if none is selected, all of the active shapes layer.
 
+    Where no shapes layer is active, the only one that is seen is meant.
+
     Raises
     ------
     UsageError
-        If no shapes layer is active, or it holds no area.
+        If there is none or there are several, or it holds no area.
     """
     layer = viewer.layers.selection.active
+    drawn = [one for one in viewer.layers if isinstance(one, Shapes) and one.visible]
+    if not isinstance(layer, Shapes) and len(drawn) == 1:
+        layer = drawn[0]
     if not isinstance(layer, Shapes):
         raise UsageError(
             "No shapes layer is selected.",
             "Draw areas in one, and select it in the list of layers.",
         )
-    rings: list[NDArray[np.float64]] = []
-    for number in sorted(layer.selected_data) or range(len(layer.data)):
-        kind = layer.shape_type[number]
-        if kind in AREA_TYPES:
-            rings.append(ring_in_pixels(layer, corners_of(layer.data[number], kind), placing))
-    if not rings:
+    areas: list[tuple[NDArray[np.float64], ...]] = []
+    for number, _name, rings in areas_of(layer.data, layer.shape_type, layer.features):
+        if number in layer.selected_data or not layer.selected_data:
+            areas.append(in_pixels(layer, rings, placing))
+    if not areas:
         raise UsageError(
             f"The layer {layer.name!r} holds no area.",
             "Draw rectangles, ellipses or polygons in it.",
         )
-    return Region(rings=tuple(rings))
+    return Region(areas=tuple(areas))
 
 
 def write_region(request: RunRequest, region: Region) -> Path:
@@ -181,9 +186,7 @@ def write_region(request: RunRequest, region: Region) -> Path:
         facts = source.facts
         if region.view is None:
             path = out / f"{region.name}.geojson"
-            write_annotations(
-                path, [Annotation("", (ring,)) for ring in region.rings], facts.bounds
-            )
+            write_annotations(path, [Annotation("", rings) for rings in region.areas], facts.bounds)
             return path
         tissue = find_foreground(
             source, settle_spacing(facts, request.spec.mpp).spacing, ForegroundSpec()

@@ -78,6 +78,9 @@ class SlideFacts:
         Of its content.
     is_volume
         Whether it is a stack of slices.
+    own_spacing
+        What the file says of its µm per pixel, whatever the user says; None for nothing that can
+        be believed.
     seen
         Which picture of the file it is, as far as somebody chose.
     images
@@ -93,6 +96,7 @@ class SlideFacts:
     is_volume: bool = False
     seen: PictureView = AS_THE_FILE_SAYS
     images: tuple[FileImage, ...] = ()
+    own_spacing: Spacing | None = None
 
     def is_picture(self, seen: PictureView) -> bool:
         """Whether a run that saw the file so classified the picture that is shown."""
@@ -130,6 +134,9 @@ def facts_of(
         spacing, said = settled.spacing, settled.warning or ""
     except SpacingError as error:
         spacing, said = None, f"{error.problem} {NO_SPACING}"
+    own = spacing
+    if mpp is not None:
+        own = facts_of(source)[0].own_spacing
     kept = SlideFacts(
         str(facts.path),
         facts.name,
@@ -140,6 +147,7 @@ def facts_of(
         facts.stack is not None,
         seen,
         facts.images,
+        own,
     )
     return kept, said
 

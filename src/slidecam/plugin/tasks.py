@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import create_worker
+from napari.qt.threading import GeneratorWorker, create_worker
 from napari.utils.notifications import show_error, show_info, show_warning
 
 from slidecam.errors import SlidecamError, ViewerError
@@ -45,17 +45,35 @@ def in_background(
     worker
         napari's worker; ``quit`` ends it after the next update.
     """
-    worker = create_worker(guarded, work, _start_thread=False, _ignore_errors=True)
+    worker = create_worker(
+        guarded, work, _start_thread=False, _ignore_errors=True, _worker_class=_Worker
+    )
     worker.yielded.connect(on_update)
     worker.returned.connect(on_result)
     worker.errored.connect(on_error)
     worker.errored.connect(_report)
     worker.finished.connect(on_end)
-    # napari's worker drops a generator that is to quit without closing it: threads and
-    # locks would stay.
-    worker.aborted.connect(work.close)
     worker.start()
     return worker
+
+
+class _Worker(GeneratorWorker):
+    """A worker that closes its generator however it ends, in the thread that ran it.
+
+    napari's drops one that is to quit: its threads and locks would stay. The viewer's thread cannot
+    close it, for that waits for this one when napari ends.
+    """
+
+    def __init__(self, func: Any, work: Generator[Any, None, Any], **given: Any) -> None:  # noqa: ANN401  (napari's)
+        super().__init__(func, work, **given)
+        self._own = work
+
+    def work(self) -> Any:  # noqa: ANN401  (what the generator returns)
+        """Run the generator to its end, or until the worker is to quit."""
+        try:
+            return super().work()
+        finally:
+            self._own.close()
 
 
 def _report(error: Exception) -> None:

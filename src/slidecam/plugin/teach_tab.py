@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QCheckBox,
+    QButtonGroup,
     QComboBox,
     QFileDialog,
     QFormLayout,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QListWidget,
@@ -33,16 +36,24 @@ from slidecam.plugin.tasks import (
     report_error,
     step_in_words,
 )
+from slidecam.plugin.tools import Tool, Tools
 from slidecam.runs import compare_runs
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.viewer_state import ViewerState
     from slidecam.runs import Run
     from slidecam.steps import Step
     from slidecam.teaching import FineTuned
 
+HANDS = {
+    Tool.LOOK: "A click selects a tile, a drag moves the view.",
+    Tool.DRAW: "Each click is a corner of an area; a double click ends it, Escape drops it.",
+    Tool.PAINT: "A drag paints.",
+    Tool.CORRECT: "A click says that a tile is of the class above; once more takes it back.",
+}
 SUGGESTED = 12
 LIST_HEIGHT = 150
 STATUS_HEIGHT = 96
@@ -64,9 +75,10 @@ class TeachTab(QWidget):
     def __init__(self, state: ViewerState) -> None:
         super().__init__()
         self.state, self.layers = state, AnnotationLayers(state)
+        self.tools = Tools(self.layers)
         self.worker: Any = None
-        self.before: Run | None = None
-        self.tuned: FineTuned | None = None
+        self._of: tuple[str, Path | None] = ("", None)
+        self._taught: dict[str, Taught] = {}
         self._make_fields()
         self._lay_out()
         self._connect()
@@ -77,8 +89,15 @@ class TeachTab(QWidget):
         self.about.setWordWrap(True)
         self.classes = QComboBox()
         self.classes.setEditable(True)
-        self.draw, self.paint = QPushButton("Draw areas"), QPushButton("Paint")
-        self.correct = QCheckBox("correct tiles by click")
+        self.hands: dict[Tool, QPushButton] = {}
+        self.group = QButtonGroup(self)
+        for tool in Tool:
+            button = QPushButton(str(tool))
+            button.setCheckable(True)
+            button.setToolTip(HANDS[tool])
+            self.group.addButton(button)
+            self.hands[tool] = button
+        self.hands[Tool.LOOK].setChecked(True)
         self.undo = QPushButton("Undo correction")
         self.suggest = QPushButton("What to annotate next")
         self.suggestions = QListWidget()
@@ -98,27 +117,25 @@ class TeachTab(QWidget):
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Class", self.classes)
-        rows = [
-            _row(self.draw, self.paint),
-            _row(self.correct, self.undo),
-            _row(self.export, self.tune),
-        ]
+        hands = QGridLayout()
+        for number, button in enumerate(self.hands.values()):
+            hands.addWidget(button, number // 2, number % 2)
         whole = QVBoxLayout(self)
         whole.addLayout(form)
-        whole.addLayout(rows[0])
-        whole.addLayout(rows[1])
-        for field in (self.about, self.suggest, self.suggestions):
+        whole.addLayout(hands)
+        for field in (self.undo, self.about, self.suggest, self.suggestions):
             whole.addWidget(field)
-        whole.addLayout(rows[2])
+        whole.addLayout(_row(self.export, self.tune))
         for field in (self.status, self.again, self.compared):
             whole.addWidget(field)
         whole.addStretch(1)
 
     def _connect(self) -> None:
-        self.draw.clicked.connect(self.start_drawing)
-        self.paint.clicked.connect(
-            lambda: self._tried(lambda: self.layers.paint(self.classes.currentText()))
-        )
+        for tool, button in self.hands.items():
+            button.clicked.connect(lambda _checked=False, tool=tool: self.take(tool))
+        self.tools.changed.connect(self._show_tool)
+        self.classes.currentTextChanged.connect(self._class_changed)
+        self.layers.changed.connect(self._show_counts)
         self.undo.clicked.connect(lambda: self._tried(self.layers.undo))
         self.suggest.clicked.connect(lambda: self._tried(self._suggest))
         self.suggestions.itemClicked.connect(
@@ -138,44 +155,73 @@ class TeachTab(QWidget):
             report_error(str(error))
         self.refresh()
 
+    def _tried_quietly(self, action: Any) -> None:  # noqa: ANN401  (as above)
+        """Do what nobody chose to do now; where it goes wrong it is said beside the counts."""
+        try:
+            action()
+        except SlidecamError as error:
+            self.about.setText(str(error))
+
     def refresh(self) -> None:
         """Show what was said of the run so far."""
         run = self.state.run
+        self._belong_to(run)
         ready = run is not None and self.worker is None
-        for button in (
-            self.draw,
-            self.paint,
-            self.undo,
-            self.suggest,
-            self.export,
-            self.tune,
-        ):
+        for button in (*self.hands.values(), self.undo, self.suggest, self.export, self.tune):
             button.setEnabled(ready)
-        self.again.setVisible(self.tuned is not None)
+        self.again.setVisible(self.taught_here is not None)
         if run is None:
             self.about.setText(self.state.empty_text)
             return
         names, chosen = list(self.layers.classes), self.classes.currentText()
         if names != [self.classes.itemText(index) for index in range(self.classes.count())]:
+            self.classes.blockSignals(True)  # noqa: FBT003  (Qt's own)
             self.classes.clear()
             self.classes.addItems(names)
-            self.classes.setCurrentText(chosen or names[0])
+            self.classes.setCurrentText(names[0])
+            self.classes.setCurrentIndex(max(0, self.classes.findText(chosen)))
+            self.classes.blockSignals(False)  # noqa: FBT003
         try:
             self._compare()
-            self.about.setText(labels_in_words(self.layers.annotations(), self.layers.corrections))
+            self._show_counts()
         except SlidecamError as error:
             self.about.setText(str(error))
 
-    def start_drawing(self) -> None:
-        """Make the layer of annotations active, with polygons of the chosen class."""
+    def _belong_to(self, run: ShownRun | None) -> None:
+        """Leave nothing standing that was of another slide or another run."""
+        if self.state.shown == self._of:
+            return
+        self._of = self.state.shown
+        self.suggestions.clear()
+        self.compared.setText("")
+        if self.worker is None:
+            self.status.setText("")
+        if run is not None:
+            self._tried_quietly(self.layers.show_corrections)
 
-        def start() -> None:
-            self.layers.draw(self.classes.currentText()).mode = "add_polygon"
+    @property
+    def taught_here(self) -> Taught | None:
+        """What was taught on the slide that is chosen."""
+        return self._taught.get(self.state.chosen)
 
-        self._tried(start)
+    def _show_counts(self) -> None:
+        if self.state.run is not None:
+            self.about.setText(labels_in_words(self.layers.annotations(), self.layers.corrections))
+
+    def take(self, tool: Tool) -> None:
+        """Take a tool in hand; what keeps it from being taken is said."""
+        self._tried(lambda: self.tools.take(tool, self.classes.currentText()))
+        self._show_tool(self.tools.in_hand)
+
+    def _show_tool(self, tool: Tool) -> None:
+        self.hands[tool].setChecked(True)
+
+    def _class_changed(self, name: str) -> None:
+        if self.state.run is not None:
+            self.layers.turn_to(name)
 
     def _clicked(self, row: int) -> None:
-        if self.correct.isChecked() and self.state.run is not None:
+        if self.tools.in_hand is Tool.CORRECT and self.state.run is not None:
             self._tried(lambda: self.layers.correct(row, self.classes.currentText()))
 
     def _suggest(self) -> None:
@@ -215,7 +261,6 @@ class TeachTab(QWidget):
 
         def work() -> Generator[Step, None, FineTuned]:
             run = self.layers.run
-            self.before = run.stored
             out = fresh_folder(run.folder.parent)
             # A name of its own, so that its runs lie beside those of the model it came from.
             spec = teaching.FineTuneSpec(
@@ -223,7 +268,9 @@ class TeachTab(QWidget):
             )
             return teaching.fine_tune(run.stored, out, self.layers.annotations(), spec=spec)
 
-        self._work(work, self._tuned)
+        run = self.state.run
+        if run is not None:
+            self._work(work, partial(self._tuned, run))
 
     def _work(self, make: Any, on_result: Any) -> None:  # noqa: ANN401  (generators and slots)
         if self.worker is not None:
@@ -242,8 +289,12 @@ class TeachTab(QWidget):
     def _progressed(self, step: Step) -> None:
         self.status.setText(step_in_words(step))
 
-    def _tuned(self, tuned: FineTuned) -> None:
-        self.tuned = tuned
+    def _tuned(self, before: ShownRun, tuned: FineTuned) -> None:
+        self._taught[before.fingerprint] = Taught(before.stored, tuned)
+        if before.fingerprint != self.state.chosen:
+            inform(f"The new model of {before.folder.name} is ready.")
+            self.status.setText("")
+            return
         self.compared.setText("")
         self.status.setText(tuned_in_words(tuned))
 
@@ -255,19 +306,29 @@ class TeachTab(QWidget):
         self.refresh()
 
     def _run_again(self) -> None:
-        if self.tuned is not None:
-            self.taught.emit(str(self.tuned.bundle.path))
+        taught = self.taught_here
+        if taught is not None:
+            self.taught.emit(str(taught.tuned.bundle.path))
 
     def _compare(self) -> None:
         """Tell what the new model sees otherwise, once its run is over."""
-        run = self.state.run
-        if run is None or self.before is None or self.tuned is None or not run.is_finished:
+        run, taught = self.state.run, self.taught_here
+        if run is None or taught is None or not run.is_finished:
             return
-        if run.stored.bundle_digest == self.tuned.bundle.digest:
+        if run.stored.bundle_digest == taught.tuned.bundle.digest:
             # What was said of these tiles is as true of them as before, and the next tuning builds
             # on it.
-            self.layers.carry(self.before)
-            self.compared.setText(comparison_table(compare_runs(self.before, run.stored)))
+            self.layers.carry(taught.before)
+            self.status.setText(tuned_in_words(taught.tuned))
+            self.compared.setText(comparison_table(compare_runs(taught.before, run.stored)))
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """A model that was taught on a slide, and the run that it was taught from."""
+
+    before: Run
+    tuned: FineTuned
 
 
 def fresh_folder(beside: Path) -> Path:

@@ -18,6 +18,7 @@ from slidecam.explain.catalogue import CATALOGUE
 from slidecam.explain.facts import least_scale, unit_of
 from slidecam.parsing import json_in
 from slidecam.plugin.overlays import heat_look
+from slidecam.plugin.ownership import SLIDE
 from slidecam.reports.panel_rows import PanelMap, overlaid
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 METHODS = (USUAL_METHODS, "score-cam", "lime", "partition-shap")
 SETTINGS = ("lime.samples=500",)
 """LIME's map hardly changes with more samples, and a person waits for it."""
+
+MAP = "map of a tile"
+"""The kind of an explanation's layer."""
 
 FOLDER = "close-ups"
 EXPLANATION = "explanation.json"
@@ -191,6 +195,7 @@ def explanation_layer(found: TileExplanation, picture: MethodMap, run: ShownRun)
     meta = {
         "name": f"{picture.title} {found.class_name} @ {x}, {y}",
         "opacity": 0.8,
+        "metadata": {SLIDE: run.fingerprint, "kind": MAP},
         **heat_look(signed=signed),
         **run.placing.raster((width / edge, height / edge), (x, y)),
     }

@@ -1,4 +1,4 @@
-"""What lies before the user: a viewer, its slide, one run of it and its overlays. It knows no Qt.
+"""What lies before the user: a viewer, its slides, a run of each and its overlays. It knows no Qt.
 
 The tabs of the dock act on it and listen to its signals, so that everything but the buttons is
 tested without a screen.
@@ -7,43 +7,57 @@ tested without a screen.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Layer
 from psygnal import Signal
 
-from slidecam.errors import SlidecamError, UsageError
+from slidecam.errors import UsageError
 from slidecam.plugin import compat
 from slidecam.plugin.live import LiveOverlays
-from slidecam.plugin.open_run import align, read_shown
+from slidecam.plugin.open_run import align, run_of
 from slidecam.plugin.overlays import (
     CLASS,
     HEAT,
     PROBABILITY,
+    class_layer,
     class_raster,
-    heatmap_layers,
+    heat_of,
+    is_shown_by,
+    leading_heat,
+    method_looked_at,
+    probability_layer,
     run_layers,
     show_alone,
     volume_run_layers,
 )
+from slidecam.plugin.ownership import (
+    ON_TOP,
+    SLIDE,
+    OpenSlides,
+    SlideState,
+    came_with_its_slide,
+    owner_of,
+    show_only,
+)
 from slidecam.plugin.placing import NO_TILE
-from slidecam.plugin.slide import KEY, SlideFacts, facts_of, run_folder, slide_layer
+from slidecam.plugin.slide import KEY, SlideFacts, slide_layer
 from slidecam.plugin.tasks import warn
+from slidecam.plugin.tile_explanation import MAP
 from slidecam.runs import RunRecord, most_suspicious
-from slidecam.sources.apart import open_apart
 from slidecam.sources.discovery import find_slides
 from slidecam.store import has_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from slidecam.plugin.job import Began, Ended, Heat, NewTiles
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.placing import Placing
+    from slidecam.plugin.slide import LayerData
     from slidecam.sources.images import FileImage
 
 OVERLAYS = (CLASS, PROBABILITY, HEAT)
@@ -56,8 +70,11 @@ SPOT_WIDTH = 0.06
 """Of the frame around the selected tile, as a share of the tile."""
 
 
-class ViewerState:
-    """A viewer and the run that is shown in it.
+class ViewerState(OpenSlides):
+    """A viewer and what is shown of its slides.
+
+    All of it belongs to one slide: `run`, `volume` and `selected` are those of the slide that is
+    chosen in the list of layers, and nothing of another one is seen meanwhile.
 
     Parameters
     ----------
@@ -66,69 +83,37 @@ class ViewerState:
 
     Attributes
     ----------
-    run
-        What is shown, or None.
     threshold
         Probability from which a tile is shown.
-    selected
-        The tile that the user chose, or `NO_TILE`.
     """
 
     run_changed = Signal()
-    """Another run is shown, or more of it."""
+    """Another run is shown, or more of it, or another slide is chosen."""
 
     tile_selected = Signal(int)
     volume_shown = Signal(object)
     """A volume's run is shown, which lies in this folder."""
 
     def __init__(self, viewer: Any) -> None:  # noqa: ANN401  (the viewer, its model or a proxy)
-        self.viewer = viewer
-        self.run: ShownRun | None = None
+        super().__init__(viewer)
         self.threshold = 0.0
-        self.selected = NO_TILE
-        self.volume: Path | None = None
         self._live: LiveOverlays | None = None
-        self._opened: dict[str, SlideFacts] = {}
-        self._looked_at: SlideFacts | None = None
+        self._followed = ""
 
-    def slide(self) -> SlideFacts | None:
-        """Return the slide that the user looks at.
+    def follow(self) -> bool:
+        """Show what belongs to the chosen slide and nothing else; return whether that is another.
 
-        The active layer's, else the one before, else the topmost one's.
+        What was of slides that are closed by now is forgotten.
         """
-        active = self.viewer.layers.selection.active
-        facts = None
-        if active is not None:
-            facts = self._facts(active)
-        if facts is None:
-            open_now = list(filter(None, map(self._facts, reversed(list(self.viewer.layers)))))
-            if self._looked_at not in open_now:
-                self._looked_at = next(iter(open_now), None)
-            return self._looked_at
-        self._looked_at = facts
-        return facts
-
-    def _facts(self, layer: Any) -> SlideFacts | None:  # noqa: ANN401  (any layer)
-        facts = layer.metadata.get(KEY)
-        if isinstance(facts, SlideFacts):
-            return facts
-        return self._of_another_reader(layer)
-
-    def _of_another_reader(self, layer: Any) -> SlideFacts | None:  # noqa: ANN401  (any layer)
-        """Return the facts of a picture that napari or another plugin opened.
-
-        None where slidecam does not read it too.
-        """
-        path = layer.source.path
-        if not path or not getattr(layer, "rgb", False):
-            return None
-        if path not in self._opened:
-            try:
-                with open_apart(path) as source:
-                    self._opened[path] = facts_of(source)[0]
-            except SlidecamError:
-                return None
-        return self._opened[path]
+        chosen = self.chosen
+        self._forget()
+        show_only(self.viewer.layers, chosen)
+        if chosen == self._followed:
+            return False
+        self._followed = chosen
+        self.set_threshold(self.threshold)
+        self.run_changed.emit()
+        return True
 
     def show_image(self, facts: SlideFacts, image: FileImage) -> None:
         """Show another picture of a slide's file in its place.
@@ -139,23 +124,24 @@ class ViewerState:
             If it cannot be opened: what is shown stays then.
         """
         layer, readings = slide_layer(facts.path, seen=replace(facts.seen, image=str(image.number)))
+        self.clear()
         for before in [one for one in self.viewer.layers if one.metadata.get(KEY) == facts]:
             self.viewer.layers.remove(before)
-        self.clear()
         self._add([layer])
         for reading in readings:
             warn(reading)
 
-    def overlays(self, *kinds: str) -> Iterator[Any]:
-        """Yield the layers of the shown run that are of these kinds."""
-        for layer in list(self.viewer.layers):
-            shown, kind = layer.metadata.get(KEY), layer.metadata.get("kind")
-            if (
-                kind in kinds
-                and self.run is not None
-                and getattr(shown, "folder", None) == self.run.folder
-            ):
-                yield layer
+    def overlays(self, *kinds: str) -> list[Any]:
+        """Return the layers of the shown run that are of these kinds."""
+        return self._overlays_of(self.run, kinds)
+
+    def _overlays_of(self, run: ShownRun | None, kinds: tuple[str, ...] = OVERLAYS) -> list[Any]:
+        if run is None:
+            return []
+        found = [one for one in self.viewer.layers if one.metadata.get("kind") in kinds]
+        return [
+            one for one in found if getattr(one.metadata.get(KEY), "folder", None) == run.folder
+        ]
 
     def recognise(self, out: Path) -> ShownRun | None:
         """Show the run of the open slide that lies under ``out``, if there is one; return it."""
@@ -165,29 +151,18 @@ class ViewerState:
         folder = out / find_slides([facts.path]).slides[0].name
         if not has_run(folder):
             return None
-        if self.run is not None and self.run.folder == folder and any(self.overlays(*OVERLAYS)):
+        if self.run is not None and self.run.folder == folder and self.overlays(*OVERLAYS):
             return self.run
-        if facts.is_volume or self._comes_with_its_slide(folder):
+        if facts.is_volume or came_with_its_slide(self.viewer.layers, folder):
             self._recognise_volume(folder, facts)
             return None
-        run = _run_of(facts, folder)
+        run = run_of(facts, folder)
         if run is not None:
             self.show(run)
         return run
 
-    def _comes_with_its_slide(self, folder: Path) -> bool:
-        """Whether the slide was opened as part of this run.
-
-        The reader brings the overlays, a moment later.
-        """
-        slides = [
-            layer for layer in self.viewer.layers if isinstance(layer.metadata.get(KEY), SlideFacts)
-        ]
-        opened = [run_folder(Path(layer.source.path)) for layer in slides if layer.source.path]
-        return folder.resolve() in [one.resolve() for one in opened if one is not None]
-
     def _recognise_volume(self, folder: Path, facts: SlideFacts) -> None:
-        if not facts.is_volume or self._comes_with_its_slide(folder):
+        if not facts.is_volume or came_with_its_slide(self.viewer.layers, folder):
             return
         record = RunRecord.find(folder)
         if record is None or record.input.fingerprint != facts.fingerprint:
@@ -198,95 +173,112 @@ class ViewerState:
 
     def show_volume(self, folder: Path) -> None:
         """Lay the heatmaps of a volume's run over it, and tell of the run."""
-        self.clear()
+        owner = RunRecord.read(folder).input.fingerprint
         for layer in [one for one in self.viewer.layers if one.metadata.get("volume run")]:
-            self.viewer.layers.remove(layer)
-        self.volume = folder
+            if owner_of(layer) == owner:
+                self.viewer.layers.remove(layer)
         self._add(volume_run_layers(folder))
+        self.take_volume(folder)
+
+    def take_volume(self, folder: Path) -> None:
+        """Tell of a volume's run whose heat lies in the viewer."""
+        self._view_of(str(RunRecord.read(folder).input.fingerprint)).volume = folder
         self.volume_shown.emit(folder)
         self.run_changed.emit()
 
-    @property
-    def empty_text(self) -> str:
-        """What the tabs that are about tiles say while there are none."""
-        if self.volume is None:
-            return "No result is shown yet: run a model in “Classify”."
-        return (
-            "A volume's result is shown: heat on its voxels, and its slices below. This tab is for"
-            " slides."
-        )
-
     def show(self, run: ShownRun) -> None:
-        """Show a run in the place of the one that was shown before.
+        """Show a run in the place of the one that was shown of its slide before.
 
         A run that is open already is taken as it is.
         """
-        if self.run is not None and self.run.folder != run.folder:
-            self.clear()
-        self.run, self.selected = run, NO_TILE
+        view = self._view_of(run.fingerprint)
+        if view.run is not None and view.run.folder != run.folder:
+            self._take_away(view)
+        view.run, view.selected = run, NO_TILE
         align(self.viewer, run)
-        if not any(self.overlays(*OVERLAYS)):
+        if not self._overlays_of(run):
             self._add(run_layers(run))
         self.run_changed.emit()
 
     def clear(self) -> None:
         """Take the shown run's layers away, and the frame around the tile that was selected."""
-        frames = [layer for layer in self.viewer.layers if layer.name == SPOT]
-        for layer in (*self.overlays(*OVERLAYS), *frames):
-            self.viewer.layers.remove(layer)
-        self.run, self._live = None, None
+        self._take_away(self.view)
 
-    def _add(self, layers: list[tuple[Any, dict[str, Any], str]]) -> list[Layer]:
-        active = self.viewer.layers.selection.active
+    def _take_away(self, view: SlideState) -> None:
+        run = view.run
+        if run is None:
+            return
+        frames = [one for one in self.viewer.layers if one.metadata.get("kind") == SPOT]
+        theirs = [one for one in frames if owner_of(one) == run.fingerprint]
+        for layer in (*self._overlays_of(run), *theirs):
+            self.viewer.layers.remove(layer)
+        view.run, view.selected = None, NO_TILE
+        if self._live is not None and self._live.run.folder == run.folder:
+            self._live = None
+
+    def _add(self, layers: list[LayerData]) -> list[Layer]:
+        """Add layers below what was drawn, and leave the choice of the user as it is."""
+        mine = self.viewer.layers
+        active = mine.selection.active
         made = [Layer.create(*layer) for layer in layers]
         for layer in made:
-            self.viewer.add_layer(layer)
-        if active is not None:
-            self.viewer.layers.selection.active = active
+            drawn = [place for place, one in enumerate(mine) if one.metadata.get(ON_TOP)]
+            mine.insert(min(drawn, default=len(mine)), layer)
+        if active is not None and active in mine:
+            mine.selection.active = active
+        show_only(mine, self.chosen)
         return made
 
     def began(self, began: Began) -> None:
         """Lay the overlays of a run that goes on now."""
-        if self.run is not None:
-            self.clear()
-        self.run = began.run
+        view = self._view_of(began.run.fingerprint)
+        self._take_away(view)
+        view.run = began.run
         align(self.viewer, began.run)
-        layers = run_layers(replace(began.run, with_heatmaps=False))
-        self._live = LiveOverlays(began.run, self._add(layers))
+        (classes,) = self._add([class_layer(began.run)])
+        self._live = LiveOverlays(began.run, classes)
         self.run_changed.emit()
 
     def tiles(self, tiles: NewTiles) -> None:
         """Show tiles that were classified just now."""
-        if self._live is not None and self.run is not None:
-            self._live.add(tiles.boxes, tiles.probabilities, self.threshold)
-            self.run = self._live.run
+        live = self._live
+        if live is None:
+            return
+        live.add(tiles.boxes, tiles.probabilities, self.threshold)
+        view = self._views.get(live.run.fingerprint)
+        if view is not None and view.run is not None and view.run.folder == live.run.folder:
+            view.run = live.run
 
     def heat(self, heat: Heat) -> None:
         """Show the heatmap as far as it goes."""
-        if self._live is not None and any(self.overlays(*OVERLAYS)):
-            fresh = self._live.heat(heat)
-            self._live.heats += self._add(fresh)
+        live = self._live
+        if live is not None and self._overlays_of(live.run):
+            live.watch(self._add(live.heat(heat)))
 
     def ended(self, ended: Ended) -> None:
         """Show what a run has come to: its heatmaps as they were written, where it is finished."""
+        live, self._live = self._live, None
         if ended.volume is not None and not ended.stopped:
             self.show_volume(ended.volume)
-        if ended.run is None:
+        run = ended.run
+        if run is None:
             return
-        if self._live is None or self.run is None:
-            self.show(ended.run)
+        if live is None or live.run.folder != run.folder:
+            if run.fingerprint in self._owners():
+                self.show(run)
             return
-        for layer in self._live.heats:
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
-        self.run, self._live = ended.run, None
-        tiles = list(self.overlays(CLASS, PROBABILITY))
-        for layer in tiles:
-            layer.metadata[KEY] = ended.run
         # Who has taken the overlays away meanwhile, perhaps with the slide, wants no heatmap
         # either.
-        if ended.run.is_finished and tiles:
-            self._add(heatmap_layers(ended.run))
+        tiles = self._overlays_of(run, (CLASS, PROBABILITY))
+        for layer in live.heats:
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        if run.fingerprint in self._owners():
+            self._view_of(run.fingerprint).run = run
+        for layer in tiles:
+            layer.metadata[KEY] = run
+        if run.is_finished and tiles:
+            self._add(leading_heat(run))
         self.run_changed.emit()
 
     def set_threshold(self, threshold: float) -> None:
@@ -305,9 +297,36 @@ class ViewerState:
         for layer in self.overlays(*OVERLAYS):
             layer.opacity = opacity
 
-    def show_class(self, kind: str, name: str) -> None:
-        """Show one class's probability or heatmap, or the classes' own layer; hide the others."""
-        show_alone(list(self.overlays(*OVERLAYS)), kind, name)
+    def show_class(self, kind: str, name: str, method: str = "") -> None:
+        """Show one class's probability or heatmap, or the classes' own layer; hide the others.
+
+        What was not looked at before is made now. Without a ``method`` heat is by the one that is
+        looked at, else by the one that leads.
+        """
+        if kind == HEAT:
+            method = method or method_looked_at(self.overlays(HEAT))
+        self._make(kind, name, method)
+        show_alone(self.overlays(*OVERLAYS), kind, name, method)
+
+    def _make(self, kind: str, name: str, method: str) -> None:
+        run = self.run
+        there = [layer.metadata for layer in self.overlays(kind)]
+        if run is None or any(is_shown_by(facts, name, method) for facts in there):
+            return
+        live = self._live
+        if live is not None and live.run.folder != run.folder:
+            live = None
+        if kind == PROBABILITY:
+            made = self._add([probability_layer(run, name)])
+            self.set_threshold(self.threshold)
+        elif kind == HEAT and live is not None:
+            made = self._add(live.heat_of(name))
+        elif kind == HEAT:
+            made = self._add(heat_of(run, name, method))
+        else:
+            made = self._add([class_layer(run, self.threshold)])
+        if live is not None:
+            live.watch(made)
 
     def place_of(self, world: Any) -> tuple[float, float]:  # noqa: ANN401  (napari's cursor position)
         """Return x, y in level-0 pixels of a place in the viewer's world."""
@@ -333,36 +352,33 @@ class ViewerState:
 
     def select(self, row: int) -> None:
         """Frame one tile, and tell of it."""
-        if self.run is None or not 0 <= row < len(self.run.table):
+        view = self.view
+        if view.run is None or not 0 <= row < len(view.run.table):
             return
-        self.selected = row
-        x, y, width, height = (float(value) for value in self.run.table.boxes[row])
-        ring = np.array([[y, x], [y, x + width], [y + height, x + width], [y + height, x]])
-        self._frame(ring, SPOT_WIDTH * min(width, height))
+        view.selected = row
+        x, y, width, height = (float(value) for value in view.run.table.boxes[row])
+        corners = np.array([[y, x], [y, x + width], [y + height, x + width], [y + height, x]])
+        self._frame(view.run, corners, SPOT_WIDTH * min(width, height))
         self.tile_selected.emit(row)
 
-    def _frame(self, ring: NDArray[np.float64], edge_width: float) -> None:
-        if self.run is None:
-            return
-        if SPOT in self.viewer.layers:
-            self.viewer.layers[SPOT].data = [ring]
-            return
-        placed = self.run.placing.vectors()
-        look = {
-            "edge_color": "#111111",
-            "face_color": "transparent",
-            "edge_width": edge_width,
-            "opacity": 1.0,
-        }
-        self._add(
-            [
-                (
-                    [ring],
-                    {"name": SPOT, "shape_type": "polygon", **look, **placed},
-                    "shapes",
-                )
-            ]
-        )
+    def _frame(self, run: ShownRun, corners: NDArray[np.float64], width: float) -> None:
+        """Draw the frame as four lines: napari compiles its shapes for 20 s before the first."""
+        lines = np.stack([corners, np.roll(corners, -1, axis=0) - corners], axis=1)
+        for layer in self.viewer.layers:
+            if layer.metadata.get("kind") == SPOT and owner_of(layer) == run.fingerprint:
+                layer.data, layer.edge_width = lines, width
+                return
+        look = {"edge_color": "#111111", "edge_width": width, "vector_style": "line"}
+        kept = {"kind": SPOT, SLIDE: run.fingerprint, ON_TOP: SPOT}
+        meta = {"name": SPOT, "opacity": 1.0, "metadata": kept, **look, **run.placing.vectors()}
+        self._add([(lines, meta, "vectors")])
+
+    def lay_map(self, layer: LayerData) -> None:
+        """Lay a map of a tile on it, in the place of the one before."""
+        for one in list(self.viewer.layers):
+            if one.metadata.get("kind") == MAP and owner_of(one) == self.chosen:
+                self.viewer.layers.remove(one)
+        self._add([layer])
 
     def fly_to(self, row: int) -> None:
         """Select a tile and move the camera to it."""
@@ -382,15 +398,3 @@ class ViewerState:
         if self.run is None or class_name not in self.run.table.class_names:
             return np.zeros(0, np.int64)
         return most_suspicious(self.run.stored, class_name)
-
-
-def _run_of(facts: SlideFacts, folder: Path) -> ShownRun | None:
-    """Return the run in a folder; None where it cannot be read, or is of another slide."""
-    try:
-        run = read_shown(folder)
-    except SlidecamError:
-        return None
-    same = run.stored.fingerprint == facts.fingerprint and facts.is_picture(run.stored.seen)
-    if not same:
-        return None
-    return run

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Points
 
 from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.drawing.style import INK, MUTED, as_hex
@@ -22,17 +23,12 @@ from slidecam.exchange.geojson import write_tiles_geojson as tiles_geojson
 from slidecam.exchange.tables import write_tiles_csv as tiles_csv
 from slidecam.files import replacing, replacing_folder
 from slidecam.plugin import compat
-from slidecam.plugin.areas import (
-    AREA_TYPES,
-    BOUNDS,
-    COLORS,
-    FEATURE,
-    class_colors,
-    corners_of,
-)
+from slidecam.plugin.areas import BOUNDS, COLORS, areas_of, class_colors, in_pixels
 from slidecam.plugin.cards import class_rows
 from slidecam.plugin.open_run import ShownRun
-from slidecam.plugin.slide import KEY
+from slidecam.plugin.ownership import SLIDE, chosen_in, facts_in
+from slidecam.plugin.slide import KEY, shown_viewer
+from slidecam.plugin.tasks import warn
 from slidecam.reports.run_figure import write_figure as figure
 from slidecam.reports.sidebar import DISCLAIMER
 from slidecam.runs.legend import SHARE_NAMES, UM2
@@ -42,25 +38,42 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.plugin.slide import SlideFacts
     from slidecam.plugin.viewer_state import ViewerState
+
+PLACED = ("scale", "translate", "rotate", "shear", "affine", "units")
+"""What napari says of where a layer lies."""
 
 
 def write_annotations(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:  # noqa: ANN401  (npe2's protocol)
-    """Write the areas of a shapes layer that lies in a slide's pixels as QuPath annotations."""
+    """Write the areas of a shapes layer as QuPath annotations, in pixels of the slide below it."""
     given_kinds = meta.get("shape_type", "polygon")
     kinds = [given_kinds] * len(data) if isinstance(given_kinds, str) else given_kinds
-    areas = [number for number, kind in enumerate(kinds) if kind in AREA_TYPES]
-    features = meta.get("features", {})
-    classes = list(features[FEATURE]) if FEATURE in features else [""] * len(data)
-    names = [str(classes[number] or "") for number in areas]
+    found = list(areas_of(data, kinds, meta.get("features", {})))
     metadata = meta.get("metadata", {})
-    colors = class_colors(names) | metadata.get(COLORS, {})
-    rings = [corners_of(np.asarray(data[number]), kinds[number]) for number in areas]
-    drawn = [
-        Annotation(name, (ring,), colors.get(name)) for name, ring in zip(names, rings, strict=True)
-    ]
-    write_areas(Path(path), drawn, metadata.get(BOUNDS))
+    slide, bounds = _slide_below(metadata), metadata.get(BOUNDS)
+    colors = class_colors([name for _number, name, _rings in found]) | metadata.get(COLORS, {})
+    if slide is not None and BOUNDS not in metadata:
+        bounds = slide.bounds
+    placed: Any = Points(np.empty((0, 2)), **{key: meta[key] for key in PLACED if key in meta})
+    drawn: list[Annotation] = []
+    for _number, name, own in found:
+        rings = own
+        if slide is not None:
+            rings = in_pixels(placed, own, slide.placing)
+        drawn.append(Annotation(name, rings, colors.get(name)))
+    if slide is None and BOUNDS not in metadata:
+        warn("No slide is open, so these areas are written in the layer's own pixels.")
+    write_areas(Path(path), drawn, bounds)
     return [path]
+
+
+def _slide_below(metadata: Mapping[str, Any]) -> SlideFacts | None:
+    """Return the slide that a layer lies on: its own, else the chosen one; None if it is shut."""
+    viewer = shown_viewer()
+    if viewer is None:
+        return None
+    return facts_in(viewer.layers, metadata.get(SLIDE) or chosen_in(viewer.layers))
 
 
 def write_tiles_geojson(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:  # noqa: ANN401, ARG001

@@ -1,0 +1,167 @@
+"""The form of the tab that runs a classifier: its fields, and how they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from slidecam.plugin.option_fields import option_fields
+from slidecam.sources.discovery import sample_folders
+
+if TYPE_CHECKING:
+    from slidecam.plugin.slide import SlideFacts
+
+TISSUE, VIEW, SHAPES = "Whole tissue", "Tissue in the current view", "Selected shapes"
+RESULTS = "slidecam-results"
+STATUS_HEIGHT = 54
+OVERRIDES = "color: #d0342c; font-weight: bold"
+"""Look of the word that the user's µm/px are not the file's."""
+
+
+class ClassifyForm(QWidget):
+    """Slide, bundle, region, options; *Run*, *Pause*, *Cancel*, progress and words.
+
+    A µm/px that was typed is of one slide, and comes back with it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spacings: dict[str, float] = {}
+        self._spacing_of = ""
+        self._own_spacing = ""
+        self._make_fields()
+        self._make_controls()
+        self._lay_out()
+        self.options["mpp"].changed.connect(self._spacing_typed)
+
+    def _make_fields(self) -> None:
+        self.slide = _label()
+        self.picture = QComboBox()
+        self.picture.setToolTip("Which of the file's pictures is shown and classified.")
+        self.bundle = QComboBox()
+        self.bundle.setEditable(True)
+        self.bundle.lineEdit().setPlaceholderText("folder of a model bundle")
+        self.bundle.addItems([str(folder / "bundle") for folder in sample_folders()])
+        self.bundle.setCurrentIndex(-1)
+        self.browse = QPushButton("…")
+        self.browse.setMaximumWidth(32)
+        self.about = _label("Choose a model bundle.")
+        self.about.setTextFormat(Qt.TextFormat.RichText)
+        self.region = QComboBox()
+        self.region.addItems([TISSUE, VIEW, SHAPES])
+        self.options = option_fields()
+        self.own = _label()
+        self.out = QLineEdit()
+        self._name_results()
+
+    def _make_controls(self) -> None:
+        self.run = QPushButton("Run")
+        self.hold = QPushButton("Pause")
+        self.cancel = QPushButton("Cancel")
+        self.progress = QProgressBar()
+        self.progress.setFormat("%v / %m tiles")
+        self.progress.reset()
+        self.status = _label()
+        self.status.setAlignment(Qt.AlignmentFlag.AlignTop)
+        # Room for what is said at the end: Qt makes none for a label that grows by a line.
+        self.status.setMinimumHeight(STATUS_HEIGHT)
+        self.command = _label()
+        self.command.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        chosen = QHBoxLayout()
+        chosen.addWidget(self.bundle, 1)
+        chosen.addWidget(self.browse)
+        titled = {name: field for name, field in self.options.items() if field.title}
+        untitled = [field for field in self.options.values() if not field.title]
+        form.addRow("Slide", self.slide)
+        form.addRow("Picture", self.picture)
+        self.form = form
+        # The slide's own, so it stands beside it; the others follow in the options' order.
+        spacing, beside = titled.pop("mpp"), QHBoxLayout()
+        beside.addWidget(spacing.widget)
+        beside.addWidget(self.own, 1)
+        form.addRow(spacing.title, beside)
+        form.addRow("Model", chosen)
+        form.addRow("Region", self.region)
+        for field in titled.values():
+            form.addRow(field.title, field.widget)
+        form.addRow("Results", self.out)
+        buttons = QHBoxLayout()
+        for button in (self.run, self.hold, self.cancel):
+            buttons.addWidget(button)
+        whole = QVBoxLayout(self)
+        whole.addLayout(form)
+        whole.addWidget(self.about)
+        for field in untitled:
+            whole.addWidget(field.widget)
+        whole.addLayout(buttons)
+        whole.addWidget(self.progress)
+        whole.addWidget(self.status)
+        whole.addWidget(self.command)
+        whole.addStretch(1)
+
+    def _name_results(self) -> None:
+        """Fill in where results go, where nobody says it.
+
+        An empty path would be wherever napari was started.
+        """
+        if not self.out.text().strip():
+            self.out.setText(str(Path.home() / RESULTS))
+
+    def show_spacing(self, facts: SlideFacts | None) -> None:
+        """Show what was typed for a slide, beside what its file says."""
+        number = self._spacing_field
+        self._spacing_of = ""
+        if facts is not None:
+            self._spacing_of = facts.fingerprint
+        number.blockSignals(True)  # noqa: FBT003  (Qt's own)
+        number.setValue(self._spacings.get(self._spacing_of, number.minimum()))
+        number.blockSignals(False)  # noqa: FBT003
+        self._own_spacing = ""
+        if facts is not None and not facts.is_volume:
+            self._own_spacing = "none"
+            if facts.own_spacing is not None:
+                self._own_spacing = str(facts.own_spacing)
+        self._compare_spacing()
+
+    @property
+    def _spacing_field(self) -> QDoubleSpinBox:
+        field = self.options["mpp"].widget
+        if not isinstance(field, QDoubleSpinBox):
+            raise TypeError("µm/px is no field of a number")
+        return field
+
+    def _spacing_typed(self, value: float) -> None:
+        self._spacings[self._spacing_of] = value
+        self._compare_spacing()
+
+    def _compare_spacing(self) -> None:
+        overrides = self._spacing_field.value() > self._spacing_field.minimum()
+        words = look = ""
+        if self._own_spacing and overrides:
+            words, look = f"overrides the file's {self._own_spacing}", OVERRIDES
+        elif self._own_spacing:
+            words = f"the file's: {self._own_spacing}"
+        self.own.setText(words)
+        self.own.setStyleSheet(look)
+
+
+def _label(text: str = "") -> QLabel:
+    return QLabel(text, wordWrap=True)
