@@ -41,6 +41,11 @@ class Step:
     message: str = ""
 
 
+@dataclass(frozen=True)
+class Milestone(Step):
+    """A step with a part of the result, which is never passed over."""
+
+
 def note_steps(notes: Iterable[str]) -> Iterator[Step]:
     """Yield what a reader should know of the results, a step of nothing each; once each."""
     for note in dict.fromkeys(notes):

@@ -21,6 +21,7 @@ from slidecam.plugin.dock import PredictAndExplain
 from slidecam.plugin.overlays import CLASS, heat_layers
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.slide import read_slide, slide_layer
+from slidecam.plugin.tile_explanation import MAP
 from slidecam.store import RunStore
 from stopping import gate_before
 from windows import until
@@ -411,4 +412,37 @@ def test_the_pictures_of_a_file_are_offered_and_the_shown_one_is_classified_and_
     tab.picture.activated.emit(1)
     assert dock.state.run is not None
     dock.release()
+    dock.deleteLater()
+
+
+def test_explaining_shows_maps_as_they_come_and_can_be_left_off(
+    make_napari_viewer_proxy: Any, small_slide: Path, own_run: ShownRun
+) -> None:
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
+    dock = PredictAndExplain(viewer)
+    viewer.window.add_dock_widget(dock)
+    dock.state.show(own_run)
+    dock.state.select(2)
+    read = dock.read
+    read.explained_class.setCurrentText("B")
+    for action in read.method_menu.actions():
+        action.setChecked(action.data() in {"usual", "lime"})
+    read.explain_button.click()
+    until(lambda: dock.explanation is not None and dock.explanation.row.count() > 1)
+    assert read.worker is not None, "LIME goes on"
+    assert dock.explanation is not None
+    assert "Why B?" in dock.explanation.title.text()
+    assert read.explain_button.text() == "Stop explaining"
+    read.explain_button.click()
+    until(lambda: read.worker is None)
+    assert read.explain_status.text() == "Stopped: maps that were done stay."
+    assert read.explain_button.text() == "Explain this tile"
+    shown = dock.explanation.row.count()
+    for _twice in range(2):
+        dock.explanation.row.itemAt(1).widget().pressed.emit()
+    maps = [one for one in viewer.layers if one.metadata.get("kind") == MAP]
+    assert (len(maps), shown) == (1, dock.explanation.row.count()), "each takes the other's place"
+    dock.release()
+    dock.explanation.deleteLater()
     dock.deleteLater()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from slidecam.models.stain import sight_notes
 from slidecam.reports.panel import write_panel
 from slidecam.reports.panel_rows import PanelCurves, PanelMap, PanelRow
 from slidecam.runs.tiles import DISAGREEMENT, words_on_disagreement
+from slidecam.steps import Milestone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -103,6 +105,19 @@ class CloseUp:
         return {name: facts_of_tiles(each) for name, each in self.facts.items()}
 
 
+@dataclass(frozen=True, eq=False)
+class MapsSoFar(Milestone):
+    """One more method is done.
+
+    Attributes
+    ----------
+    found
+        The maps as far as they are there: of the methods that are done.
+    """
+
+    found: CloseUp | None = None
+
+
 def explained(
     classifier: Classifier,
     methods: Mapping[str, ChosenMethod],
@@ -121,6 +136,8 @@ def explained(
             apart.append(disagreement)
     logits = torch.cat(of_batches)
     wanted = choose(logits)
+    probabilities = classifier.probabilities(logits).cpu().numpy()
+    so_far = partial(CloseUp, tiles, logits.cpu().numpy(), probabilities, wanted)
     each_tile = torch.split(pixels, 1)
     maps: dict[str, list[Map]] = {}
     facts: dict[str, list[Mapping[str, Any]]] = {}
@@ -137,18 +154,15 @@ def explained(
         facts[name] = [{**one.facts, "passes": one.passes} for one in of_tiles]
         for number, found in enumerate(maps[name]):
             refuse_no_numbers(found, name, [number] * len(found))
+        done = so_far(dict(maps), dict(facts))
+        yield MapsSoFar(title_of(name), len(maps), len(methods), found=done)
     if not maps:
         raise next(iter(failed.values()))
-    probabilities = classifier.probabilities(logits).cpu().numpy()
     neighbours: list[tuple[NeighbourAccount, ...]] = []
     if has_neighbours(classifier):
         for tile, some in zip(each_tile, wanted, strict=True):
             neighbours += neighbour_accounts(classifier, tile, some)
-    return CloseUp(
-        tiles,
-        logits.cpu().numpy(),
-        probabilities,
-        wanted,
+    return so_far(
         maps,
         facts,
         tuple(neighbours),

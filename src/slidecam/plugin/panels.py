@@ -99,7 +99,10 @@ def pixmap(pixels: NDArray[np.uint8], edge: int = EDGE) -> QPixmap:
 
 
 def _scores(picture: MethodMap) -> str:
-    areas = f"deletion {picture.deletion:.2f} · insertion {picture.insertion:.2f}"
+    if np.isnan(picture.deletion):
+        areas = "deletion and insertion follow"
+    else:
+        areas = f"deletion {picture.deletion:.2f} · insertion {picture.insertion:.2f}"
     high = f"{picture.top:.3g} {picture.unit}".strip()
     ends = f"0 … {high}"
     if picture.signed:

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLabel,
+    QMenu,
     QPushButton,
     QSlider,
     QTableWidget,
@@ -20,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from slidecam.close_up.methods import USUAL_METHODS
 from slidecam.errors import SlidecamError
 from slidecam.explain.catalogue import title_of
 from slidecam.plugin.cards import class_rows, tile_card
@@ -33,7 +35,7 @@ from slidecam.plugin.tasks import (
     report_error,
     step_in_words,
 )
-from slidecam.plugin.tile_explanation import explain_tile
+from slidecam.plugin.tile_explanation import METHODS, TileSoFar, explain_tile
 from slidecam.runs.legend import SHARE_MEANS
 
 if TYPE_CHECKING:
@@ -61,6 +63,13 @@ SUSPICIOUS = (
 
 MOST_ROWS = 8
 """Classes that the legend shows without scrolling."""
+
+EXPLAIN, CANCEL = "Explain this tile", "Stop explaining"
+LEAVING_OFF = "Stopping …"
+AS_CALLED = "for the class it is called"
+METHOD_TITLES = {USUAL_METHODS: "the model's usual ones"}
+EXPLAINED_BY = (*METHODS, "score-cam-clustered", "occlusion", "integrated-gradients", "smoothgrad")
+"""Methods that can be ticked; those of `METHODS` are at first, the quickest in front."""
 
 HINT = "Point at a tile. A click selects it."
 
@@ -120,7 +129,17 @@ class ReadTab(QWidget):
         self.card.setWordWrap(True)
         self.card.setMinimumHeight(110)
         self.card.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.explain_button = QPushButton("Explain this tile")
+        self.explain_button = QPushButton(EXPLAIN)
+        self.explained_class = QComboBox()
+        self.explained_class.setToolTip("For which class the maps speak.")
+        self.chosen_methods = QPushButton("Methods")
+        self.method_menu = QMenu(self)
+        self.chosen_methods.setMenu(self.method_menu)
+        for method in EXPLAINED_BY:
+            action = self.method_menu.addAction(METHOD_TITLES.get(method) or title_of(method))
+            action.setCheckable(True)
+            action.setChecked(method in METHODS)
+            action.setData(method)
         self.explain_status = QLabel()
         self.explain_status.setWordWrap(True)
 
@@ -145,8 +164,13 @@ class ReadTab(QWidget):
         whole.addWidget(self.legend)
         whole.addLayout(form)
         whole.addLayout(steps)
-        for field in (self.ranked, self.card, self.explain_button, self.explain_status):
+        how = QHBoxLayout()
+        how.addWidget(self.explained_class, 1)
+        how.addWidget(self.chosen_methods)
+        for field in (self.ranked, self.card, self.explain_button):
             whole.addWidget(field)
+        whole.addLayout(how)
+        whole.addWidget(self.explain_status)
         whole.addStretch(1)
 
     def _connect(self) -> None:
@@ -181,8 +205,10 @@ class ReadTab(QWidget):
         if names != self.suspect.names:
             wanted = [name for name in names if any(word in name.lower() for word in SUSPICIOUS)]
             self.suspect.fill(names, next(iter([*wanted, *names[-1:]]), ""))
+            self.explained_class.clear()
+            self.explained_class.addItems([AS_CALLED, *names])
         self.explain_button.setEnabled(
-            run is not None and self.state.selected != NO_TILE and self.worker is None
+            self.worker is not None or (run is not None and self.state.selected != NO_TILE)
         )
 
     def _fill_legend(self, run: ShownRun | None) -> None:
@@ -272,26 +298,46 @@ class ReadTab(QWidget):
     def show_tile(self, row: int) -> None:
         """Tell of the tile that was selected."""
         self.hover(row)
-        self.explain_button.setEnabled(self.worker is None)
+        self.explain_button.setEnabled(True)
 
     def explain(self) -> None:
-        """Explain the selected tile by several methods."""
+        """Explain the selected tile by the chosen methods, or leave off doing so."""
         run, row = self.state.run, self.state.selected
-        if run is None or row == NO_TILE or self.worker is not None:
+        if self.worker is not None:
+            self.explain_status.setText(LEAVING_OFF)
+            self.worker.quit()
+            return
+        if run is None or row == NO_TILE:
             return
         self.explaining = (run.fingerprint, run.folder)
-        self.explain_button.setEnabled(False)
+        self.explain_button.setText(CANCEL)
         self.explain_status.setText("Loading the classifier …")
         self.worker = in_background(
-            now_and_then(explain_tile(run, row)),
+            now_and_then(explain_tile(run, row, self.of_class, self.methods)),
             self._progressed,
             self._explained,
             self._over,
             self._failed,
         )
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that are ticked; all usual ones where none is."""
+        ticked = [one.data() for one in self.method_menu.actions() if one.isChecked()]
+        return tuple(ticked) or METHODS
+
+    @property
+    def of_class(self) -> str | None:
+        """The class that maps are to speak for; None for the one that the tile is called."""
+        if self.explained_class.currentIndex() <= 0:
+            return None
+        return self.explained_class.currentText()
+
     def _progressed(self, step: Step) -> None:
-        self.explain_status.setText(step_in_words(step))
+        if self.explaining == self.state.shown and self.explain_status.text() != LEAVING_OFF:
+            self.explain_status.setText(step_in_words(step))
+        if isinstance(step, TileSoFar):
+            self.explained.emit(step.explanation)
 
     def _explained(self, found: TileExplanation) -> None:
         self.explain_status.setText("")
@@ -302,7 +348,10 @@ class ReadTab(QWidget):
 
     def _over(self) -> None:
         self.worker = None
+        self.explain_button.setText(EXPLAIN)
         self.explain_button.setEnabled(self.state.selected != NO_TILE)
+        if self.explain_status.text() == LEAVING_OFF:
+            self.explain_status.setText("Stopped: maps that were done stay.")
 
 
 def _about(run: ShownRun) -> str:

@@ -9,6 +9,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from napari.utils.notifications import show_error, show_info, show_warning
 
 from slidecam.errors import SlidecamError, ViewerError
+from slidecam.steps import Milestone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -87,7 +88,7 @@ def _report(error: Exception) -> None:
 
 
 def now_and_then(work: Generator[Step, None, Any]) -> Generator[Step, None, Any]:
-    """Pass on a step only a few times a second.
+    """Pass on a step only a few times a second, but every milestone.
 
     Every word drawn costs the whole window where nothing draws for us.
     """
@@ -95,7 +96,7 @@ def now_and_then(work: Generator[Step, None, Any]) -> Generator[Step, None, Any]
     try:
         while True:
             step = next(work)
-            if time.monotonic() - passed_on >= EVERY:
+            if isinstance(step, Milestone) or time.monotonic() - passed_on >= EVERY:
                 passed_on = time.monotonic()
                 yield step
     except StopIteration as end:

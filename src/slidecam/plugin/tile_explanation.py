@@ -6,11 +6,13 @@ It knows no Qt.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from slidecam.close_up import CloseUpSpec, TileChoice, explain_tiles
+from slidecam.close_up.findings import MapsSoFar
 from slidecam.close_up.methods import USUAL_METHODS
 from slidecam.drawing.heat import enlarged
 from slidecam.drawing.style import drawn_as_one, shares_of
@@ -20,9 +22,10 @@ from slidecam.parsing import json_in
 from slidecam.plugin.overlays import heat_look
 from slidecam.plugin.ownership import SLIDE
 from slidecam.reports.panel_rows import PanelMap, overlaid
+from slidecam.steps import Milestone
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -108,6 +111,13 @@ class TileExplanation:
     call: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class TileSoFar(Milestone):
+    """One more method's map of a tile is done; its curves follow at the end."""
+
+    explanation: TileExplanation | None = None
+
+
 def explain_tile(
     run: ShownRun,
     row: int,
@@ -142,15 +152,30 @@ def explain_tile(
         device=device,
         overwrite=True,
     )
-    found = yield from explain_tiles(slide, bundle.path, folder, spec)
-    return _explanation(found, run, (x, y, width, height), folder)
+    shown = partial(_explanation, run=run, box=(x, y, width, height), folder=folder)
+    work = explain_tiles(slide, bundle.path, folder, spec)
+    try:
+        while True:
+            step = next(work)
+            if isinstance(step, MapsSoFar) and step.found is not None:
+                so_far = shown(step.found, scores={})
+                yield TileSoFar(step.phase, step.done, step.total, explanation=so_far)
+            else:
+                yield step
+    except StopIteration as end:
+        return shown(end.value, scores=_scores(folder))
+    finally:
+        work.close()
 
 
 def _explanation(
-    found: CloseUp, run: ShownRun, box: tuple[int, int, int, int], folder: Path
+    found: CloseUp,
+    run: ShownRun,
+    box: tuple[int, int, int, int],
+    folder: Path,
+    scores: Mapping[str, Mapping[str, Any]],
 ) -> TileExplanation:
     index, tile = found.classes[0][0], found.tiles.pixels[0]
-    scores = _scores(folder)
     pictures = tuple(_picture(found, name, scores.get(name, {})) for name in found.maps)
     return TileExplanation(
         box,
@@ -169,7 +194,7 @@ def _scores(folder: Path) -> dict[str, dict[str, Any]]:
     return {curve["method"]: curve for curve in record["curves"]}
 
 
-def _picture(found: CloseUp, name: str, scores: dict[str, Any]) -> MethodMap:
+def _picture(found: CloseUp, name: str, scores: Mapping[str, Any]) -> MethodMap:
     method, tile, values = CATALOGUE[name], found.tiles.pixels[0], found.maps[name][0][0]
     drawn = MethodMap(
         method.title,
