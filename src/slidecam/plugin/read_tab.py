@@ -331,7 +331,7 @@ class ReadTab(QWidget):
         """The class that maps are to speak for; None for the one that the tile is called."""
         if self.explained_class.currentIndex() <= 0:
             return None
-        return self.explained_class.currentText()
+        return str(self.explained_class.currentText())
 
     def _progressed(self, step: Step) -> None:
         if self.explaining == self.state.shown and self.explain_status.text() != LEAVING_OFF:
