@@ -50,11 +50,11 @@ def seen(
         Path(__file__).parent / "windows", folder / "classes", [built, built.parent / "standins"]
     )
     path = jvm_path(folder / "classes", built, built.parent / "standins")
-    command = ["java", "-Dprism.order=sw", "-XX:TieredStopAtLevel=1", "-cp", path]
+    command = ["java", "-Dprism.order=sw", "-Djava.awt.headless=true", "-XX:TieredStopAtLevel=1"]
     places = (folder / "models", folder / "out", Path(PICTURES or folder / "pictures"))
     words = (slide, *SIZE, sys.executable, *places)
     done = subprocess.run(  # noqa: S603  (our own command)
-        [*command, "qupath.ext.slidecam.Tour", *map(str, words)],
+        [*command, "-cp", path, "qupath.ext.slidecam.Tour", *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
