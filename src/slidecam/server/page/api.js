@@ -11,12 +11,15 @@ export class Refusal extends Error {
   }
 }
 
+/** What stood behind the # of the address: a code, or a place that is linked to. */
+export const arrival = new URLSearchParams(location.hash.slice(1));
+
 /**
  * Take the key: from the link, whose code the server exchanges once; from before a reload; or from another tab of
  * this page. False where there is none.
  */
 export async function takeToken() {
-  const told = new URLSearchParams(location.hash.slice(1));
+  const told = arrival;
   history.replaceState(null, "", location.pathname); // what stood there is in no list of places that were visited
   const given = told.get("token") ?? (await exchanged(told.get("code")));
   if (given) sessionStorage.setItem(KEY, given);

@@ -1,6 +1,6 @@
 // The page: its key, its tabs, and what the server says of itself.
 
-import { get, takeToken } from "./api.js";
+import { arrival, get, takeToken } from "./api.js";
 import { at, memory, showModel, showProblem } from "./dom.js";
 import { learnShades } from "./heat.js";
 import { openPictures } from "./picture.js";
@@ -50,9 +50,12 @@ async function open() {
   at("version").textContent = `slidecam ${status.slidecam}.`;
   listen();
   openPictures(status);
-  show(memory.get("tab") ?? "picture");
+  show(arrival.get("slide") ? "slide" : (memory.get("tab") ?? "picture"));
   await openSlides(status);
   document.body.dataset.ready = "true";
 }
+
+// A link to another place, opened where the page is open already, changes what stands behind the # alone.
+window.addEventListener("hashchange", () => location.reload());
 
 await open();

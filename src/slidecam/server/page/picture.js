@@ -9,18 +9,22 @@ const HIGH = 960;
 let status;
 let current = null; // {answer, bitmap, chosen, maps by method}
 let asking = null;
+let round = 0;
+const seen = []; // {name, answer, bitmap}, the newest first
+const REMEMBERED = 40;
 
 export function openPictures(told) {
   status = told;
   at("drop").classList.add("empty");
-  at("file").addEventListener("change", (event) => take(event.target.files[0]));
+  at("file").addEventListener("change", (event) => takeAll([...event.target.files]));
+  at("history-save").addEventListener("click", saveHistory);
   at("picture-opacity").addEventListener("input", () => {
     at("picture-opacity-told").textContent = `${at("picture-opacity").value} %`;
     draw();
   });
   for (const kind of ["dragover", "dragleave", "drop"]) at("drop").addEventListener(kind, dragged);
   document.addEventListener("paste", (event) => {
-    if (!at("picture").hidden && event.clipboardData.files.length) take(event.clipboardData.files[0]);
+    if (!at("picture").hidden) takeAll([...event.clipboardData.files]);
   });
   paintScale(at("picture-scale"), false);
 }
@@ -28,7 +32,16 @@ export function openPictures(told) {
 function dragged(event) {
   event.preventDefault();
   at("drop").classList.toggle("over", event.type === "dragover");
-  if (event.type === "drop" && event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
+  if (event.type === "drop") takeAll([...event.dataTransfer.files]);
+}
+
+/** Take pictures one after the other; those that are chosen later take their place. */
+async function takeAll(files) {
+  round += 1;
+  const mine = round;
+  for (const file of files) {
+    if (mine === round) await take(file);
+  }
 }
 
 async function take(file) {
@@ -49,7 +62,10 @@ async function take(file) {
     // The cheap method answers at once; the costly one comes after it.
     const [first, ...costlier] = status.methods.pictures;
     const answer = await ask(file, `${encodeURIComponent(first ?? "none")}&shown=${HIGH}`, signal);
-    show(file.name, answer, await bitmapOf(answer), costlier);
+    const bitmap = await bitmapOf(answer);
+    if (signal.aborted) return;
+    show(file.name, answer, bitmap, costlier);
+    remember(file.name, answer, bitmap);
     for (const method of costlier) current.answer.maps.push(...(await ask(file, encodeURIComponent(method), signal)).maps);
     showMaps([]);
   } catch (error) {
@@ -213,3 +229,35 @@ function showNeighbours() {
 }
 
 const signedNumber = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
+
+/** Keep a picture in the list of those that were seen. */
+function remember(name, answer, bitmap) {
+  seen.unshift({ name, answer, bitmap });
+  seen.splice(REMEMBERED);
+  at("history").hidden = seen.length < 2;
+  at("history-entries").replaceChildren(...seen.map((one) => {
+    const best = one.answer.classes.find((each) => each.name === one.answer.foremost);
+    const value = one.answer.probabilities === "no probabilities" ? best.logit.toFixed(2) : percent(best.probability);
+    const small = make("canvas", { width: 44, height: 44 });
+    small.setAttribute("aria-hidden", "true");
+    small.getContext("2d").drawImage(one.bitmap, 0, 0, 44, 44);
+    const words = make("span", {}, make("bdi", {}, one.name), make("br"), make("span", { className: "muted" }, `${one.answer.caption} · ${value}`));
+    return make("li", {}, make("button", { type: "button", onclick: () => show(one.name, one.answer, one.bitmap, []) }, small, words));
+  }));
+}
+
+const cell = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
+/** Save what was said of all pictures as a table: a row each, a column for each class's value. */
+function saveHistory() {
+  const names = [...new Set(seen.flatMap((one) => one.answer.classes.map((each) => each.name)))];
+  const rows = [["picture", "model", "called", ...names]];
+  for (const one of [...seen].reverse()) {
+    const values = Object.fromEntries(one.answer.classes.map((each) => [each.name, each.probability]));
+    rows.push([one.name, one.answer.model, one.answer.called_classes.join(" + "), ...names.map((name) => values[name]?.toPrecision(6) ?? "")]);
+  }
+  const text = rows.map((row) => row.map(cell).join(",")).join("\n");
+  const href = URL.createObjectURL(new Blob([`${text}\n`], { type: "text/csv" }));
+  Object.assign(document.createElement("a"), { href, download: "pictures.csv" }).click();
+  URL.revokeObjectURL(href);
+}

@@ -5,6 +5,7 @@ import { announce, at, isolated, make, rgb, showProblem } from "./dom.js";
 import { paintScale } from "./heat.js";
 import { ClassLayer, HeatLayer } from "./layers.js";
 import { currentPlane, decisivePlane, isVolume, listenToPlanes, turnTo, useProfile } from "./planes.js";
+import { regionLayer } from "./region.js";
 import { shown } from "./shown.js";
 import { show, tilesOf } from "./slide.js";
 import { extent, redraw, showPlane, tell } from "./viewer.js";
@@ -205,7 +206,7 @@ export function visible() {
   const layers = [];
   if (classes && at("show-classes").checked) layers.push([classes, at("classes-opacity").value / 100]);
   if (heat?.plane === currentPlane() && at("show-heat").checked) layers.push([heat, at("heat-opacity").value / 100]);
-  return layers;
+  return [...layers, [regionLayer, 1]];
 }
 
 /** Say what the layers hold at a place of level 0, which is pointed at or lies in the middle. */

@@ -2,6 +2,7 @@
 
 import { get, lines, remove, sendJson } from "./api.js";
 import { announce, at, make, memory, showProblem } from "./dom.js";
+import { chosenRegion } from "./region.js";
 import { forgetResults, showResults, showTiles } from "./results.js";
 import { shown } from "./shown.js";
 import { tilesOf } from "./slide.js";
@@ -55,6 +56,9 @@ export async function start() {
     if (spacing === undefined) return;
     if (spacing) options.mpp = spacing;
   }
+  const mask = shown.slide.volume ? null : chosenRegion();
+  if (mask === undefined) return;
+  if (mask) options.mask = mask;
   forgetRun();
   showProblem(at("slide-error"), null);
   if (images.length > 1) options.image = String(images.find((one) => one.shown).number);

@@ -1,9 +1,12 @@
 // A slide or volume: chosen from a folder, and looked at.
 
-import { get } from "./api.js";
+import { arrival, get } from "./api.js";
 import { announce, at, make, memory, showModel, showProblem } from "./dom.js";
 import { mark, openFolders } from "./folders.js";
 import { currentPlane, hung, isVolume, usePlanes } from "./planes.js";
+import { forgetPlace, listenToExplaining } from "./explain.js";
+import { forgetRegion, listenToRegion } from "./region.js";
+import { goTo, linkedPlace, listenToSaving } from "./saving.js";
 import { listenToLayers, tellValues, visible } from "./results.js";
 import { follow, forgetRun, openRun, start, useModel } from "./run.js";
 import { listenToRuns, runOf, showRuns } from "./runs.js";
@@ -23,6 +26,9 @@ export async function openSlides(told) {
   openRun(told, renewModel);
   listenToLayers();
   listenToSpacing(start);
+  listenToRegion();
+  listenToExplaining();
+  listenToSaving();
   at("image").addEventListener("change", () => choose(shown.slide.path, { image: at("image").value }));
   listenToRuns((one) => choose(one.path, { run: one }), (job, path) => choose(path, { run: job }));
   await openFolders(told, choose);
@@ -36,7 +42,7 @@ function fillMethods() {
   if (usual.length > 1) options.unshift([usual.join(), usual.map((name) => slides[name]).join(" and ")]);
   at("method").replaceChildren(...[...(status.model.has_map ? options : []), ["none", "none"]].map(([value, text]) =>
     make("option", { value, selected: value === (usual.join() || "none") }, text)));
-  for (const id of ["overlap", "mpp", "mpp-label"]) at(id).hidden = status.model.sees_pictures;
+  for (const id of ["overlap", "mpp", "mpp-label", "region", "region-label"]) at(id).hidden = status.model.sees_pictures;
   document.querySelector("label[for=overlap]").hidden = status.model.sees_pictures;
 }
 
@@ -53,8 +59,14 @@ async function renewModel() {
 
 /** Take up what was open before a reload; what is gone is told of and forgotten. */
 async function restore() {
+  const linked = linkedPlace(arrival);
+  if (linked) {
+    await choose(linked.path);
+    return goTo(shown.slide && linked.place);
+  }
   const [path, id] = [memory.get("slide"), memory.get("job")];
-  if (path) await choose(path, { keep: true, image: memory.get("image"), run: id && { id } });
+  if (path) return choose(path, { keep: true, image: memory.get("image"), run: id && { id } });
+  return undefined;
 }
 
 /** Leave nothing of the slide that was open: neither its picture, nor its run, nor what would classify it. */
@@ -62,6 +74,8 @@ function leave(words) {
   Object.assign(shown, { slide: null });
   at("run").hidden = true;
   usePlanes(null, false);
+  forgetPlace();
+  forgetRegion();
   closeSlide(words);
 }
 

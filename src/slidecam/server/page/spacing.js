@@ -11,6 +11,8 @@ let agreed = null; // what was typed, asked about and meant
 let ofRun = null;
 
 const key = () => `mpp ${shown.slide.path}`;
+/** What a person wrote for the slide that is open; null where nothing is. */
+export const givenSpacing = () => ofRun ?? typed();
 const typed = () => Number(at("mpp").value) || null;
 export const short = (value) => Number(value.toPrecision(FIGURES));
 

@@ -52,6 +52,7 @@ async function open(facts, visible, told, first) {
   at("blank").hidden = false;
   viewer.addOnceHandler("tile-drawn", () => { if (wanted === facts) at("blank").hidden = true; });
   redraw();
+  tell();
 }
 
 /** Show nothing but some words: neither the slide of before nor what lay over it. */
@@ -78,6 +79,13 @@ function make() {
     element: at("viewer"),
     drawer: "canvas",
     showNavigationControl: false,
+    showNavigator: true,
+    navigatorPosition: "BOTTOM_RIGHT",
+    navigatorSizeRatio: 0.16,
+    navigatorAutoFade: false,
+    navigatorBackground: "var(--paper)",
+    navigatorBorderColor: "var(--line)",
+    navigatorDisplayRegionColor: "#4a3fa8",
     loadTilesWithAjax: true,
     ajaxHeaders: headers(),
     animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.5,
@@ -180,6 +188,48 @@ function showRuler(zoom) {
   const length = [5, 2, 1].find((times) => times * ten <= most) * ten;
   at("ruler").style.width = `${(length * zoom) / spacing}px`;
   at("ruler").textContent = length >= 1000 ? `${length / 1000} mm` : `${Number(length.toPrecision(1))} µm`;
+}
+
+/** The place of level 0 under a place of the view. */
+export function toLevel(x, y) {
+  const place = frame();
+  return [(x - place.x) / place.zoom[0], (y - place.y) / place.zoom[1]];
+}
+
+/** The corners of what is seen, on level 0. */
+export function viewBox() {
+  const [width, height] = [at("viewer").clientWidth, at("viewer").clientHeight];
+  return [[0, 0], [width, 0], [width, height], [0, height]].map(([x, y]) => toLevel(x, y));
+}
+
+/** The middle of what is seen, and how much of level 0 it is across. */
+export function viewCentre() {
+  const [left, right] = [viewBox()[0], viewBox()[2]];
+  return { x: (left[0] + right[0]) / 2, y: (left[1] + right[1]) / 2, width: right[0] - left[0] };
+}
+
+/** Look at a place of level 0, so much of it across. */
+export function lookAt({ x, y, width }) {
+  const item = viewer.world.getItemAt(0);
+  const height = (width * at("viewer").clientHeight) / at("viewer").clientWidth;
+  viewer.viewport.fitBounds(item.imageToViewportRectangle(x - width / 2, y - height / 2, width, height), true);
+  redraw();
+  tell();
+}
+
+/** What is seen now, the slide and its layers, on one canvas; and how many of its pixels are one of the screen. */
+export function picture() {
+  redraw();
+  const [below, above] = [document.querySelector(".openseadragon-canvas canvas"), at("overlay")];
+  const canvas = Object.assign(document.createElement("canvas"), { width: above.width, height: above.height });
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.filter = document.querySelector(".view.pale") ? "grayscale(1) opacity(.55)" : "none";
+  context.drawImage(below, 0, 0, canvas.width, canvas.height);
+  context.filter = "none";
+  context.drawImage(above, 0, 0);
+  return { canvas, ratio: above.width / above.clientWidth };
 }
 
 /** Tell the place that is pointed at, or the middle of the view for those who use the keyboard. */
