@@ -29,7 +29,7 @@ DIALECT = {
 """Words that no pathologist and no engineer looks for, nowhere a name or a part of one."""
 
 LONGEST_MODULE = 400
-MOST_MODULES = 380
+MOST_MODULES = 382
 """One of them, `models.light_timm`, has to be imported before all that use timm; `exchange.cohort`
 is the one home of a cohort's shares, and `cli.cohorts` shows them; `server.served_bundle` knows
 when another bundle lies in the folder, `standing` when another file does, `page_links` and
@@ -37,7 +37,8 @@ when another bundle lies in the folder, `standing` when another file does, `page
 `kept_requests` and `run_shelf` what a run is before and after a restart, `places` and `explaining`
 what is explained while somebody waits. Of the plugin's, `ownership` says whose a layer is, `tools`
 what a click does, `closing` what becomes of a run with its window, `class_picker` is a box for
-1,000 classes, and `classify_form` leaves its tab what it does."""
+1,000 classes, `classify_form` leaves its tab what it does, `header` opens slides without napari's
+question, and `remembered` is what a dock knows the next day."""
 WIDEST = 36
 """Characters of a code line, on average."""
 

@@ -29,6 +29,7 @@ with warnings.catch_warnings():
         mock_app_model,
         pytest_runtest_makereport,
     )
+    from qtpy.QtCore import QSettings
     from qtpy.QtWidgets import QApplication
 
     import slidecam.plugin.dock  # noqa: F401
@@ -77,8 +78,10 @@ def _has_screen() -> bool:
 
 @pytest.fixture(autouse=True)
 def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep napari away from the settings of whoever runs the tests."""
+    """Keep napari and the dock away from the settings of whoever runs the tests."""
     monkeypatch.setenv("NAPARI_CONFIG", str(tmp_path_factory.getbasetemp() / "napari.yaml"))
+    ini, user = QSettings.Format.IniFormat, QSettings.Scope.UserScope
+    QSettings.setPath(ini, user, str(tmp_path_factory.mktemp("settings")))
 
 
 class Window:

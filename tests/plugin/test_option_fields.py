@@ -10,6 +10,7 @@ from napari.layers import Layer
 from slidecam.models.backends import BACKENDS
 from slidecam.options import option_of, options_of
 from slidecam.plugin.classify_tab import ClassifyTab
+from slidecam.plugin.remembered import Remembered
 from slidecam.plugin.slide import slide_layer
 from slidecam.plugin.viewer_state import ViewerState
 from slidecam.runs.spec import PredictSpec
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.gui]
 def tab(make_napari_viewer_proxy: Any, small_slide: Path, tiny_bundle: Path) -> Iterator[Any]:
     viewer = make_napari_viewer_proxy()
     viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
-    made = ClassifyTab(ViewerState(viewer))
+    made = ClassifyTab(ViewerState(viewer), Remembered())
     made.bundle.setCurrentText(str(tiny_bundle))
     yield made
     made.deleteLater()

@@ -23,6 +23,7 @@ from slidecam.plugin.option_fields import option_fields
 from slidecam.sources.discovery import sample_folders
 
 if TYPE_CHECKING:
+    from slidecam.plugin.option_fields import OptionField
     from slidecam.plugin.slide import SlideFacts
 
 TISSUE, VIEW, SHAPES = "Whole tissue", "Tissue in the current view", "Selected shapes"
@@ -54,12 +55,12 @@ class ClassifyForm(QWidget):
         self.picture.setToolTip("Which of the file's pictures is shown and classified.")
         self.bundle = QComboBox()
         self.bundle.setEditable(True)
-        self.bundle.lineEdit().setPlaceholderText("folder of a model bundle")
+        self.bundle.lineEdit().setPlaceholderText("folder of a model")
         self.bundle.addItems([str(folder / "bundle") for folder in sample_folders()])
         self.bundle.setCurrentIndex(-1)
         self.browse = QPushButton("…")
         self.browse.setMaximumWidth(32)
-        self.about = _label("Choose a model bundle.")
+        self.about = _label("Choose a model.")
         self.about.setTextFormat(Qt.TextFormat.RichText)
         self.region = QComboBox()
         self.region.addItems([TISSUE, VIEW, SHAPES])
@@ -100,15 +101,15 @@ class ClassifyForm(QWidget):
         form.addRow(spacing.title, beside)
         form.addRow("Model", chosen)
         form.addRow("Region", self.region)
-        for field in titled.values():
-            form.addRow(field.title, field.widget)
-        form.addRow("Results", self.out)
+        self._lay_out_more([*titled.values()])
         buttons = QHBoxLayout()
         for button in (self.run, self.hold, self.cancel):
             buttons.addWidget(button)
         whole = QVBoxLayout(self)
         whole.addLayout(form)
         whole.addWidget(self.about)
+        whole.addWidget(self.more)
+        whole.addWidget(self.rest)
         for field in untitled:
             whole.addWidget(field.widget)
         whole.addLayout(buttons)
@@ -116,6 +117,19 @@ class ClassifyForm(QWidget):
         whole.addWidget(self.status)
         whole.addWidget(self.command)
         whole.addStretch(1)
+
+    def _lay_out_more(self, fields: list[OptionField]) -> None:
+        """Lay out what most people leave as it is, below a button that shows it."""
+        self.more, self.rest = QPushButton("More options"), QWidget()
+        self.more.setCheckable(True)
+        form = QFormLayout(self.rest)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for field in fields:
+            form.addRow(field.title, field.widget)
+        form.addRow("Results", self.out)
+        self.rest.setVisible(False)
+        self.more.toggled.connect(self.rest.setVisible)
 
     def _name_results(self) -> None:
         """Fill in where results go, where nobody says it.

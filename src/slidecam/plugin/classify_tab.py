@@ -10,12 +10,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.models import open_bundle
-from slidecam.plugin.cards import bundle_card
+from slidecam.plugin.cards import NAMED, bundle_card
 from slidecam.plugin.classify_form import SHAPES, TISSUE, VIEW, ClassifyForm
 from slidecam.plugin.job import (
     Began,
@@ -28,6 +28,7 @@ from slidecam.plugin.job import (
     Writing,
     duration,
 )
+from slidecam.plugin.remembered import MODEL, OUT
 from slidecam.plugin.run_request import RunRequest, drawn_region, quoted, region_in_view
 from slidecam.plugin.tasks import in_background, in_viewer_words, inform, report_error, warn
 from slidecam.runs.spec import PredictSpec
@@ -35,6 +36,7 @@ from slidecam.runs.spec import PredictSpec
 if TYPE_CHECKING:
     from slidecam.models import Card
     from slidecam.plugin.job import Update
+    from slidecam.plugin.remembered import Remembered
     from slidecam.plugin.run_request import Region
     from slidecam.plugin.slide import SlideFacts
     from slidecam.plugin.viewer_state import ViewerState
@@ -53,11 +55,16 @@ class ClassifyTab(ClassifyForm):
     ----------
     state
         The viewer and what lies in it.
+    remembered
+        The model and the folder of results that were chosen last.
     """
 
-    def __init__(self, state: ViewerState) -> None:
+    finished = Signal()
+    """A run of the chosen slide came to its end."""
+
+    def __init__(self, state: ViewerState, remembered: Remembered) -> None:
         super().__init__()
-        self.state = state
+        self.state, self.remembered = state, remembered
         self.job: RunJob | None = None
         self.worker: Any = None
         self.card: Card | None = None
@@ -66,6 +73,8 @@ class ClassifyTab(ClassifyForm):
         self._said: dict[str, str] = {}
         self._progress: dict[str, tuple[int, int]] = {}
         self._connect()
+        self.out.setText(remembered.folder(OUT) or self.out.text())
+        self.bundle.setCurrentText(remembered.folder(MODEL))
         self.refresh()
 
     def _connect(self) -> None:
@@ -91,19 +100,35 @@ class ClassifyTab(ClassifyForm):
         self.refresh()
 
     def _browse(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder of a model bundle")
+        folder = QFileDialog.getExistingDirectory(
+            self, "Folder of a model, or of several", self.bundle.currentText()
+        )
         if folder:
             self.bundle.setCurrentText(folder)
 
     def _bundle_changed(self, text: str) -> None:
         self.card = None
         if not text:
-            self.about.setText("Choose a model bundle.")
+            self.about.setText("Choose a model.")
+        elif self._offer_models(Path(text)):
+            return
         elif not Path(text).is_dir():
             self.about.setText(f"There is no folder {escape(text)}.")
         else:
             self._open_bundle(Path(text))
         self.refresh()
+
+    def _offer_models(self, folder: Path) -> bool:
+        """List the models of a folder that holds several and is none; say whether it does."""
+        models = [path.parent for path in sorted(folder.glob("*/card.json"))]
+        if not models or (folder / "card.json").exists():
+            return False
+        known = [self.bundle.itemText(number) for number in range(self.bundle.count())]
+        self.bundle.addItems([str(one) for one in models if str(one) not in known])
+        names = ", ".join(escape(one.name) for one in models[:NAMED])
+        self.about.setText(f"This folder holds {len(models)} models ({names}): choose one above.")
+        self.refresh()
+        return True
 
     def _open_bundle(self, folder: Path) -> None:
         try:
@@ -189,6 +214,8 @@ class ClassifyTab(ClassifyForm):
             report_error(str(error))
             self.status.setText(in_viewer_words(str(error)))
             return
+        self.remembered.choose(MODEL, str(request.bundle))
+        self.remembered.choose(OUT, self.out.text())
         self.job, self._running = RunJob(request, awaits=True), self.state.slide()
         self._advance(0, 0)
         self._say("Loading the classifier and finding tissue …")
@@ -275,6 +302,8 @@ class ClassifyTab(ClassifyForm):
         elif ended.run is not None and not ended.stopped:
             total = len(ended.run.table)
             self._advance(total, total)
+            if ended.run.fingerprint == self.state.chosen:
+                self.finished.emit()
             if ended.problem:
                 inform(ended.problem)
 

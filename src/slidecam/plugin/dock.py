@@ -12,12 +12,14 @@ from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 from slidecam.plugin import compat
 from slidecam.plugin.classify_tab import ClassifyTab
 from slidecam.plugin.closing import ClosingGuard, window_of
+from slidecam.plugin.header import Header
 from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.overlays import CLASS
 from slidecam.plugin.ownership import ON_TOP, lay_on
 from slidecam.plugin.panels import ExplanationPanel, ProfilePanel, read_profile
 from slidecam.plugin.placing import NO_TILE
 from slidecam.plugin.read_tab import ReadTab
+from slidecam.plugin.remembered import Remembered
 from slidecam.plugin.save_tab import SaveTab
 from slidecam.plugin.slide import KEY, SlideFacts, hang
 from slidecam.plugin.teach_tab import TeachTab
@@ -47,9 +49,10 @@ class PredictAndExplain(QWidget):
 
     def __init__(self, napari_viewer: Any) -> None:  # noqa: ANN401  (napari's proxy)
         super().__init__()
-        self.state = ViewerState(napari_viewer)
+        self.state, remembered = ViewerState(napari_viewer), Remembered()
+        self.header = Header(self.state, remembered)
         self.classify, self.read, self.save = (
-            ClassifyTab(self.state),
+            ClassifyTab(self.state, remembered),
             ReadTab(self.state),
             SaveTab(self.state),
         )
@@ -62,10 +65,10 @@ class PredictAndExplain(QWidget):
         self._guard: ClosingGuard | None = None
         self.tabs = QTabWidget()
         for title, tab in (
-            ("Classify", self.classify),
-            ("Read", self.read),
-            ("Teach", self.teach),
-            ("Save", self.save),
+            ("1 Classify", self.classify),
+            ("2 Read", self.read),
+            ("3 Teach", self.teach),
+            ("4 Save", self.save),
         ):
             area = QScrollArea()
             area.setWidgetResizable(True)
@@ -74,6 +77,7 @@ class PredictAndExplain(QWidget):
             self.tabs.addTab(area, title)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self.header)
         whole.addWidget(self.tabs)
         self.setMinimumWidth(NARROWEST)
         self._listen()
@@ -95,6 +99,7 @@ class PredictAndExplain(QWidget):
         self.destroyed.connect(lambda _gone=None: self.release())
         self.state.volume_shown.connect(self.show_profile)
         self.teach.taught.connect(self.run_taught)
+        self.classify.finished.connect(self._read_next)
 
     def sizeHint(self) -> QSize:  # noqa: N802  (Qt's name)
         """Return how large the dock would be."""
@@ -208,6 +213,7 @@ class PredictAndExplain(QWidget):
     def _follow(self, *, opened: bool) -> None:
         if self.state.follow() or opened:
             self.classify.refresh()
+            self.header.refresh()
         self._show_panels()
 
     def _show_panels(self) -> None:
@@ -221,6 +227,11 @@ class PredictAndExplain(QWidget):
         volume = self.state.volume
         if volume is not None and volume != self._profiled:
             self.show_profile(volume)
+
+    def _read_next(self) -> None:
+        """Turn to the tab that reads a result, after one that was begun in *Classify*."""
+        if self.tabs.currentIndex() == 0 and self.state.run is not None:
+            self.tabs.setCurrentIndex(1)
 
     def _hover(self, _viewer: Any, event: Any) -> None:  # noqa: ANN401
         self.read.hover(self.state.tile_at(event.position))

@@ -85,6 +85,17 @@ def chosen_in(layers: Any) -> str:  # noqa: ANN401  (napari's list of layers)
     return next(filter(None, reversed(owners)), "")
 
 
+def opened_by_another(layers: Iterable[Any], fingerprint: str) -> Any:  # noqa: ANN401  (a napari layer)
+    """Return the picture of a slide that another reader than slidecam opened; None if none did."""
+    if not fingerprint:
+        return None
+    for layer in layers:
+        picture = getattr(layer, "rgb", False) and layer.source.path and KEY not in layer.metadata
+        if picture and owner_of(layer) == fingerprint:
+            return layer
+    return None
+
+
 def came_with_its_slide(layers: Iterable[Any], folder: Path) -> bool:
     """Whether a slide was opened as part of the run in a folder.
 
