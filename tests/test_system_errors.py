@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from slidecam.cli.terminal import Terminal
 from slidecam.errors import RegionReadError, UnreadableSourceError
 from slidecam.geometry import LevelBox
 from slidecam.runlog import error_words
 from slidecam.sources import open_source
 from slidecam.sources._library import decoding, opening, repeated
-from slidecam.system_errors import naming, system_fault
+from slidecam.system_errors import call_fault, naming, system_fault
 
 BOX = LevelBox(3, 5, 17, 11)
 
@@ -123,3 +125,27 @@ class _Full(io.BytesIO):
     def close(self) -> None:
         super().close()
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        MemoryError(),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        error_of(errno.ENOMEM),
+    ],
+)
+def test_a_call_without_memory_is_refused_by_the_system_and_no_fault_of_ours(
+    raised: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as left, Terminal(json=False).errors():
+        raise RuntimeError from raised
+    assert left.value.exit_code == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The memory is used up" in said
+    assert "Take a machine with more" in said
+    assert "foresee" not in said
+
+
+def test_a_package_that_is_not_there_is_no_lack_of_memory() -> None:
+    assert call_fault(ImportError("No module named 'openvino'")) is None

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 NO_THREAD = "can't start new thread"
 """What Python says, without a number, where a limit on processes or threads is met."""
 
+UNMAPPED = "failed to map segment"
+"""What the loader of libraries says where a limit on memory is met."""
+
 _DEEPEST = 16
 """Causes behind an error that are looked at."""
 
@@ -112,6 +115,18 @@ def system_fault(error: BaseException) -> SystemFault | None:
             continue
         if each.errno in _TABLE:
             return _worded(_TABLE[each.errno], each)
+    return None
+
+
+def call_fault(error: BaseException) -> SystemFault | None:
+    """Return what the system refused a whole call: `system_fault`, and what means no memory."""
+    fault = system_fault(error)
+    if fault is not None:
+        return fault
+    for each in _chain(error):
+        is_unmapped = isinstance(each, ImportError) and UNMAPPED in str(each)
+        if is_unmapped or isinstance(each, MemoryError):
+            return _NO_MEMORY
     return None
 
 

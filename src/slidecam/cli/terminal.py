@@ -34,6 +34,7 @@ from slidecam.events import (
     Finished,
 )
 from slidecam.objects import said
+from slidecam.system_errors import call_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -139,18 +140,17 @@ class Terminal:
             self.failed([error])
             raise typer.Exit(exit_code_of(error)) from error
         except OSError as error:
-            self._error(
-                f"{without_secrets(str(error))}.",
-                "Check that the folder is there, can be written and is not full.",
-                "OSError",
-            )
+            self._refused(error, "OSError")
             raise typer.Exit(EXIT_FAILED) from error
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         # The boundary of a command: libraries, and other packages' entries, promise no list of what
         # they raise, and Python's own words help nobody who did not write them.
         except Exception as error:
-            self._unforeseen(error)
+            if call_fault(error) is None:
+                self._unforeseen(error)
+            else:
+                self._refused(error, type(error).__name__)
             raise typer.Exit(EXIT_FAILED) from error
         except KeyboardInterrupt as error:
             self._stopped(*(stopped() if callable(stopped) else stopped))
@@ -160,6 +160,14 @@ class Terminal:
         """Say what is wrong and what to do about it."""
         for error in errors:
             self._error(error.problem, error.remedy, type(error).__name__, error.traceback())
+
+    def _refused(self, error: Exception, kind: str) -> None:
+        """Say what the system refused."""
+        words, fault = without_secrets(str(error)), call_fault(error)
+        problem, remedy = words, "Check that the folder is there, can be written and is not full."
+        if fault is not None:
+            problem, remedy = f"{fault.problem} ({words or kind})", fault.remedy
+        self._error(f"{problem}.", remedy, kind)
 
     def _unforeseen(self, error: Exception) -> None:
         """Say what nobody foresaw, and in which file's line; machines are given all of them."""
