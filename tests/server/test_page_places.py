@@ -5,20 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from slidecam.models import open_bundle, save_bundle
+from slidecam.models.architectures import build_network
 from slidecam.runs import Run
 
-from .conftest import picture
+from .conftest import picture, running_server
 from .visits import NAMELESS, Visit, needs_viewer, open_slide, pixels_of, upload
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.gui
 
@@ -177,3 +181,22 @@ def test_several_pictures_are_taken_one_after_the_other_and_saved_as_a_table(vis
         assert float(rows[1][one["name"]]) == pytest.approx(one["probability"], abs=1e-5)
     upload(page, "notes.txt", b"no picture")
     page.wait_for_selector("#picture-error:visible")
+
+
+def test_of_many_classes_it_is_said_that_the_least_likely_are_not_listed(
+    browser: Browser, tiny_bundle: Path, slides: Path, tmp_path: Path
+) -> None:
+    opened = open_bundle(tiny_bundle)
+    names = tuple(f"class {number}" for number in range(30))
+    card = replace(opened.card, class_names=names, class_colors=())
+    torch.manual_seed(1)
+    network = build_network(card.architecture, card.architecture_args, 30, tmp_path)
+    save_bundle(tmp_path / "many", card, network)
+    with running_server(tmp_path / "many", slides, tmp_path / "home") as running:
+        visit = Visit(browser, running)
+        page = visit.open()
+        upload(page, "cell.png", picture())
+        page.wait_for_selector("#bars button:nth-child(24)")
+        assert page.locator("#bars button").count() == 24
+        assert "The 6 least likely of 30 classes" in page.inner_text("#picture-notes")
+        visit.close()

@@ -6,6 +6,7 @@ import { enlarged, paintScale, raster } from "./heat.js";
 
 const WIDE = 640;
 const HIGH = 960;
+const MOST_BARS = 24;
 let status;
 let current = null; // {answer, bitmap, chosen, maps by method}
 let asking = null;
@@ -105,8 +106,10 @@ function show(name, answer, bitmap, waiting) {
   const members = answer.disagreement ?? null;
   const apart = members === null ? "" : ` Members' disagreement: ${members.toFixed(2)} (0 to 1).`;
   at("calibration").textContent = scores ? `Values are scores, ${answer.probabilities}.` : `Probabilities: ${answer.probabilities}.${apart}`;
-  at("picture-notes").replaceChildren(...answer.notes.map((note) => make("li", {}, note)));
-  const order = [...answer.classes].sort((a, b) => b.probability - a.probability).slice(0, 24);
+  const order = [...answer.classes].sort((a, b) => b.probability - a.probability).slice(0, MOST_BARS);
+  const more = answer.classes.length - order.length;
+  const notes = more ? [...answer.notes, `The ${more} least likely of ${answer.classes.length} classes are not listed here.`] : answer.notes;
+  at("picture-notes").replaceChildren(...notes.map((note) => make("li", {}, note)));
   at("bars").replaceChildren(...order.map((one) => bar(one, share(one), scores)));
   choose(winner.name);
   showMaps(waiting);
