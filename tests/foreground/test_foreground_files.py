@@ -136,6 +136,20 @@ def test_missing_tma_cores_are_no_tissue(tmp_path: Path) -> None:
     assert found.readings == ("annotations.geojson: TMA cores that are missing, left out: 2.",)
 
 
+@pytest.mark.parametrize("kind", ["tile", "cell", "detection"])
+def test_what_a_program_found_is_no_tissue_that_somebody_drew(tmp_path: Path, kind: str) -> None:
+    areas = collection(square(0, 0, 20), square(40, 0, 20), square(70, 0, 20))
+    for one, said in zip(areas["features"], ("annotation", kind, kind), strict=True):  # type: ignore[call-overload]
+        one["properties"] = {"objectType": said}
+    found = load_foreground(written(tmp_path, areas), SIZE)
+    assert found.mask.sum() == 20 * 20
+    left = "detections, tiles or cells, which nobody drew, left out: "
+    assert found.readings == (f"annotations.geojson: {left}2.",)
+    areas["features"] = areas["features"][1:]  # type: ignore[index]
+    with pytest.raises(MaskError, match=f"{left}2"):
+        load_foreground(written(tmp_path, areas), SIZE)
+
+
 def test_classes_that_qupath_sets_apart_are_no_tissue_and_ignore_is_cut_out(
     tmp_path: Path,
 ) -> None:

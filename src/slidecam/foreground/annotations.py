@@ -41,7 +41,10 @@ MEMBERS = {
 }
 """What holds the geometries in each GeoJSON object that is none itself."""
 
-NOT_DRAWN = ("cell", "detection", "tile", "tmaCore")
+DETECTED = ("cell", "detection", "tile")
+"""QuPath's types of objects that a program found: they are results."""
+
+NOT_DRAWN = (*DETECTED, "tmaCore")
 """QuPath's types of objects that no one drew as an area of a class."""
 
 STAR = "*"
@@ -106,22 +109,28 @@ class DrawnTissue:
 def tissue_of(path: Path, text: str) -> DrawnTissue:
     """Return what a GeoJSON text marks as tissue.
 
-    Taken is every polygon of a FeatureCollection, a Feature, a geometry, or a bare list of these,
-    whatever object of QuPath it is of. Left out are TMA cores that are missing and classes that
-    QuPath sets apart, in words; points and lines are passed over.
+    Taken is every polygon of a FeatureCollection, a Feature, a geometry, or a bare list of these.
+    Left out are QuPath's detections, TMA cores that are missing and classes that it sets apart, in
+    words; points and lines are passed over.
 
     Raises
     ------
     MaskError
         If the text is no GeoJSON, or has no area that is left.
     """
-    drawn = _polygons_in(path, text)
+    found = _polygons_in(path, text)
+    drawn = [one for one in found if one.kind not in DETECTED]
     missing = sum(one.is_missing for one in drawn)
     present = [one for one in drawn if not one.is_missing]
     kept = [one for one in present if not is_set_apart(one.class_name)]
     notes = [*words_on_classes(path, present), *words_on_planes(path, kept)]
     if missing:
         notes.append(f"{path.name}: TMA cores that are missing, left out: {missing}.")
+    if len(drawn) < len(found):
+        count = len(found) - len(drawn)
+        notes.append(
+            f"{path.name}: detections, tiles or cells, which nobody drew, left out: {count}."
+        )
     if not kept:
         left = " ".join(notes) or "At most points and lines are in it."
         raise MaskError(
