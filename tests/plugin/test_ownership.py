@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 from napari.layers import Layer
 from qtpy.QtWidgets import QLabel, QListWidget
 
+from slidecam.plugin.compat import show_scale_bar
 from slidecam.plugin.dock import PredictAndExplain
 from slidecam.plugin.job import Began, Ended, RunJob
 from slidecam.plugin.open_run import read_shown
@@ -224,3 +227,20 @@ def test_a_result_of_another_model_takes_the_place_of_the_one_before(
     assert state.run is second
     folders = {getattr(one.metadata["slidecam"], "folder", None) for one in viewer.layers[1:]}
     assert folders == {second.folder}
+
+
+def test_a_scale_bar_is_of_the_chosen_slides_unit(
+    viewer: ViewerModel, alpha: Path, volume: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare.tif"
+    tifffile.imwrite(bare, np.full((64, 96, 3), 200, np.uint8), photometric="rgb", tile=(32, 32))
+    layers = [added(viewer, path)[0] for path in (alpha, volume, bare)]
+    state = ViewerState(viewer)
+    units = []
+    for layer in layers:
+        viewer.layers.selection.active = layer
+        units.append(state.unit)
+    assert units == ["um", "mm", None]
+    before = SimpleNamespace(scale_bar=SimpleNamespace(visible=False, unit=None))
+    show_scale_bar(before, "mm")
+    assert (before.scale_bar.visible, before.scale_bar.unit) == (True, "mm"), "napari until 0.8"

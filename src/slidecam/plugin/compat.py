@@ -33,15 +33,16 @@ def canvas_size(viewer: Any) -> tuple[int, int]:  # noqa: ANN401
     return int(height), int(width)
 
 
-def in_micrometres(viewer: Any) -> None:  # noqa: ANN401
+def show_scale_bar(viewer: Any, unit: str | None) -> None:  # noqa: ANN401
     """Show a scale bar.
 
-    It takes its unit from the layers where napari knows theirs, and from here where not.
+    It takes its unit from the layers where napari knows theirs, and from here where not: None for
+    pixels.
     """
     bar = scale_bar(viewer)
     bar.visible = True
     if getattr(viewer, "canvas", None) is None:
-        bar.unit = "um"
+        bar.unit = unit
 
 
 MAPS = Path("/proc/self/maps")

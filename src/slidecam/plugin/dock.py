@@ -171,8 +171,8 @@ class PredictAndExplain(QWidget):
         """Show the legend of a run that was opened before this dock."""
         for layer in self.state.viewer.layers:
             self._take_result(layer)
-        compat.in_micrometres(self.state.viewer)
         self.state.follow()
+        compat.show_scale_bar(self.state.viewer, self.state.unit)
 
     def _take_result(self, layer: Any) -> None:  # noqa: ANN401  (any layer)
         """Show the run that was opened with a layer, in the place of another of its slide."""
@@ -214,6 +214,7 @@ class PredictAndExplain(QWidget):
         if self.state.follow() or opened:
             self.classify.refresh()
             self.header.refresh()
+            compat.show_scale_bar(self.state.viewer, self.state.unit)
         self._show_panels()
 
     def _show_panels(self) -> None:

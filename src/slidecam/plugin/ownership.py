@@ -221,6 +221,18 @@ class OpenSlides:
         others = filter(None, self._opened.values())
         return next((one for one in others if one.fingerprint == chosen), None)
 
+    @property
+    def unit(self) -> str | None:
+        """In which unit the chosen slide is measured; None for pixels."""
+        facts = self.slide()
+        if facts is None:
+            return None
+        if facts.is_volume:
+            return "mm"
+        if facts.spacing is None:
+            return None
+        return "um"
+
     def _claim(self, layer: Any) -> None:  # noqa: ANN401  (any layer)
         """Find out which slide a picture is that napari or another plugin opened.
 
