@@ -33,7 +33,7 @@ from slidecam.sources._tiff_pages import PageReader, open_tiff
 from slidecam.sources._tiff_pictures import choose_picture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
     from tifffile import TiffFile
@@ -132,22 +132,23 @@ def _problems_of_segments(raster: PageRaster) -> Iterator[tuple[str, str]]:
     if size * np.dtype(raster.keyframe.dtype).itemsize > _LARGEST_SEGMENT:
         block = f"{raster.native.width}x{raster.native.height}"
         yield f"The picture is one compressed block of {block} pixels.", RESAVE
-    elif _cannot_hold_its_pixels(raster.pages[0]):
+    elif _cannot_hold_its_pixels(raster.keyframe, raster.pages[0].databytecounts):
         yield "Its blocks hold far fewer bytes than the pixels that it claims.", _COPY_AGAIN
 
 
-def _cannot_hold_its_pixels(page: Page) -> bool:
+def _cannot_hold_its_pixels(page: Page, stored: Sequence[int]) -> bool:
     """Whether large blocks are stored in bytes that no compression could make them of.
 
-    Sizes in a file are claims: minutes and gigabytes would be spent on each look at it.
+    Sizes in a file are claims: minutes and gigabytes would be spent on each look at it. Of a series
+    the first page alone says how it is laid out, and each how many bytes it has.
     """
     width, height = page.tilewidth, page.tilelength
     if not page.is_tiled:
         width, height = page.imagewidth, min(page.rowsperstrip, page.imagelength)
     samples = 1 if page.planarconfig == PLANES_APART else page.samplesperpixel
     claimed = width * height * samples * page.bitspersample // BYTE
-    stored = max(page.databytecounts, default=0)
-    return bool(claimed > _LARGE_BLOCK and 0 < stored * _MOST_PACKED < claimed)
+    largest = max(stored, default=0)
+    return bool(claimed > _LARGE_BLOCK and 0 < largest * _MOST_PACKED < claimed)
 
 
 def compression_problem(page: Page) -> str | None:
