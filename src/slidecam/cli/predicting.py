@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slidecam.cli.app import BeginAnew, Json, Resume, app, of_existing
+from slidecam.cli.stopping import heeded
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 from slidecam.options import EVERY_SLIDE, option_of, options_of
 
@@ -102,7 +103,7 @@ def predict(
 
         spec = PredictSpec(**_settings(options))
         run = events(slides or [], model, out, spec, cluster=cluster)
-        raise typer.Exit(terminal.follow(run, out))
+        raise typer.Exit(terminal.follow(heeded(run), out))
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:

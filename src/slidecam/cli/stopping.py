@@ -13,15 +13,17 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from slidecam.cli.terminal import EXIT_PARTLY
 from slidecam.spool import remove_spools
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from types import FrameType
+
+    from slidecam.events import Event
 
     Handler = Callable[[int, FrameType | None], None]
 
@@ -64,6 +66,11 @@ class Stopping:
         for number in _numbers():
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._interrupt)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the main thread was asked to stop."""
+        return self._begun.is_set()
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         """Stop cleanly, once: what follows is for `_listen`."""
@@ -110,6 +117,21 @@ class Stopping:
                 return 0
             if number in _numbers() and signal.getsignal(number) == self._interrupt:
                 return number
+
+
+def heeded(events: Generator[Event]) -> Generator[Event]:
+    """Yield a run's events until it is asked to stop; KeyboardInterrupt then.
+
+    An interrupt that is raised in a destructor or a callback of garbage collection, as libraries
+    have them, is swallowed by Python there: it is raised again at the next event.
+    """
+    with closing(events):
+        for event in events:
+            handler = signal.getsignal(signal.SIGINT)
+            owner = getattr(handler, "__self__", None)
+            if isinstance(owner, Stopping) and owner.is_asked:
+                raise KeyboardInterrupt
+            yield event
 
 
 def _wake_main(number: int) -> bool:
