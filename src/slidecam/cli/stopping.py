@@ -68,7 +68,7 @@ class Stopping:
                 signal.signal(number, self._interrupt)
 
     @property
-    def is_asked(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether the main thread was asked to stop."""
         return self._begun.is_set()
 
@@ -129,7 +129,7 @@ def heeded(events: Generator[Event]) -> Generator[Event]:
         for event in events:
             handler = signal.getsignal(signal.SIGINT)
             owner = getattr(handler, "__self__", None)
-            if isinstance(owner, Stopping) and owner.is_asked:
+            if isinstance(owner, Stopping) and owner.is_stopping:
                 raise KeyboardInterrupt
             yield event
 
