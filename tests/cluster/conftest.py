@@ -51,7 +51,7 @@ def two_workers() -> Iterator[Client]:
 def own_workers() -> Iterator[Client]:
     """Return the client of a worker that is threads of this process: nothing is spawned."""
     with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as running,
     ):
         yield running

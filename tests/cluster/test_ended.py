@@ -43,7 +43,8 @@ def test_an_interrupted_client_leaves_nobody_at_work_and_is_resumed(
             if json.loads(line).get("event") == "Planned":
                 break
         children = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGINT)
+        # No SIGINT: what a shell has put in the background ignores it, and so do its children.
+        process.send_signal(signal.SIGTERM)
         said = [json.loads(line) for line in process.stdout]
         assert process.wait(PATIENCE) == 3
     assert any("--resume" in str(record) for record in said)

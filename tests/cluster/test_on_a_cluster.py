@@ -331,7 +331,7 @@ def test_a_cluster_that_adapts_begins_without_a_worker(
     file = tmp_path / "cluster.yaml"
     file.write_text(
         "cluster: distributed.LocalCluster\n"
-        "arguments: {n_workers: 0, processes: false, dashboard_address: null}\n"
+        "arguments: {n_workers: 0, processes: false, dashboard_address: '127.0.0.1:0'}\n"
         "adapt: {maximum: 1, interval: 100ms}\n"
     )
     slide = write_slide(tmp_path / "one.tif")
@@ -347,7 +347,8 @@ def test_where_workers_have_gpus_no_other_worker_gets_a_batch(
     for name, resources in (("plain", {}), ("gpu", {"GPU": 1})):
         options = {"nthreads": 1, "resources": resources, "name": name}
         workers[name] = {"cls": Worker, "options": options}
-    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "protocol": "inproc://"}}
+    nowhere = {"dashboard": False, "dashboard_address": "127.0.0.1:0", "protocol": "inproc://"}
+    scheduler = {"cls": Scheduler, "options": nowhere}
     with (
         SpecCluster(workers=workers, scheduler=scheduler) as cluster,
         Client(cluster, set_as_default=False) as client,
