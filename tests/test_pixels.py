@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from slidecam import pixels as pixels_module
 from slidecam.geometry import LevelBox
 from slidecam.learning.data.pixels import load_pixels, read_picture
 from slidecam.pixels import (
     GLASS,
+    PyramidWriter,
+    halved,
     least_of_channels,
     most_of_channels,
     over_background,
@@ -126,3 +129,23 @@ def test_channels_are_compared_pixel_by_pixel(dtype: str) -> None:
     pixels = np.random.default_rng(11).integers(0, 256, (7, 5, 3)).astype(dtype)
     assert np.array_equal(most_of_channels(pixels), pixels.max(axis=2))
     assert np.array_equal(least_of_channels(pixels), pixels.min(axis=2))
+
+
+@pytest.mark.parametrize("most", [1, 700, 8_000_000])
+@pytest.mark.parametrize("rows", [1, 3, 7, 16, 41, 97])
+def test_levels_filled_at_once_are_those_halved_one_by_one(
+    rows: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixels_module, "HELD_VALUES", most)
+    values = np.random.default_rng(7).random((2, 97, 53), dtype=np.float32)
+    values[:, 31:40, 7:30] = np.nan
+    expected = [values]
+    while max(expected[-1].shape[1:]) > 5:
+        expected.append(np.stack([*map(halved, expected[-1])]))
+    levels = [np.full_like(level, -1) for level in expected]
+    writer = PyramidWriter(levels, 16)
+    for start in range(0, 97, rows):
+        writer.add(values[:, start : start + rows])
+    writer.end()
+    for found, level in zip(levels, expected, strict=True):
+        np.testing.assert_array_equal(found, level)

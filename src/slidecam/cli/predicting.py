@@ -323,6 +323,7 @@ def demo(
     with terminal.errors():
         sample = sample_folder()
         spec = PredictSpec(overlap=0.5, existing="overwrite")
-        code = terminal.follow(events(sample / "slide.tif", sample / "bundle", out, spec), str(out))
+        run = events(sample / "slide.tif", sample / "bundle", out, spec)
+        code = terminal.follow(heeded(run), str(out))
         terminal.look_at(out / "report.html", out / "slide" / "overview.png")
         raise typer.Exit(code)

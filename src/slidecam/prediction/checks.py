@@ -90,8 +90,9 @@ def found_and_settled(
     spec = replace(spec, spacings={**spec.spacings, **rows.spacings(found)})
     outlet.look([slide.name for slide in spec.share_of(found.slides)], (MANIFEST,))
     refuse_unclear(found, outlet, spec)
-    if spec.dry_run and spec.existing == "refuse" and _begun_in(outlet, found, spec):
-        words = f"Without --dry-run this call would be refused: {_begun_words(outlet, found, spec)}"
+    begun = _begun_words(outlet, found, spec) if spec.dry_run else ""
+    if begun:
+        words = f"Without --dry-run this call would be refused: {begun}"
         found = replace(found, ignored=(*found.ignored, words))
     _refuse_folders(places, model, outlet.folder)
     # What cannot be read for a moment may be written later; and if not, no slide fails by it.
@@ -141,22 +142,23 @@ def refuse_unclear(found: Discovery, outlet: Outlet, spec: PredictSpec) -> None:
             "Pass a folder with one <stem>.geojson or <stem>.png for each.",
         )
     _refuse_unclear_names(found, spec)
-    if spec.existing == "refuse" and not spec.dry_run and _begun_in(outlet, found, spec):
+    begun = "" if spec.dry_run else _begun_words(outlet, found, spec)
+    if begun:
         raise RunExistsError(
             outlet.shown,
-            _begun_words(outlet, found, spec),
+            begun,
             "Pass --resume to continue, --overwrite to begin anew, or another --out.",
         )
 
 
-def _begun_in(outlet: Outlet, found: Discovery, spec: PredictSpec) -> list[str]:
-    """Return which of a call's slides have a run in the output folder."""
-    ours = spec.share_of(found.slides)
-    return [slide.name for slide in ours if _is_begun(outlet.folder / slide.name)]
-
-
 def _begun_words(outlet: Outlet, found: Discovery, spec: PredictSpec) -> str:
-    begun, ours = _begun_in(outlet, found, spec), spec.share_of(found.slides)
+    """Return which slides have a run there, of which nothing was said; else an empty text."""
+    if spec.existing != "refuse":
+        return ""
+    ours = spec.share_of(found.slides)
+    begun = [slide.name for slide in ours if _is_begun(outlet.folder / slide.name)]
+    if not begun:
+        return ""
     return f"There is a run of {begun[0]} here already ({len(begun)} of {len(ours)} slides)."
 
 

@@ -67,8 +67,8 @@ class SlideList:
     def refuse_missing(self) -> None:
         """Refuse a row whose slide is not there, with `UsageError`; URLs are not asked for."""
         for row in self.rows:
-            is_path = "://" not in row.path and not set(row.path) & PATTERN
-            if is_path and not Path(row.path).exists():
+            elsewhere = "://" in row.path or _is_pattern(row.path)
+            if not elsewhere and not Path(row.path).exists():
                 problem = f"Line {row.line} of the table of slides names a slide that is not there."
                 raise UsageError(problem, "Check the path, or delete the line.", row.path)
 
@@ -177,10 +177,15 @@ def matching(given: str | Path) -> Iterator[str | Path]:
     if not text:
         problem = "One of the inputs is an empty text."
         raise UsageError(problem, "Is a variable of your shell empty?")
-    if "://" in text or not set(text) & PATTERN or Path(text).exists():
+    if not _is_pattern(text):
         yield given
         return
     found = sorted(glob(text, recursive=True))  # noqa: PTH207  (an absolute pattern too)
     if not found:
         raise UsageError(f"Nothing is called {text}.", "Check the pattern.")
     yield from found
+
+
+def _is_pattern(text: str) -> bool:
+    """Whether a text is neither a URL nor a file, and has what a pattern of names holds."""
+    return "://" not in text and bool(set(text) & PATTERN) and not Path(text).exists()
