@@ -180,6 +180,19 @@ def test_a_slide_that_fails_to_open_leaves_nothing_of_the_one_before(visit: Visi
     broken.unlink()
 
 
+def test_the_list_of_slides_stays_where_a_slide_with_an_old_run_is_opened(visit: Visit) -> None:
+    needs_viewer()
+    page = visit.open()
+    open_slide(page, "small.tif")
+    page.click("#start")
+    assert not page.is_visible("#entries")
+    page.wait_for_selector("#outcome:visible")
+    page.click("#files summary")
+    page.click('#entries button[data-path$="small.tif"]')
+    page.wait_for_selector("#outcome:visible")
+    assert page.is_visible("#entries")
+
+
 def test_the_slide_that_was_chosen_last_is_shown_and_not_the_one_that_came_last(
     visit: Visit,
 ) -> None:

@@ -59,6 +59,7 @@ export async function start() {
   const mask = shown.slide.volume ? null : chosenRegion();
   if (mask === undefined) return;
   if (mask) options.mask = mask;
+  at("files").open = false; // now, by a click, and never below the hand of whoever looks for another slide meanwhile
   forgetRun();
   showProblem(at("slide-error"), null);
   if (images.length > 1) options.image = String(images.find((one) => one.shown).number);
@@ -187,9 +188,7 @@ async function ended(event, signal) {
   if (told.report) at("report").href = told.report;
   announce(OUTCOMES[event.status]);
   if (!name) return;
-  const whole = !WITHOUT_HEAT.includes(event.status);
-  if (whole) at("files").open = false;
-  await showResults(whole, signal);
+  await showResults(!WITHOUT_HEAT.includes(event.status), signal);
 }
 
 async function cancel() {
