@@ -4,6 +4,9 @@ A real ``slidecam serve`` on the sample bundle is flooded wave by wave; its memo
 threads are looked at after each. It ends with what the process uses while nobody calls.
 
     python benchmarks/server.py --requests 1000 --waves 4
+    python benchmarks/server.py --tiles slide.svs --clients 1,8 --rounds 5
+
+The second measures the page's tiles beside a plain OpenSlide server's instead; see `tile_rates`.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import httpx
 import numpy as np
 import psutil
 from PIL import Image
+from tile_rates import compare_tiles
 
 from slidecam.server import Endpoint, read_endpoint
 
@@ -41,7 +45,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--waves", type=int, default=4)
+    parser.add_argument("--tiles", type=Path, metavar="SLIDE")
+    parser.add_argument("--clients", default="1,8")
+    parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
+    root = SAMPLE
+    if asked.tiles is not None:
+        root = asked.tiles.parent.resolve()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "server.json"
         command = [
@@ -51,7 +61,7 @@ def main() -> None:
             "serve",
             "--json",
             "--root",
-            str(SAMPLE),
+            str(root),
             "-o",
             f"{folder}/out",
         ]
@@ -63,8 +73,12 @@ def main() -> None:
             json.loads(server.stdout.readline())
             endpoint = read_endpoint(file)
             assert endpoint is not None  # noqa: S101  (it was just told of)
-            flood(endpoint, asked.requests, asked.waves)
-            idle(psutil.Process(server.pid))
+            if asked.tiles is None:
+                flood(endpoint, asked.requests, asked.waves)
+                idle(psutil.Process(server.pid))
+            else:
+                clients = [int(count) for count in asked.clients.split(",")]
+                compare_tiles(endpoint, asked.tiles, clients, asked.rounds)
             server.terminate()
 
 

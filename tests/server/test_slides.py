@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,20 @@ def test_a_coarse_level_of_the_file_is_used_where_it_is_fine_enough(
     zoom = DeepZoom(source)
     zoom.tile(zoom.max_level - 1, 0, 0)
     assert {level for level, _box in source.decoded} == {1}
+
+
+def test_a_level_that_a_file_rounded_down_is_widened_by_its_last_pixels(
+    array_source: MakeSource, noise: Callable[[int, int], NDArray[np.uint8]]
+) -> None:
+    source = array_source(noise(1301, 701), downsamples=(1, 2))
+    short = source._levels[1][:350, :650]
+    source._levels[1] = short
+    levels = source.facts.levels[0], replace(source.facts.levels[1], size=Size(650, 350))
+    source.facts = replace(source.facts, levels=levels)
+    zoom = DeepZoom(source)
+    found = whole_level(zoom, zoom.max_level - 1)
+    np.testing.assert_array_equal(found[:350, :650], short)
+    np.testing.assert_array_equal(found[350, :650], short[349])
 
 
 def test_a_tile_that_needs_much_of_the_file_is_made_by_quarters(

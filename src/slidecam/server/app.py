@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from slidecam.server.service import Service
 
 router = APIRouter()
-router.include_router(explaining)
 
 RESULT_POLICY = (
     "sandbox allow-scripts allow-popups allow-downloads; default-src 'none'; img-src 'self' data:; "
@@ -51,6 +50,29 @@ TILE_SECONDS = 3600
 
 
 Plane = Annotated[int, Query(ge=0)]
+
+
+# Routes are looked through in this order, and none is called for as often as the first.
+@router.get("/v1/slides/{name}_files/{level}/{column}_{row}.jpeg")
+async def tile(
+    request: Request,
+    name: str,
+    level: int,
+    column: int,
+    row: int,
+    service: CurrentService,
+    plane: Plane = 0,
+) -> Response:
+    """Return one Deep Zoom tile; of a volume, of one plane."""
+
+    def cut(_caller: Caller) -> bytes:
+        return service.slides.tile(name, level, column, row, plane)
+
+    return Response(
+        await answered(request, service.tile_threads, cut),
+        media_type="image/jpeg",
+        headers={"cache-control": f"private, max-age={TILE_SECONDS}"},
+    )
 
 
 @router.get("/", include_in_schema=False)
@@ -273,27 +295,7 @@ def description(name: str, service: CurrentService) -> Response:
     return Response(service.slides.description(name), media_type="application/xml")
 
 
-@router.get("/v1/slides/{name}_files/{level}/{column}_{row}.jpeg")
-async def tile(
-    request: Request,
-    name: str,
-    level: int,
-    column: int,
-    row: int,
-    service: CurrentService,
-    plane: Plane = 0,
-) -> Response:
-    """Return one Deep Zoom tile; of a volume, of one plane."""
-
-    def cut(_caller: Caller) -> bytes:
-        return service.slides.tile(name, level, column, row, plane)
-
-    return Response(
-        await answered(request, service.tile_threads, cut),
-        media_type="image/jpeg",
-        headers={"cache-control": f"private, max-age={TILE_SECONDS}"},
-    )
-
+router.include_router(explaining)
 
 ABOUT = (
     "Whole slides and pictures, classified and explained by one warm model. Research use only, not"

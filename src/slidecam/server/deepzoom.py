@@ -130,11 +130,12 @@ class DeepZoom:
         read = LevelBox(left, top, max(1, right - left), max(1, bottom - top))
         if read.width * read.height > MOST_READ and min(box.width, box.height) > 1:
             return self._by_quarters(box, shrink)
+        pixels = self.source.read(level.index, read)
+        if factor == 1 and pixels.shape[:2] == (box.height, box.width):
+            return pixels  # the level's own, as of all tiles that are looked at closely
         part = (edges[0] - left, edges[1] - top, edges[2] - left, edges[3] - top)
-        pixels = Image.fromarray(
-            _widened(self.source.read(level.index, read), _up(part[2]), _up(part[3]))
-        )
-        return np.asarray(pixels.resize((box.width, box.height), _filter(factor), box=part))
+        picture = Image.fromarray(_widened(pixels, _up(part[2]), _up(part[3])))
+        return np.asarray(picture.resize((box.width, box.height), _filter(factor), box=part))
 
     def _by_quarters(self, box: LevelBox, shrink: float) -> NDArray[np.uint8]:
         pixels = np.empty((box.height, box.width, 3), np.uint8)
