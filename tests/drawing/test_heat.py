@@ -34,6 +34,16 @@ def test_the_page_and_the_reports_show_the_same_heat(signed: bool) -> None:  # n
     assert np.abs(on_glass - heat_scale(256, signed=signed)[0]).max() < 1 + 1e-3
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_colours_are_matplotlibs_steps(signed: bool) -> None:  # noqa: FBT001
+    values = np.random.default_rng(7).uniform(-1.03 if signed else -0.03, 1.03, (37, 41))
+    named = colormaps["RdBu_r" if signed else "YlOrRd"]
+    expected = named((values + 1) / 2 if signed else values)
+    found = heat_rgba(values.astype(np.float32), signed=signed)
+    differ = np.abs(found[..., :3] - expected[..., :3]).max(axis=-1) > 1e-6
+    assert differ.mean() < 1e-3  # a value within float32 of a step's edge
+
+
 def test_qupaths_other_colours_cover_the_slide_as_the_usual_ones_do() -> None:
     heat = np.linspace(0, 1, 37, dtype=np.float32)
     usual, cover = heat_colors(heat, signed=False)

@@ -89,3 +89,17 @@ def test_what_the_font_lacks_becomes_a_square() -> None:
 
 def test_colours_are_told_in_hexadecimal() -> None:
     assert as_hex((0, 128, 255)) == "#0080ff"
+
+
+def test_a_sheet_is_a_png_that_carries_its_sentences_and_its_dots(tmp_path: Path) -> None:
+    pen = Pen(1.37, 0.83)
+    pen.box(Place(0.2, 0.1, 0.61, 0.3), "#a03050")
+    pen.save(tmp_path / "sheet.png", ["Größe und µm.", "Not for diagnosis."])
+    with Image.open(tmp_path / "sheet.png") as picture:
+        picture.load()
+        assert picture.info["dpi"] == pytest.approx((DPI, DPI), abs=0.02)
+        assert picture.info["Software"] == "slidecam"
+        assert picture.info["Description"] == "Größe und µm.\nNot for diagnosis."
+        assert picture.size == (round(1.37 * DPI), round(0.83 * DPI))
+        assert picture.getpixel((round(0.5 * DPI), round(0.25 * DPI))) == (0xA0, 0x30, 0x50)
+        assert picture.getpixel((3, 3)) == (255, 255, 255)

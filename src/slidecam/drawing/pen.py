@@ -6,18 +6,20 @@ Charts are matplotlib's, of its objects and none of its globals.
 from __future__ import annotations
 
 import math
+import struct
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from imagecodecs import PNG, png_encode
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import PngInfo, putchunk
 
 from slidecam.drawing.style import DPI, FAMILY, INK, LINE, MUTED, length_words, round_length
 
@@ -27,6 +29,17 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+
+QUICKLY = {"level": 1, "strategy": PNG.STRATEGY.RLE, "filter": PNG.FILTER.UP}
+"""How a PNG is packed: in a third of the seconds of Pillow's quickest, with a tenth more bytes.
+
+Pillow tries all filters on each line and lets none be chosen.
+"""
+
+HEAD_BYTES = 33
+"""A PNG's signature and its first chunk, behind which others may stand."""
+
+METRES_PER_INCH, PER_METRE = 0.0254, 1
 
 UNDRAWABLE = "\N{WHITE SQUARE}"
 
@@ -112,11 +125,17 @@ class Pen:
     def save(self, path: Path, said: Sequence[str] = ()) -> None:
         """Write a PNG, the same bytes each time; ``said`` are sentences that it carries as text."""
         words = PngInfo()
+        dots = round(DPI / METRES_PER_INCH)
+        words.add(b"pHYs", struct.pack(">IIB", dots, dots, PER_METRE))
         words.add_text("Software", "slidecam")
         if said:
             words.add_itxt("Description", "\n".join(said))
-        # A third of the seconds of the usual 6, a ninth more bytes.
-        self._sheet.save(path, "png", dpi=(DPI, DPI), pnginfo=words, compress_level=1)
+        picture = png_encode(np.asarray(self._sheet), **QUICKLY)
+        with path.open("wb") as file:
+            file.write(picture[:HEAD_BYTES])
+            for name, content, _ in words.chunks:
+                putchunk(file, name, content)
+            file.write(picture[HEAD_BYTES:])
 
     def measure(self, words: str, look: Type) -> float:
         """Return the width of words in inches."""

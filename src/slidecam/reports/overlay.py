@@ -100,12 +100,9 @@ def colored(
     """Lay the classes of `class_map` over the faded slide; ``colors`` is uint8, (classes, 3)."""
     # Negative labels count from the end of this table.
     palette = np.array([*colors, UNREADABLE_COLOR, NONE_COLOR, (0, 0, 0)], np.float32)
-    picture = faded(thumbnail)
-    inside = labels != NO_TILE
-    picture[inside] = blended(
-        picture[inside], palette[labels[inside]] * _shade(thumbnail)[inside], CLASS_COVER
-    )
-    return picture
+    bare, inside = faded(thumbnail), labels != NO_TILE
+    laid = blended(bare, palette[labels] * _shade(thumbnail), CLASS_COVER)
+    return np.where(inside[:, :, None], laid, bare).astype(np.uint8)
 
 
 def heated(
@@ -122,11 +119,12 @@ def heated(
     signed
         Whether it runs from -1 to 1.
     """
-    picture = faded(thumbnail)
-    inside = np.isfinite(heat)
-    colors, cover = heat_colors(heat[inside], signed=signed)
-    picture[inside] = blended(picture[inside], colors * _shade(thumbnail)[inside], cover)
-    return picture
+    bare, known = faded(thumbnail), np.isfinite(heat)
+    colors, cover = heat_colors(np.where(known, heat, 0), signed=signed)
+    # The whole picture: to take the pixels with heat out and back costs more than the others do.
+    colors *= _shade(thumbnail)
+    cover[~known] = 0
+    return blended(bare, colors, cover).astype(np.uint8)
 
 
 def heat_scale(pixels: int, *, signed: bool = False) -> NDArray[np.uint8]:
