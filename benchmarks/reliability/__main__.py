@@ -3,8 +3,9 @@
     make reliability
     PYTHONPATH=benchmarks python -m reliability --kills 200 --fuzz 100000 --soak 7200
 
-A part with a count of 0 is left out. Everything is drawn from ``--seed``; one hostile input is made
-again by ``--door NAME --seed SEED --index INDEX``, which prints where it ended.
+A part with a count of 0 is left out; the whole takes hours, and ``--join FILE`` lets the parts be
+tried in several calls, whose rows are one page. Everything is drawn from ``--seed``; one hostile
+input is made again by ``--door NAME --seed SEED --index INDEX``, which prints where it ended.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reliability.rows import Row, page, table
+from reliability.rows import Row, Sitting, keep, page, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--door", action="append", help="of these alone; may be repeated")
     parser.add_argument("--index", type=int, help="one input of one door, with its traceback")
     parser.add_argument("--out", type=Path, help=f"the page; default {PAGE.name} if all parts run")
+    parser.add_argument("--join", type=Path, help="a file of rows of other calls")
     parser.add_argument("--keep", type=Path, help="work here and leave what was lost")
     return parser.parse_args()
 
@@ -104,11 +106,14 @@ def main() -> None:
         if given.keep is None:
             shutil.rmtree(folder, ignore_errors=True)
     print(table(rows))
+    words = " ".join(["python -m reliability", *sys.argv[1:]])
+    sittings = [Sitting.now(words, time.monotonic() - begun, rows)]
+    if given.join is not None:
+        sittings = keep(given.join, sittings[0])
     whole = all((given.kills, given.faults, given.fuzz, given.determinism, given.soak))
     out = given.out or (PAGE if whole and not given.door else None)
     if out is not None:
-        words = " ".join(["python -m reliability", *sys.argv[1:]])
-        out.write_text(page(rows, words, time.monotonic() - begun), encoding="utf-8")
+        out.write_text(page(sittings), encoding="utf-8")
     sys.exit(bool(any(row.lost for row in rows)))
 
 

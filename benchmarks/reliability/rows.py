@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 PACKAGES = (
     "slidecam",
@@ -99,11 +101,52 @@ def _losses(row: Row) -> list[str]:
     return lines[:SHOWN]
 
 
-def page(rows: Sequence[Row], command: str, seconds: float) -> str:
-    """Return the whole page: how the table was made, where and when, and the table."""
-    now = datetime.now(UTC).isoformat(timespec="minutes")
+@dataclass(frozen=True)
+class Sitting:
+    """Parts that one call has tried, and how it was made."""
+
+    command: str
+    ended: str
+    seconds: float
+    load: float
+    rows: tuple[Row, ...]
+
+    @classmethod
+    def now(cls, command: str, seconds: float, rows: Sequence[Row]) -> Sitting:
+        """Return the sitting that ends now."""
+        ended = datetime.now(UTC).isoformat(timespec="minutes")
+        return cls(command, ended, seconds, psutil.getloadavg()[0], tuple(rows))
+
+    @property
+    def said(self) -> str:
+        """How it was made, in words."""
+        when = f"{self.ended}, {self.seconds:,.0f} s, load {self.load:.1f} at the end"
+        return f"`{self.command}` ({when})"
+
+
+def kept(file: Path) -> list[Sitting]:
+    """Return the sittings that a file holds; none where it is not there."""
+    if not file.exists():
+        return []
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return [Sitting(**{**one, "rows": tuple(Row(**row) for row in one["rows"])}) for one in found]
+
+
+def keep(file: Path, sitting: Sitting) -> list[Sitting]:
+    """Add a sitting to a file, in place of what others have tried of its parts; return all."""
+    parts = {row.part for row in sitting.rows}
+    before = [
+        replace(one, rows=tuple(row for row in one.rows if row.part not in parts))
+        for one in kept(file)
+    ]
+    sittings = [*filter(lambda one: one.rows, before), sitting]
+    file.write_text(json.dumps(list(map(asdict, sittings)), indent=1), encoding="utf-8")
+    return sittings
+
+
+def page(sittings: Sequence[Sitting]) -> str:
+    """Return the whole page: how its tables were made, where and when, and the rows of all."""
     memory = psutil.virtual_memory().total / 2**30
-    load = psutil.getloadavg()[0]
     where = (
         f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} processors,"
         f" {memory:.0f} GB; Python {platform.python_version()}, {', '.join(_versions())}"
@@ -113,9 +156,9 @@ def page(rows: Sequence[Row], command: str, seconds: float) -> str:
         "What was done to slidecam, how often, and what of it was lost: a process that ended, hung"
         " or filled the memory, an exception without a remedy, an output that differs from an"
         " undisturbed run's.\n\n"
-        f"Made by `{command}` ({now}, {seconds:,.0f} s, load {load:.1f} at the end) on {where}."
+        f"Made by {', '.join(one.said for one in sittings)} on {where}."
         " Every row is drawn from its seed and can be made again.\n\n"
-        f"{table(rows)}"
+        f"{table([row for one in sittings for row in one.rows])}"
     )
 
 

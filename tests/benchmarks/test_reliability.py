@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from reliability import faults, fuzz, kills, soak
 from reliability.calls import SLIDE, Ended, difference
 from reliability.doors import CONTROLS, DOORS
-from reliability.rows import Row, page, table
+from reliability.rows import Row, Sitting, keep, page, table
 from reliability.soak import Reading
 from reliability.spoiling import SPOILERS
 
@@ -132,7 +132,19 @@ def test_the_page_counts_what_was_tried_and_names_what_was_lost() -> None:
     assert "| fuzz | PNG | 1,000 | 998 | 2 |" in said
     assert "|  | **all** | 1,010 | 1,008 | 2 |" in said
     assert "- PNG: --seed 1 --index 3: KeyError in a.py (2)" in said
-    whole = page([good, bad], "make reliability", 12.0)
+    whole = page([Sitting.now("make reliability", 12.0, [good, bad])])
     assert "`make reliability`" in whole
     assert "slidecam " in whole
     assert said in whole
+
+
+def test_parts_that_were_tried_in_several_calls_are_one_page(tmp_path: Path) -> None:
+    kept = tmp_path / "rows.json"
+    keep(kept, Sitting.now("first", 7.3, [Row("kills", "SIGKILL", 5, ["seed 3: gone"], "loaded")]))
+    keep(kept, Sitting.now("second", 8.1, [Row("fuzz", "TIFF", 11), Row("soak", "server", 4)]))
+    sittings = keep(kept, Sitting.now("third", 9.7, [Row("kills", "SIGKILL", 17)]))
+    said = page(sittings)
+    assert [one.command for one in sittings] == ["second", "third"]
+    assert "| kills | SIGKILL | 17 | 17 | 0 |" in said
+    assert "|  | **all** | 32 | 32 | 0 |" in said
+    assert "gone" not in said
