@@ -45,6 +45,29 @@ def test_a_block_whose_bytes_cannot_hold_its_pixels_is_refused_before_it_is_deco
         open_source(path)
 
 
+@pytest.mark.parametrize("back", [0, 1])
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.svs"])
+@pytest.mark.parametrize("reader", [None, "tiff", "tiffslide"])
+def test_pages_that_follow_each_other_in_a_circle_are_refused_and_not_followed(
+    tmp_path: Path, name: str, reader: str | None, back: int
+) -> None:
+    path = tmp_path / name
+    description = "Aperio Image Library v1.0\n60x40|AppMag = 20|MPP = 0.5"
+    with tifffile.TiffWriter(path, ome=False) as file:
+        for _ in range(3):
+            file.write(RGB, photometric="rgb", description=description, metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        begins = [page.offset for page in tiff.pages]
+    content = bytearray(path.read_bytes())
+    tags = int.from_bytes(content[begins[2] : begins[2] + 2], "little")
+    link = begins[2] + 2 + 12 * tags
+    assert content[link : link + 4] == bytes(4)
+    content[link : link + 4] = begins[back].to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(UnreadableSourceError, match="in a circle"):
+        open_source(path, reader)
+
+
 def test_a_large_blank_block_that_compression_makes_small_is_read(tmp_path: Path) -> None:
     blank = np.full((5000, 5000, 3), 240, np.uint8)
     path = written(tmp_path / "a.tif", blank, photometric="rgb", compression="deflate")

@@ -15,6 +15,7 @@ from slidecam.errors import RefusedSourceError
 from slidecam.geometry import LevelBox, Size, Spacing
 from slidecam.pixels import reason
 from slidecam.sources._library import DECODING_ERRORS, closed
+from slidecam.sources._tiff_chain import refuse_circle
 from slidecam.sources._tiff_colours import RESAVE, blank, packs_chroma, unpacked_chroma
 from slidecam.sources.overview import overlap, window
 
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# tifffile logs what it finds odd in a file; without any handler Python prints that to the user's
-# terminal. A null handler only takes that last resort away: whoever configures logging still gets
-# every record.
+# tifffile logs what it finds odd; without any handler Python prints that to the user's terminal. A
+# null handler takes that last resort away: whoever configures logging still gets every record.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _JPEG_COMPRESSIONS = {6, 7, 34892, 33007}
@@ -75,14 +75,15 @@ def focal_planes_of(opened: Callable[[], BinaryIO]) -> int:
 
 
 def open_tiff(stream: BinaryIO) -> TiffFile:
-    """Open a TIFF from its beginning.
+    """Open a TIFF from its beginning; TiffFileError if its pages have no end.
 
     By the name .ndpi tifffile takes any TIFF for one with Hamamatsu's 64-bit offsets.
     """
     tiff = TiffFile(stream)
     if tiff.tiff.is_ndpi and not _is_hamamatsus(tiff):
         stream.seek(0)
-        return TiffFile(stream, is_ndpi=False)
+        tiff = TiffFile(stream, is_ndpi=False)
+    refuse_circle(tiff)
     return tiff
 
 

@@ -19,7 +19,7 @@ from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._ranges import say_if_dark
 from slidecam.sources._tiff_colours import BYTE, colour_readings, significant_bits, to_colours
 from slidecam.sources._tiff_evidence import alpha_by_pixels
-from slidecam.sources._tiff_pages import PageRaster, PageReader
+from slidecam.sources._tiff_pages import PageRaster, PageReader, open_tiff
 from slidecam.sources._tiff_refusals import check_for_others, check_picture
 from slidecam.sources.overview import chunk_size
 from slidecam.sources.source import Source, SourceFacts
@@ -51,6 +51,8 @@ def open_slide(probe: Probe) -> Source:
     with opening(probe.given, "This is a TIFF slide", _REMEDY):
         with probe.open() as stream:
             fingerprint = fingerprint_of_stream(stream)
+            stream.seek(0)
+            open_tiff(stream)  # which refuses what TIFFSlide would never come to the end of
         slide = TiffSlide(str(probe.local or probe.given))
         try:
             kind = slide.ts_tifffile.series[0].kind
