@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -133,15 +133,22 @@ def kept(file: Path) -> list[Sitting]:
 
 
 def keep(file: Path, sitting: Sitting) -> list[Sitting]:
-    """Add a sitting to a file, in place of what others have tried of its parts; return all."""
-    parts = {row.part for row in sitting.rows}
-    before = [
-        replace(one, rows=tuple(row for row in one.rows if row.part not in parts))
-        for one in kept(file)
-    ]
-    sittings = [*filter(lambda one: one.rows, before), sitting]
+    """Add a sitting to a file, in place of what the same command has tried before; return all."""
+    before = (one for one in kept(file) if one.command != sitting.command)
+    sittings = [*before, sitting]
     file.write_text(json.dumps(list(map(asdict, sittings)), indent=1), encoding="utf-8")
     return sittings
+
+
+def added_up(sittings: Sequence[Sitting]) -> list[Row]:
+    """Return a row for each fault, with what all sittings have tried of it."""
+    rows: dict[tuple[str, str], Row] = {}
+    for one in (row for sitting in sittings for row in sitting.rows):
+        row = rows.setdefault((one.part, one.fault), Row(one.part, one.fault))
+        row.tries += one.tries
+        row.lost += one.lost
+        row.note = "; ".join(filter(None, (row.note, one.note)))
+    return list(rows.values())
 
 
 def page(sittings: Sequence[Sitting]) -> str:
@@ -158,7 +165,7 @@ def page(sittings: Sequence[Sitting]) -> str:
         " undisturbed run's.\n\n"
         f"Made by {', '.join(one.said for one in sittings)} on {where}."
         " Every row is drawn from its seed and can be made again.\n\n"
-        f"{table([row for one in sittings for row in one.rows])}"
+        f"{table(added_up(sittings))}"
     )
 
 

@@ -139,12 +139,14 @@ def test_the_page_counts_what_was_tried_and_names_what_was_lost() -> None:
 
 
 def test_parts_that_were_tried_in_several_calls_are_one_page(tmp_path: Path) -> None:
-    kept = tmp_path / "rows.json"
-    keep(kept, Sitting.now("first", 7.3, [Row("kills", "SIGKILL", 5, ["seed 3: gone"], "loaded")]))
-    keep(kept, Sitting.now("second", 8.1, [Row("fuzz", "TIFF", 11), Row("soak", "server", 4)]))
-    sittings = keep(kept, Sitting.now("third", 9.7, [Row("kills", "SIGKILL", 17)]))
+    file = tmp_path / "rows.json"
+    keep(file, Sitting.now("first", 7.3, [Row("kills", "SIGKILL", 5, ["seed 3: gone"])]))
+    keep(file, Sitting.now("second", 8.1, [Row("fuzz", "TIFF", 11), Row("soak", "server", 4)]))
+    keep(file, Sitting.now("first", 6.9, [Row("kills", "SIGKILL", 13, note="seeds 1 to 13")]))
+    sittings = keep(file, Sitting.now("third", 9.7, [Row("kills", "SIGKILL", 17, note="loaded")]))
     said = page(sittings)
-    assert [one.command for one in sittings] == ["second", "third"]
-    assert "| kills | SIGKILL | 17 | 17 | 0 |" in said
-    assert "|  | **all** | 32 | 32 | 0 |" in said
+    assert [one.command for one in sittings] == ["second", "first", "third"]
+    assert "| kills | SIGKILL | 30 | 30 | 0 |" in said
+    assert "|  | **all** | 45 | 45 | 0 |" in said
+    assert "seeds 1 to 13; loaded" in said
     assert "gone" not in said
