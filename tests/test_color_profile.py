@@ -27,7 +27,7 @@ from slidecam.learning.recipes.recipe import read_recipe
 from slidecam.learning.recipes.tables import DataSpec
 from slidecam.learning.training.setup import with_tile_size
 from slidecam.models import open_bundle
-from slidecam.prediction.preparation import view_of
+from slidecam.prediction.choices import view_of
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.devices import FairLock
 from slidecam.server.guard import Limits

@@ -35,11 +35,12 @@ is the one home of a cohort's shares, and `cli.cohorts` shows them; `server.serv
 when another bundle lies in the folder, `standing` when another file does, `page_links` and
 `private_files` who may come in, `punctual` and `callers` who is waited for, `job`, `past_runs`,
 `kept_requests` and `run_shelf` what a run is before and after a restart, `places` and `explaining`
-what is explained while somebody waits. Of the plugin's, `ownership` says whose a layer is, `tools`
-what a click does, `closing` what becomes of a run with its window, `class_picker` is a box for
-1,000 classes, `classify_form` leaves its tab what it does, `header` opens slides without napari's
-question, and `remembered` is what a dock knows the next day. `_tiff_chain` walks what a library
-would follow for ever."""
+what is explained while somebody waits; `prediction.choices` is the one home of what a call chooses
+of a slide, for its run and for whoever takes it. Of the plugin's, `ownership` says whose a layer
+is, `tools` what a click does, `closing` what becomes of a run with its window, `class_picker` is a
+box for 1,000 classes, `classify_form` leaves its tab what it does, `header` opens slides without
+napari's question, and `remembered` is what a dock knows the next day. `_tiff_chain` walks what a
+library would follow for ever."""
 WIDEST = 36
 """Characters of a code line, on average."""
 

@@ -197,12 +197,12 @@ class UsageError(SlidecamError, ValueError):
 
 
 class NothingToChooseError(UsageError):
-    """A file has one plane, one picture or plain colours, and another was chosen.
+    """A file has one plane, one picture, plain colours or no volume, and another was chosen.
 
     Attributes
     ----------
     names
-        Fields of `PictureView` that it leaves no room for.
+        Fields of `PictureView` and `VolumeView` that it leaves no room for.
     """
 
     def __init__(self, path: str | Path, names: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from slidecam.errors import MaskError, ShownSizeError, SpacingError, UsageError
 from slidecam.geometry import Box
-from slidecam.prediction import preparation as slide_module
+from slidecam.prediction import choices
 from slidecam.prediction.model import LoadedModel, load_model
 from slidecam.prediction.preparation import prepare
 from slidecam.runs.spec import PredictSpec
@@ -96,7 +96,7 @@ def test_a_mask_from_qupath_counts_from_the_corner_of_the_bounds(
     tmp_path: Path, model: LoadedModel, array_source: MakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = array_source(np.full((400, 400, 3), 150, np.uint8), bounds=Box(100, 200, 200, 100))
-    monkeypatch.setattr(slide_module, "open_apart", lambda *_arguments: source)
+    monkeypatch.setattr(choices, "open_apart", lambda *_arguments: source)
     ring = [[0, 0], [64, 0], [64, 64], [0, 64], [0, 0]]
     (tmp_path / "mask.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
     spec = PredictSpec(mask=tmp_path / "mask.geojson", dry_run=True)
@@ -121,7 +121,7 @@ def test_the_size_that_qupath_shows_says_where_masks_and_results_count_from(
     corner: list[int],
 ) -> None:
     source = array_source(np.full((400, 400, 3), 150, np.uint8), bounds=Box(100, 200, 200, 100))
-    monkeypatch.setattr(slide_module, "open_apart", lambda *_arguments: source)
+    monkeypatch.setattr(choices, "open_apart", lambda *_arguments: source)
     ring = [[100, 0], [164, 0], [164, 64], [100, 64]]
     (tmp_path / "mask.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
     spec = PredictSpec(mask=tmp_path / "mask.geojson", dry_run=True, shown=shown, min_tissue=0.01)

@@ -220,6 +220,8 @@ def test_what_cannot_be_done_is_told_by_the_job(client: httpx.Client, server: Ru
         ({"options": {"heatmap": "finer-cam", "heatmap_against": "magic"}}, 400),
         ({"options": {"heatmap": "cam", "heatmap_classes": ["magic"]}}, 400),
         ({"options": {"mask": {}}}, 400),
+        ({"options": {"volume": "x"}}, 400),
+        ({"options": {"plane": 3}}, 400),
         ({"options": {"mask": {"type": "FeatureCollection", "features": []}}}, 400),
     ],
 )
@@ -230,6 +232,20 @@ def test_an_impossible_job_is_refused_before_it_waits(
     answer = client.post("/v1/jobs", json={"slides": [str(server.root / "small.tif")], **change})
     assert answer.status_code == status
     assert len(client.get("/v1/jobs").json()["jobs"]) == before
+
+
+def test_a_mask_on_this_machine_is_read_before_its_job_waits(
+    client: httpx.Client, server: Running
+) -> None:
+    path = server.root / "drawn.geojson"
+    order = {"slides": [str(server.root / "small.tif")], "options": {"mask": str(path)}}
+    for content, words in (("{", "The JSON is damaged"), ("not a mask", "neither GeoJSON nor PNG")):
+        path.write_text(content)
+        answer = client.post("/v1/jobs", json=order)
+        assert answer.status_code == 400
+        assert words in answer.json()["error"]
+        assert answer.json()["remedy"]
+    path.unlink()
 
 
 def test_every_fault_of_a_job_is_named_at_once(client: httpx.Client) -> None:

@@ -22,11 +22,10 @@ from slidecam.learning.data.picture_files import SUFFIXES
 from slidecam.learning.data.picture_tables import scale_notes
 from slidecam.learning.data.pictures import drawn_of_all_classes, read_picture_set
 from slidecam.learning.data.pixels import load_pictures, seen_by
-from slidecam.prediction.preparation import view_of
+from slidecam.prediction.choices import open_seen
 from slidecam.runs.located import refuse_run
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources import Source, SourceFacts, settle_spacing
-from slidecam.sources.apart import open_apart
 from slidecam.sources.discovery import is_slide_folder
 from slidecam.sources.volume import VolumeSource
 from slidecam.steps import Step
@@ -174,9 +173,14 @@ def choose_tiles(
         return (yield from _pictures(Path(source), classifier.card, choice))
     if choice.masks is not None and choice.of is None:
         raise UsageError("--masks was given without a class.", "Pass --class NAME.")
-    spec = PredictSpec(axis=choice.axis, volume=choice.volume, **choice.seen.chosen)
-    view = replace(view_of(classifier.card, spec), keep_identifiers=choice.keep_identifiers)
-    with open_apart(str(source), choice.reader, view) as opened:
+    spec = PredictSpec(
+        axis=choice.axis,
+        volume=choice.volume,
+        reader=choice.reader,
+        keep_identifiers=choice.keep_identifiers,
+        **choice.seen.chosen,
+    )
+    with open_seen(str(source), classifier.card, spec) as opened:
         return (yield from _of_slide(opened, classifier, choice))
 
 

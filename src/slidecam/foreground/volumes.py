@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.errors import MaskError, SourceError
+from slidecam.errors import MaskError, NothingToChooseError, SourceError
 from slidecam.foreground.mask import Foreground
 from slidecam.geometry import Size
 from slidecam.registry import deferred
@@ -152,14 +152,14 @@ def mask_on(path: Path, stack: PlaneStack) -> MaskOnVolume:
     try:
         # The volume is named, as no option chooses another one of a mask.
         with open_source(path, view=VolumeView(axis=stack.axis, volume="0")) as opened:
-            if opened.facts.stack is None:
-                raise MaskError("This is no volume.", remedy, path)
             own: VolumeSource = opened  # type: ignore[assignment]  # what has a stack is one
             planes = map(own.intensities, range(own.facts.planes))
             mask = np.stack([_grey(plane) > 0 for plane in planes])
             if not own.stack.grid.lies_like(stack.grid):
                 mask = _moved(mask, own.stack, stack)
             readings = tuple(_readings(path, own, stack))
+    except NothingToChooseError as error:
+        raise MaskError("This is no volume.", remedy, path) from error
     except SourceError as error:
         raise MaskError(f"The mask cannot be read: {error}", remedy, path) from error
     if not mask.any():

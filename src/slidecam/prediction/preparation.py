@@ -8,29 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import SpacingError
 from slidecam.exchange.volumes import words_on_itk
-from slidecam.files import marks_of
 from slidecam.foreground import (
-    VOLUME_MASKS,
     ForegroundSpec,
     VolumeForeground,
     find_foreground,
     find_head,
-    load_foreground,
-    load_head,
-    mask_file,
     whole_slide,
 )
 from slidecam.foreground.mask import mask_digest
-from slidecam.models.card_parts import VolumeCard
 from slidecam.prediction.checks import make_way, tiling_without_effect
+from slidecam.prediction.choices import corner_shown, given_head, given_mask, open_chosen, view_of
 from slidecam.prediction.model import batch_size_of, begun_elsewhere, with_usual_maps
 from slidecam.prediction.work import OpenRun, SlideWork, Timings
 from slidecam.registry import version_of
 from slidecam.runs.outputs import all_written
 from slidecam.runs.record import RunRecord
 from slidecam.runs.written import changed_outputs, words_on_changed
-from slidecam.sources import settle_spacing, shown_corner
-from slidecam.sources.apart import open_apart
+from slidecam.sources import settle_spacing
 from slidecam.sources.names import FoundSlide, names_of
 from slidecam.sources.qupath import QuPathView
 from slidecam.sources.spacing import given_spacing
@@ -38,7 +32,6 @@ from slidecam.sources.volume import VolumeSource
 from slidecam.store import StorePlan, kept_tissue, lock_run, open_or_create
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 from slidecam.tiling import TilingSpec, lay_grid, lay_whole, shape_readings
-from slidecam.viewing import PictureView, VolumeView
 from slidecam.volume_tiling import lay_planes, lay_tiles_on_planes
 
 if TYPE_CHECKING:
@@ -48,7 +41,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slidecam.files import Mark
     from slidecam.foreground import Foreground
     from slidecam.locks import FolderLock
     from slidecam.models import Card
@@ -57,7 +49,7 @@ if TYPE_CHECKING:
     from slidecam.sources import SettledSpacing, Source
     from slidecam.store import Mirror
     from slidecam.tiling import TileGrid
-    from slidecam.viewing import Profile
+    from slidecam.viewing import VolumeView
 
 
 WHOLE_PICTURE = "the whole picture"
@@ -94,16 +86,7 @@ def prepare(
     """
     timings = Timings()
     with timings.at_work():
-        marks: dict[Path, Mark] = {}
-        if isinstance(slide, FoundSlide):
-            marks = marks_of(slide.own_places)
-            spec = replace(spec, mask=slide.mask or spec.mask, image=slide.image or spec.image)
-            view = view_of(model.bundle.card, spec)
-            source = open_apart(slide.path, spec.reader, view, spec.slide_timeout)
-            source.facts = slide.named(source.facts)
-        else:
-            view = view_of(model.bundle.card, spec)
-            source = open_apart(slide, spec.reader, view, spec.slide_timeout)
+        source, spec, marks = open_chosen(slide, model.bundle.card, spec)
         try:
             work = _prepare(source, folder, model, spec)
             work = _started(replace(work, timings=timings, mirror=mirror, marks=marks))
@@ -112,27 +95,6 @@ def prepare(
             raise
     timings.prepare = timings.seconds
     return work
-
-
-def view_of(card: Card, spec: PredictSpec) -> VolumeView:
-    """Return how a slide or a volume is shown to a classifier.
-
-    As its card says, along the axis and in the colours that the call names.
-    """
-    seen = card.volume or VolumeCard()
-    # What a call says wins; pixels as stored are no choice, so that runs of earlier versions are
-    # resumed.
-    profile: Profile | None = None
-    if (spec.profile or card.color_profile) == "srgb":
-        profile = "srgb"
-    return VolumeView(
-        spec.axis or seen.axis,
-        seen.slices,
-        seen.window,
-        spec.volume,
-        spec.keep_identifiers,
-        PictureView(spec.image, spec.plane, spec.time, spec.channels, profile, spec.window),
-    )
 
 
 def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec) -> SlideWork:
@@ -159,12 +121,7 @@ def _spacing(source: Source, model: LoadedModel, spec: PredictSpec) -> SettledSp
 
 
 def _qupath(source: Source, spec: PredictSpec) -> QuPathView:
-    return QuPathView(_corner(source, spec), spec.shown_size(source.facts))
-
-
-def _corner(source: Source, spec: PredictSpec) -> tuple[int, int]:
-    facts = source.facts
-    return shown_corner(facts.path, facts.size, facts.bounds, spec.shown_size(facts))
+    return QuPathView(corner_shown(source, spec), spec.shown_size(source.facts))
 
 
 def _laid(
@@ -200,7 +157,7 @@ def _laid_volume(
     if spec.mask is None:
         head = find_head(source)
     else:
-        head = load_head(mask_file(source.facts, spec.mask, VOLUME_MASKS), source)
+        head = given_head(source, spec.mask)
     source.add_readings((*head.readings, *words_on_itk(source.stack.grid)))
     source.say_window()
     view, window = source.view, source.view.shown_window
@@ -260,9 +217,7 @@ def _words(tiling: TilingSpec) -> dict[str, Any]:
 def _foreground(source: Source, spacing: SettledSpacing, spec: PredictSpec) -> Foreground:
     if spec.mask is None:
         return find_foreground(source, spacing.spacing, ForegroundSpec())
-    return load_foreground(
-        mask_file(source.facts, spec.mask), source.facts.size, _corner(source, spec)
-    )
+    return given_mask(source, spec.mask, spec)
 
 
 def _picture(source: Source, spacing: SettledSpacing | None, view: VolumeView) -> dict[str, Any]:

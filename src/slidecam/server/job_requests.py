@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from slidecam.foreground.annotations import tissue_of
 from slidecam.inference import request_maps
 from slidecam.models import open_bundle
 from slidecam.options import options_of
+from slidecam.prediction.choices import refuse_unfit
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.guard import SEE, RequestError
 from slidecam.server.job import JobSpec
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from slidecam.server.served_bundle import ServedBundle
 
 SENT_MASK = Path("options.mask")
+LOOK_SECONDS = 60.0
+"""How long a slide may take to be opened for a look at whether a request fits it."""
 
 Text = Annotated[str, MinLen(1), MaxLen(4096)]
 
@@ -190,9 +193,10 @@ class JobDefaults:
             used.
         """
         slides = tuple(self.roots.existing(text) for text in request.slides)
-        for found in find_slides(slides).slides:
+        found = find_slides(slides).slides
+        for one in found:
             # A folder's links and a project's images may lead elsewhere.
-            self.roots.existing(found.path)
+            self.roots.existing(one.path)
         outputs = self.roots.with_folder(self.home)
         # Only the server's own bundle may run code, where it was started so.
         if request.model is None:
@@ -211,6 +215,8 @@ class JobDefaults:
             spec.heatmap_against,
             has_map=True,
         )
+        if len(found) == 1:  # of many slides each says for itself, in its turn, what does not fit
+            refuse_unfit(found[0], bundle.card, replace(spec, slide_timeout=LOOK_SECONDS))
         return JobSpec(
             slides=slides,
             out=out,

@@ -16,8 +16,8 @@ from slidecam.explain.facts import usual_methods
 from slidecam.explain.neighbours import has_neighbours
 from slidecam.models.backends import choose_device
 from slidecam.models.channels import IN_WORDS
+from slidecam.prediction.choices import view_of
 from slidecam.prediction.model import WarmClassifiers
-from slidecam.prediction.preparation import view_of
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.devices import Devices
 from slidecam.server.guard import busy

@@ -126,6 +126,8 @@ def _refuse_unheard(source: Source, view: VolumeView) -> None:
     # The only picture of a file may be named by its number.
     if view.slide.image == "1" and not facts.images:
         unheard.discard("image")
+    if view.volume is not None and facts.stack is None:
+        unheard.add("volume")
     if unheard:
         source.let_go()
         raise NothingToChooseError(facts.path, unheard)
