@@ -7,7 +7,10 @@ import pytest
 from slidecam.class_names import broken_name, in_one_line
 
 
-@pytest.mark.parametrize("letter", ["\x1b", "\n", "\u2028", "\u202e", "\u2066", "\u202a"])
+@pytest.mark.parametrize(
+    "letter",
+    ["\x1b", "\n", "\u2028", "\u202e", "\u2066", "\u202a", "\u200e", "\u200f", "\u061c"],
+)
 def test_what_moves_or_reorders_letters_is_escaped_and_no_class_is_called_so(letter: str) -> None:
     name = f"tumour{letter}ruomut"
     assert broken_name(["stroma", name]) == name

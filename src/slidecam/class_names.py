@@ -17,6 +17,9 @@ _BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 """Unicode's classes of characters that show what follows them in another order."""
 
+_MARKS = frozenset("\u200e\u200f\u061c")
+"""Marks of an order (LRM, RLM, ALM): what stands beside them is read from their side."""
+
 
 def normal_name(name: str) -> str:
     """Return a class's name as it is compared and kept: NFC, and otherwise as it stands."""
@@ -82,6 +85,6 @@ def broken_name(names: Iterable[str]) -> str | None:
 
 
 def _is_breaking(letter: str) -> bool:
-    if unicodedata.category(letter) in _BREAKING:
+    if letter in _MARKS or unicodedata.category(letter) in _BREAKING:
         return True
     return unicodedata.bidirectional(letter) in _TURNING

@@ -173,13 +173,9 @@ def choose_tiles(
         return (yield from _pictures(Path(source), classifier.card, choice))
     if choice.masks is not None and choice.of is None:
         raise UsageError("--masks was given without a class.", "Pass --class NAME.")
-    spec = PredictSpec(
-        axis=choice.axis,
-        volume=choice.volume,
-        reader=choice.reader,
-        keep_identifiers=choice.keep_identifiers,
-        **choice.seen.chosen,
-    )
+    kept = choice.keep_identifiers
+    spec = PredictSpec(reader=choice.reader, axis=choice.axis, volume=choice.volume)
+    spec = replace(spec, keep_identifiers=kept, **choice.seen.chosen)
     with open_seen(str(source), classifier.card, spec) as opened:
         return (yield from _of_slide(opened, classifier, choice))
 
