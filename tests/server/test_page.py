@@ -15,7 +15,7 @@ from slidecam.store import RunStore
 from stopping import PATIENCE, gate_before
 
 from .conftest import picture, running_server
-from .test_pictures import cells
+from .test_pictures import cells, pages
 from .visits import NAMELESS, Visit, needs_viewer, open_slide, pixels_of, upload
 
 if TYPE_CHECKING:
@@ -109,6 +109,24 @@ def test_a_tiff_is_seen_and_a_tall_picture_fits_the_window(visit: Visit) -> None
     assert not any(
         "cannot show" in note for note in page.locator("#picture-notes li").all_inner_texts()
     )
+
+
+def test_of_a_file_of_several_pictures_another_one_is_taken(visit: Visit) -> None:
+    page = visit.open()
+    upload(page, "stack.tif", pages(40, 40, 40))
+    page.locator("#picture-error", has_text="3 pages").wait_for()
+    page.get_by_label("Which picture of the file").fill("2")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#bars button")
+    assert "stack.tif, plane 2" in page.inner_text("#picture-name")
+    assert "Plane 2 of 3" in page.inner_text("#picture-notes")
+    assert not page.is_visible("#picture-error")
+    page.get_by_label("Which picture of the file").fill("3")
+    page.click("text=Take this one")
+    page.locator("#picture-notes", has_text="Plane 3 of 3").wait_for()
+    upload(page, "cell.png", picture())
+    page.locator("#picture-name", has_text="cell.png").wait_for()
+    assert not page.is_visible("#page-form")
 
 
 def test_what_the_picture_tab_does_not_take_is_told_in_a_persons_words(visit: Visit) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -122,6 +123,47 @@ def test_of_several_frames_the_one_that_is_classified_is_said(
     assert "Plane 1 of 3, its frames, is read; --plane reads another." in notes
     single = client.post("/v1/image?methods=none", content=picture(40, 40, kind)).json()["notes"]
     assert not any("frame" in note for note in single)
+
+
+def pages(*sizes: int) -> bytes:
+    """Return a TIFF of pages, each so wide and of one colour: the first of red 40, the next 80."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as tiff:
+        for number, size in enumerate(sizes, 1):
+            colour = np.full((40, size, 3), (40 * number, 0, 0), np.uint8)
+            tiff.write(colour, photometric="rgb", contiguous=False)
+    return file.getvalue()
+
+
+def shown_red(answer: httpx.Response) -> int:
+    content = base64.b64decode(answer.json()["shown"].partition(",")[2])
+    return int(np.asarray(Image.open(io.BytesIO(content)))[..., 0].mean())
+
+
+@pytest.mark.parametrize(("sizes", "by"), [((40, 41, 44), "image"), ((40, 40, 40), "plane")])
+def test_another_page_of_an_uploaded_tiff_is_chosen_as_of_a_file(
+    client: httpx.Client, sizes: tuple[int, ...], by: str
+) -> None:
+    content = pages(*sizes)
+    plain = client.post("/v1/image?methods=none&shown=50", content=content)
+    assert plain.json()["choices"] == [by]
+    second = client.post(f"/v1/image?methods=none&shown=50&{by}=2", content=content)
+    assert second.json()["choices"] == [by]
+    assert abs(shown_red(second) - 80) < 4
+    assert any(f"{by.capitalize()} 2 of 3" in note for note in second.json()["notes"])
+    if by == "plane":  # which of them is meant nobody says
+        assert plain.status_code == 422
+        assert "--plane N (1 to 3)" in plain.json()["remedy"]
+    else:
+        assert abs(shown_red(plain) - 120) < 4
+    beyond = client.post(f"/v1/image?methods=none&{by}=9", content=content)
+    assert beyond.status_code == 422
+    assert client.post("/v1/image?methods=none&plane=0", content=content).status_code == 400
+
+
+def test_a_file_of_one_picture_leaves_nothing_to_choose(client: httpx.Client) -> None:
+    assert client.post("/v1/image?methods=none", content=picture()).json()["choices"] == []
+    assert client.post("/v1/image?methods=none&image=2", content=picture()).status_code == 422
 
 
 @pytest.mark.parametrize(("bias", "predicted"), [(2.0, "lesion"), (-2.0, None)])

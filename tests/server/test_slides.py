@@ -23,7 +23,7 @@ from slidecam.geometry import LevelBox, Size
 from slidecam.server import deepzoom, folders, slides
 from slidecam.server.deepzoom import TILE, DeepZoom
 from slidecam.server.guard import RequestError
-from slidecam.server.slides import WRITTEN_SINCE, SlideCache, held_bytes
+from slidecam.server.slides import WRITTEN_SINCE, SlideCache
 from slidecam.sources.apart import SourceApart, open_apart
 from stopping import PATIENCE
 
@@ -403,7 +403,7 @@ def test_the_slides_on_the_shelf_are_bounded_by_their_memory(
     names = [write_slide(tmp_path / f"{seed}.tif", seed=seed) for seed in range(3)]
     with closing(SlideCache(most=9)) as shelf:
         told = [shelf.open(path)["id"] for path in names]
-        held = sum(held_bytes(one.zoom.source) for one in shelf._open.values())
+        held = sum(one.zoom.source.held_bytes for one in shelf._open.values())
         assert held > 30_000_000  # three processes
     with closing(SlideCache(most=9, most_bytes=held // 2)) as shelf:
         told = [shelf.open(path)["id"] for path in names]
@@ -412,6 +412,25 @@ def test_the_slides_on_the_shelf_are_bounded_by_their_memory(
         assert shelf.tile(told[0], 0, 0, 0)  # one that is alone may be as large as it is
     with closing(SlideCache(most=9, most_bytes=1)) as shelf:
         assert shelf.tile(shelf.open(names[0])["id"], 0, 0, 0)
+
+
+def test_volumes_on_the_shelf_count_by_what_was_unpacked_and_is_kept(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slides, "WEIGHED_SECONDS", 0.0)
+    names = [write_volume.nifti(tmp_path / f"{name}.nii.gz", head) for name in "ab"]
+    with closing(SlideCache(most=9)) as shelf:
+        first = shelf.open(names[0])["id"]
+        source = shelf._open[first].zoom.source
+        shelf.tile(first, 0, 0, 0)
+        unpacked = head.size * head.itemsize
+        assert unpacked < source.held_bytes < 10 * unpacked
+    with closing(SlideCache(most=9, most_bytes=unpacked)) as shelf:
+        told = [shelf.open(path)["id"] for path in names]
+        for one in told:
+            shelf.tile(one, 0, 0, 0)
+        shelf.tile(told[1], 0, 0, 0)
+        assert list(shelf._open) == told[1:]
 
 
 def test_a_slide_whose_process_was_ended_is_opened_again(

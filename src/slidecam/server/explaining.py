@@ -13,6 +13,7 @@ from slidecam.server.guard import RequestError, drained
 from slidecam.server.pictures import PictureRequest
 from slidecam.server.places import SlidePlace
 from slidecam.server.service import Service
+from slidecam.viewing import PictureView
 
 if TYPE_CHECKING:
     from slidecam.server.callers import Caller
@@ -37,18 +38,23 @@ Classes = Annotated[str | None, Query(max_length=10_000)]
     "/v1/image",
     openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}},
 )
-async def image(
+async def classify_picture(
     request: Request,
     service: CurrentService,
     methods: Methods = None,
     classes: Classes = None,
     shown: Annotated[int, Query(ge=0, le=4096)] = 0,
+    image: Annotated[str | None, Query(max_length=4096)] = None,
+    plane: Annotated[int | None, Query(ge=1, le=10_000_000)] = None,
 ) -> dict[str, Any]:
     """Classify one picture, whose bytes are the body, and explain it by some methods (or ``none``).
 
-    ``shown`` asks for a copy of what the classifier saw, so large at most, as a data URL.
+    ``shown`` asks for a copy of what the classifier saw, so large at most, as a data URL. Of a file
+    of several, ``image`` or ``plane`` says which, as ``--image`` and ``--plane`` do; the answer's
+    ``choices`` say by which of both another one is read.
     """
-    picture = replace(_wanted(service, methods, classes), shown=shown)
+    seen = PictureView(image=image, plane=plane)
+    picture = replace(_wanted(service, methods, classes), shown=shown, seen=seen)
     try:
         service.admit()
     except RequestError:

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse
 from slidecam.errors import SlidecamError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from fastapi import FastAPI
     from starlette.requests import Request
@@ -33,7 +33,10 @@ UNFORESEEN = "slidecam did not foresee this; please report it with what the serv
 
 
 class RequestError(SlidecamError):
-    """A request that is refused; ``status`` is HTTP's, ``headers`` go with the answer."""
+    """A request that is refused; ``status`` is HTTP's, ``headers`` go with the answer.
+
+    ``choices`` are the parameters by one of which it would be taken.
+    """
 
     def __init__(
         self,
@@ -41,10 +44,12 @@ class RequestError(SlidecamError):
         problem: str,
         remedy: str,
         headers: Mapping[str, str] | None = None,
+        choices: Sequence[str] = (),
     ) -> None:
         super().__init__(problem, remedy)
         self.status = status
         self.headers = dict(headers or {})
+        self.choices = tuple(choices)
 
 
 def busy(status: int, problem: str, seconds: int) -> RequestError:
@@ -55,11 +60,16 @@ def busy(status: int, problem: str, seconds: int) -> RequestError:
     return RequestError(status, problem, again, {"Retry-After": str(seconds)})
 
 
-def body_of(error: SlidecamError) -> dict[str, str]:
+def body_of(error: SlidecamError) -> dict[str, Any]:
     """Return the body of every refusal."""
     words = {"error": error.problem, "remedy": error.remedy}
     # What a request holds that is no text in UTF-8 is repeated as the escape that JSON has for it.
-    return {name: said.encode(errors="backslashreplace").decode() for name, said in words.items()}
+    body: dict[str, Any] = {}
+    for name, said in words.items():
+        body[name] = said.encode(errors="backslashreplace").decode()
+    if isinstance(error, RequestError) and error.choices:
+        body["choices"] = list(error.choices)
+    return body
 
 
 def encoded(error: SlidecamError) -> bytes:
@@ -149,7 +159,7 @@ class Limits:
     kept_lines
         Events of a job that are remembered.
     open_slides, shelf_bytes
-        Slides that stay open for viewers, and the memory of the processes that read them.
+        Slides that stay open for viewers, and the bytes that are held for them.
     """
 
     body_bytes: int = 64_000_000

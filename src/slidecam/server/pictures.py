@@ -25,6 +25,7 @@ from slidecam.pixels import RESAMPLING
 from slidecam.runs.tiles import DISAGREEMENT
 from slidecam.server.callers import Caller
 from slidecam.server.guard import RequestError
+from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,11 +64,14 @@ class PictureRequest:
     shown
         Longest side of a copy of the picture, upright and in sRGB, that the answer brings
         along; 0 for none.
+    seen
+        Which of the file's pictures or planes it is.
     """
 
     methods: tuple[str, ...]
     classes: tuple[str, ...]
     shown: int = 0
+    seen: PictureView = AS_THE_FILE_SAYS
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def explain_picture(
         methods = choose_methods(request.methods)
     indices = class_indices(classifier.card, request.classes)
     card = classifier.card
-    stored = _opened(content, limits)
+    stored = _opened(content, limits, request.seen)
     caller.stays()
     picture = in_colours(stored.picture, stored.profile, card.color_profile)
     fitted = picture.resize((card.input_px, card.input_px), RESAMPLING[card.interpolation])
@@ -165,6 +169,7 @@ def explain_picture(
         "size": [picture.width, picture.height],
         **explained,
         "shown": shown,
+        "choices": _choices(" ".join(stored.readings)),
         "notes": [
             *_notes(card, picture),
             *stored.readings,
@@ -185,7 +190,12 @@ def data_url(picture: Image.Image, longest: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _opened(content: bytes, limits: Limits) -> StoredPicture:
+def _choices(words: str) -> list[str]:
+    """Return what a file leaves to choose, ``image`` or ``plane``, by what its reader says."""
+    return [name for name in ("image", "plane") if f"--{name} " in words]
+
+
+def _opened(content: bytes, limits: Limits, seen: PictureView = AS_THE_FILE_SAYS) -> StoredPicture:
     """Return a picture upright and in RGB, as stored.
 
     Its header is checked before anything is decoded.
@@ -198,9 +208,11 @@ def _opened(content: bytes, limits: Limits) -> StoredPicture:
         warnings.simplefilter("ignore")
         _refuse_by_header(content, limits)
         try:
-            return stored_picture(UPLOADED, content)
+            return stored_picture(UPLOADED, content, seen)
         except DataSetError as error:
-            raise RequestError(422, error.problem, "Save it again, or send another one.") from error
+            choices = _choices(error.remedy)
+            remedy = error.remedy if choices else "Save it again, or send another one."
+            raise RequestError(422, error.problem, remedy, choices=choices) from error
 
 
 def _refuse_by_header(content: bytes, limits: Limits) -> None:

@@ -12,7 +12,6 @@ from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from PIL import Image
 
 from slidecam.errors import SpacingError, StoreError
@@ -22,7 +21,7 @@ from slidecam.server.deepzoom import DeepZoom, PlaneZoom, plane_facts
 from slidecam.server.guard import RequestError
 from slidecam.server.standing import standing_of
 from slidecam.sources import settle_spacing
-from slidecam.sources.apart import SourceApart, open_apart
+from slidecam.sources.apart import open_apart
 from slidecam.sources.display import readings_to_show
 from slidecam.viewing import AS_THE_FILE_SAYS, DEFAULT_VIEW
 
@@ -88,8 +87,8 @@ class SlideCache:
     most
         How many files stay open.
     most_bytes
-        Memory of the processes that read them, beyond which the one that was looked at longest ago
-        is let go.
+        What is held for them, in memory and temporary storage, beyond which the one that was looked
+        at longest ago is let go.
     view
         Says how volumes are looked at now. Slides are shown in sRGB, whatever their classifier
         sees.
@@ -286,18 +285,8 @@ class SlideCache:
         if now - self._weighed < WEIGHED_SECONDS:
             return False
         self._weighed = now
-        held = sum(held_bytes(one.zoom.source) for one in self._open.values())
+        held = sum(one.zoom.source.held_bytes for one in self._open.values())
         return held > self._most_bytes
-
-
-def held_bytes(source: Source) -> int:
-    """Return the memory of the process that reads a slide; 0 where this one does."""
-    if not isinstance(source, SourceApart):
-        return 0
-    try:
-        return int(psutil.Process(source.pid).memory_info().rss)
-    except psutil.Error:
-        return 0
 
 
 def _another_slide(path: Path) -> RequestError:

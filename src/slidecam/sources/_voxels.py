@@ -151,6 +151,11 @@ class Voxels:
         self._ready()
         return self._broken
 
+    @property
+    def spooled_bytes(self) -> int:
+        """Bytes of the temporary file that a packed volume was unpacked into."""
+        return 0 if self._spool is None else self.layout.total_bytes
+
     def slab(self, axis: int, start: int, stop: int) -> NDArray[np.float32] | NDArray[np.uint8]:
         """Return voxels ``start`` to ``stop`` along one axis of the file and all along the others.
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from slidecam.errors import SlidecamError, SlideFailedError, UnreadableSourceError
 from slidecam.objects import as_given
 from slidecam.sources._library import closed
@@ -152,6 +154,14 @@ class SourceApart(Source):
     def pid(self) -> int:
         """The number of the process that reads it."""
         return self._process.pid
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the process that reads it."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
 
     @property
     def is_lost(self) -> bool:

@@ -208,6 +208,11 @@ class Source(ABC):
         """Release the file; reading afterwards is an error."""
 
     @property
+    def held_bytes(self) -> int:
+        """Memory and temporary storage that is held for it while it is open."""
+        return 0
+
+    @property
     def is_lost(self) -> bool:
         """Whether nothing can be read of it any more, since the process that read it has ended."""
         return False

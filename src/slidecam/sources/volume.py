@@ -263,6 +263,12 @@ class VolumeSource(Source):
         )
         return lazy
 
+    @property
+    def held_bytes(self) -> int:
+        """Slabs that are kept for the next slices, and what was unpacked."""
+        with self._lock:
+            return self._voxels.spooled_bytes + sum(slab.nbytes for slab in self._slabs.values())
+
     def close(self) -> None:
         """Let the samples go, and the temporary file that a compressed volume was unpacked into."""
         with self._lock:

@@ -5,9 +5,9 @@ const SIBLINGS = 300; // ms that other tabs of this page are waited for
 
 /** Something the server refused, with what to do about it. */
 export class Refusal extends Error {
-  constructor(status, problem, remedy) {
+  constructor(status, problem, remedy, choices = []) {
     super(problem);
-    Object.assign(this, { status, remedy });
+    Object.assign(this, { status, remedy, choices });
   }
 }
 
@@ -80,7 +80,7 @@ async function answered(method, path, options) {
     if (error.name === "AbortError") throw error;
     return { error: response.statusText, remedy: "" };
   });
-  throw new Refusal(response.status, told.error, told.remedy);
+  throw new Refusal(response.status, told.error, told.remedy, told.choices);
 }
 
 export const get = async (path, options = {}) => (await answered("GET", path, options)).json();

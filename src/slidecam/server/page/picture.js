@@ -10,6 +10,7 @@ const MOST_BARS = 24;
 let status;
 let current = null; // {answer, bitmap, chosen, maps by method}
 let asking = null;
+let last = null; // {file, by}: what was looked at last, and what chooses another picture of it
 let round = 0;
 const seen = []; // {name, answer, bitmap}, the newest first
 const REMEMBERED = 40;
@@ -19,6 +20,10 @@ export function openPictures(told) {
   at("drop").classList.add("empty");
   at("file").addEventListener("change", (event) => takeAll([...event.target.files]));
   at("history-save").addEventListener("click", saveHistory);
+  at("page-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (at("which").value) take(last.file, `&${last.by}=${at("which").value}`);
+  });
   at("picture-opacity").addEventListener("input", () => {
     at("picture-opacity-told").textContent = `${at("picture-opacity").value} %`;
     draw();
@@ -45,14 +50,16 @@ async function takeAll(files) {
   }
 }
 
-async function take(file) {
+async function take(file, which = "") {
   if (!file) return;
+  const name = which ? `${file.name}, ${which.slice(1).replace("=", " ")}` : file.name;
   asking?.abort();
+  if (!which) offer(file, []);
   asking = new AbortController();
   const { signal } = asking;
   showProblem(at("picture-error"), null);
   at("file").value = "";
-  announce(`Looking at ${file.name}`);
+  announce(`Looking at ${name}`);
   at("picture-result").setAttribute("aria-busy", "true");
   try {
     if (!file.size) throw new Refusal(400, "it is empty.", "Choose another file.");
@@ -62,23 +69,32 @@ async function take(file) {
     }
     // The cheap method answers at once; the costly one comes after it.
     const [first, ...costlier] = status.methods.pictures;
-    const answer = await ask(file, `${encodeURIComponent(first ?? "none")}&shown=${HIGH}`, signal);
+    const answer = await ask(file, `${encodeURIComponent(first ?? "none")}&shown=${HIGH}${which}`, signal);
+    offer(file, answer.choices);
     const bitmap = await bitmapOf(answer);
     if (signal.aborted) return;
-    show(file.name, answer, bitmap, costlier);
-    remember(file.name, answer, bitmap);
-    for (const method of costlier) current.answer.maps.push(...(await ask(file, encodeURIComponent(method), signal)).maps);
+    show(name, answer, bitmap, costlier);
+    remember(name, answer, bitmap);
+    for (const method of costlier) current.answer.maps.push(...(await ask(file, encodeURIComponent(method) + which, signal)).maps);
     showMaps([]);
   } catch (error) {
     if (error.name === "AbortError") return;
+    if (error.choices?.length) offer(file, error.choices);
     if (!current || at("picture-result").getAttribute("aria-busy") === "true") at("picture-result").hidden = true;
     at("drop").classList.toggle("empty", at("picture-result").hidden);
-    error.message = `${file.name}: ${error.message}`;
+    error.message = `${name}: ${error.message}`;
     if (error.status === 415) error.remedy += " Whole slides and volumes are opened under “Slide”.";
     showProblem(at("picture-error"), error);
   } finally {
     if (!signal.aborted) at("picture-result").setAttribute("aria-busy", "false");
   }
+}
+
+/** Of a file of several pictures or planes, let another one be chosen. */
+function offer(file, [by]) {
+  last = { file, by };
+  if (!by) at("which").value = "";
+  at("page-form").hidden = !by;
 }
 
 const ask = (file, methods, signal) => send(`/v1/image?methods=${methods}`, file, { signal });
