@@ -20,9 +20,10 @@ from PIL import Image
 from pytorch_grad_cam import GradCAMPlusPlus
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+from slidecam.explain.map_request import MapRequest
 from slidecam.foreground import ForegroundSpec, find_foreground
 from slidecam.geometry import Spacing
-from slidecam.inference import MapRequest, classify
+from slidecam.inference import classify
 from slidecam.models import open_bundle
 from slidecam.sources import open_source
 from slidecam.streaming import StreamSpec, stream_tiles

@@ -13,20 +13,13 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
-from slidecam.errors import DeviceError, ExplanationError
+from slidecam.errors import DeviceError
 from slidecam.explain.activation_maps import plan_maps
-from slidecam.explain.catalogue import (
-    heatmap_methods,
-    method_for,
-    slide_methods,
-    title_of,
-)
-from slidecam.explain.facts import usual_methods
 from slidecam.models.classifier import NOT_A_NUMBER
 from slidecam.store import TileResults
 
@@ -36,7 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.explain.activation_maps import MapPlan
-    from slidecam.models import Card, Classifier
+    from slidecam.explain.map_request import MapRequest
+    from slidecam.models import Classifier
     from slidecam.streaming import TileBatch
 
     Launch = Callable[[TileBatch], Callable[[], "ScoredBatch"]]
@@ -49,162 +43,19 @@ CPU_BATCH = 16
 LARGEST_BATCH = 512
 """Beyond this a GPU gains nothing and results come late."""
 
-MANY_CLASSES = 16
-"""Up to so many classes are mapped where none is named; ImageNet's thousand would fill a disk."""
-
-
-@dataclass(frozen=True)
-class MapRequest:
-    """Which explanations to compute along with the predictions.
-
-    Attributes
-    ----------
-    methods
-        Names, as in ``--heatmap``; the first is the one that is shown first.
-    classes
-        Indices of the classes to map, in the order of the maps' axis of classes.
-    against
-        Index of the class that the others are compared with, for Finer-CAM; None for the other one
-        of two.
-    """
-
-    methods: tuple[str, ...]
-    classes: tuple[int, ...]
-    against: int | None = None
-
-    @property
-    def raw(self) -> tuple[str, ...]:
-        """The methods whose raw maps are kept, in the order of the maps' axis of methods."""
-        return tuple(dict.fromkeys(method_for(name).raw for name in self.methods))
-
-    def place(self, method: str) -> int:
-        """Return where a method's raw maps lie on that axis."""
-        return self.raw.index(method_for(method).raw)
-
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """One batch's tiles with what the classifier made of them, and the seconds that it took."""
+    """One batch's tiles with what the classifier made of them, and the seconds that it took.
+
+    ``fitted`` is how many of them the device's memory held at once, where it did not hold all.
+    """
 
     batch: TileBatch
     results: TileResults
     transfer_seconds: float
     model_seconds: float
-
-
-def request_maps(
-    card: Card,
-    methods: str | None,
-    names: Sequence[str],
-    against: str | None = None,
-    *,
-    has_map: bool,
-    linear: bool = False,
-    cause: str = "",
-) -> MapRequest | None:
-    """Settle which classes are mapped and how.
-
-    Parameters
-    ----------
-    card
-        The bundle's card.
-    methods
-        Names of `slide_methods`, separated by commas; ``none``; or None for `usual_methods` where
-        they are possible and cheap.
-    names
-        Class names to map; empty for all of them (but ``against``).
-    against
-        Name of the class that Finer-CAM compares with.
-    has_map
-        Whether the classifier has an activation map at all.
-    linear
-        Whether one linear layer makes the logits of its average.
-    cause
-        Why there is no map: `Classifier.no_map`.
-
-    Raises
-    ------
-    ExplanationError
-        If a method or a class is unknown, or maps are named and cannot be had.
-    """
-    if methods is not None and not heatmap_methods(methods):
-        if names or against:
-            raise ExplanationError(
-                "--heatmap none leaves no class to map.",
-                "Leave out one of both options.",
-            )
-        return None
-    if not has_map and methods is None:
-        return None
-    if not has_map:
-        raise ExplanationError(
-            f"The model {card.name} has no activation map to explain: {cause}.",
-            "Pass --heatmap none, or use a bundle with model.safetensors and a `split` layer in its"
-            " card.",
-        )
-    wanted = usual_methods(card, linear=linear)
-    if methods is not None:
-        wanted = heatmap_methods(methods)
-    rival = _rival(card, wanted, against)
-    classes = _classes(card, names, rival, by_default=methods is None)
-    if classes is None:
-        return None
-    return MapRequest(wanted, classes, rival)
-
-
-def _rival(card: Card, methods: Sequence[str], against: str | None) -> int | None:
-    comparing = [name for name in methods if method_for(name).compares]
-    if against is not None and not comparing:
-        known = sorted(name for name, method in slide_methods().items() if method.compares)
-        raise ExplanationError(
-            f"--heatmap {','.join(methods)} compares no classes, as --heatmap-against"
-            f" {against} wants.",
-            f"Pass --heatmap {' or '.join(known)} with it, or leave it out.",
-        )
-    if comparing and against is None and len(card.class_names) != 2:  # noqa: PLR2004  (a class and the other one)
-        raise ExplanationError(
-            f"{title_of(comparing[0])} compares two classes, and {card.name} has"
-            f" {len(card.class_names)}.",
-            f"Name the one to compare with: --heatmap-against {card.class_names[-1]!r}.",
-        )
-    if against is None:
-        return None
-    return _class_index(card, against)
-
-
-def _classes(
-    card: Card, names: Sequence[str], rival: int | None, *, by_default: bool
-) -> tuple[int, ...] | None:
-    """Return the indices of the classes to map.
-
-    None where no class is named and there are too many.
-    """
-    if names:
-        chosen = tuple(dict.fromkeys(_class_index(card, name) for name in names))
-        if rival in chosen:
-            problem = f"{card.class_names[rival]!r} cannot be compared with itself."
-            raise ExplanationError(
-                problem,
-                "Leave it out of --heatmap-class, or pass another --heatmap-against.",
-            )
-        return chosen
-    if len(card.class_names) <= MANY_CLASSES:
-        return tuple(index for index in range(len(card.class_names)) if index != rival)
-    if by_default:
-        return None
-    raise ExplanationError(
-        f"The model {card.name} has {len(card.class_names)} classes.",
-        f"Name the ones to map with --heatmap-class NAME (all are mapped up to {MANY_CLASSES}).",
-    )
-
-
-def _class_index(card: Card, name: str) -> int:
-    if name not in card.classes:
-        known = ", ".join(card.class_names[:MANY_CLASSES])
-        raise ExplanationError(
-            f"The model {card.name} has no class {name!r}.", f"Its classes are: {known}."
-        )
-    return card.classes.index(name)
+    fitted: int | None = None
 
 
 def map_shape(
@@ -274,7 +125,7 @@ def classify(
     ScoredBatch
         `Classifier.ahead` behind what is being computed, so that neither waits for the other.
     """
-    launch = partial(_launch, classifier=classifier, plan=_plan(classifier, request))
+    launch = partial(_launch, device=_Device(classifier, _plan(classifier, request)))
     if classifier.overlaps:
         yield from _two_at_once(batches, launch)
         return
@@ -311,23 +162,15 @@ def _landed(batch: TileBatch, launch: Launch) -> tuple[ScoredBatch, float]:
     return launch(batch)(), time.perf_counter()
 
 
-def _launch(
-    batch: TileBatch, classifier: Classifier, plan: MapPlan | None
-) -> Callable[[], ScoredBatch]:
+def _launch(batch: TileBatch, device: _Device) -> Callable[[], ScoredBatch]:
     start = time.perf_counter()
-    pixels = _to_device(batch.pixels, classifier.device)
+    pixels = _to_device(batch.pixels, device.classifier.device)
     moved = time.perf_counter()
-    try:
-        scores = _score(classifier, pixels, plan)
-    except torch.OutOfMemoryError as error:
-        raise DeviceError(
-            f"{len(batch.rows)} tiles of {batch.pixels.shape[1]} px do not fit into the GPU's"
-            " memory.",
-            "Pass a smaller --batch.",
-        ) from error
+    scores = device.scores(pixels)
+    fitted = device.fitted(len(batch.rows))
     landed = [_to_host(tensor) for tensor in scores]
     done = None
-    if classifier.device.type == "cuda":
+    if device.classifier.device.type == "cuda":
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record()
     launched = time.perf_counter()
@@ -337,7 +180,7 @@ def _launch(
         if done is not None:
             done.synchronize()
         model = launched - moved + time.perf_counter() - waiting
-        return ScoredBatch(batch, _results(batch, landed), moved - start, model)
+        return ScoredBatch(batch, _results(batch, landed), moved - start, model, fitted)
 
     return land
 
@@ -349,6 +192,55 @@ class _Scores(NamedTuple):
     probabilities: torch.Tensor
     maps: torch.Tensor | None
     disagreement: torch.Tensor | None
+
+
+@dataclass
+class _Device:
+    """A classifier with its maps, and how many tiles its device's memory holds at once.
+
+    Another program may take of that memory at any time: a batch that does not fit is computed in
+    halves, and so are those after it.
+    """
+
+    classifier: Classifier
+    plan: MapPlan | None
+    most: int | None = None
+
+    def fitted(self, tiles: int) -> int | None:
+        """Return how many of so many tiles fit, or None if all do."""
+        if self.most is None or self.most >= tiles:
+            return None
+        return self.most
+
+    def scores(self, pixels: torch.Tensor) -> _Scores:
+        """Score tiles, in as few parts as fit; DeviceError if not even one does."""
+        while (scores := self._in_parts(pixels)) is None:
+            if self.classifier.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return scores
+
+    def _in_parts(self, pixels: torch.Tensor) -> _Scores | None:
+        """Return the scores, or None where fewer tiles must be tried at once."""
+        tiles = self.most or len(pixels)
+        try:
+            parts = [
+                _score(self.classifier, part, self.plan) for part in torch.split(pixels, tiles)
+            ]
+        except torch.OutOfMemoryError as error:
+            if min(tiles, len(pixels)) == 1:
+                problem = f"One tile of {pixels.shape[1]} px does not fit into the GPU's memory."
+                remedy = "Free some of it: other programs use it; or pass --device cpu."
+                raise DeviceError(problem, remedy) from error
+            self.most = min(tiles, len(pixels)) // 2
+            return None
+        return _Scores(*map(_joined, zip(*parts, strict=True)))
+
+
+def _joined(parts: Sequence[torch.Tensor | None]) -> Any:  # noqa: ANN401  (as the field has it)
+    known = [part for part in parts if part is not None]
+    if len(parts) == 1 or not known:
+        return parts[0]
+    return torch.cat(known)
 
 
 def _score(classifier: Classifier, pixels: torch.Tensor, plan: MapPlan | None) -> _Scores:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from torch import OutOfMemoryError, Tensor
 
 from slidecam import streaming
 from slidecam.errors import (
@@ -37,6 +38,7 @@ from slidecam.events import (
 )
 from slidecam.exchange.manifest import read_manifest
 from slidecam.models import open_bundle, save_bundle
+from slidecam.models.classifier import Classifier
 from slidecam.prediction import outputs, preparation
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.outputs import OUTPUTS
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from slidecam.models.splits import ClassifierPass
 
 
 SMALL = PredictSpec(batch=4, workers=2)
@@ -289,6 +293,29 @@ def test_a_slide_in_company_gets_the_results_it_gets_alone(
     list(predict(folder, tiny_bundle, tmp_path / "together", LEAN))
     list(predict(folder / "s1.tif", tiny_bundle, tmp_path / "alone", LEAN))
     assert same_results(tmp_path / "together" / "s1", tmp_path / "alone" / "s1")
+
+
+def test_a_device_that_runs_out_of_memory_computes_in_parts_and_says_so_once(
+    tiny_bundle: Path,
+    write_slide: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    list(predict(slide, tiny_bundle, tmp_path / "whole", LEAN))
+    run = Classifier.run
+
+    def short(self: Classifier, pixels: Tensor, *, gradients: bool) -> ClassifierPass:
+        if len(pixels) > 3:
+            raise OutOfMemoryError("CUDA out of memory.")
+        return run(self, pixels, gradients=gradients)
+
+    monkeypatch.setattr(Classifier, "run", short)
+    events = list(predict(slide, tiny_bundle, tmp_path / "parts", LEAN))
+    said = [event.message for event in events if isinstance(event, Warned)]
+    assert sum("memory held 2 tiles at once, not 4" in message for message in said) == 1
+    tables = [(tmp_path / name / "one" / "tiles.csv").read_text() for name in ("whole", "parts")]
+    assert tables[0].count("\n") == tables[1].count("\n") > 4
 
 
 def test_a_white_slide_is_skipped_and_says_why(

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import UsageError, WeightsError
+from slidecam.explain.map_request import request_maps
 from slidecam.models import open_bundle
 from slidecam.models.backends import choose_device
 from slidecam.registry import deferred, version_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from slidecam import inference
-    from slidecam.inference import MapRequest
+    from slidecam.explain.map_request import MapRequest
     from slidecam.models import Bundle, Classifier
     from slidecam.models.splits import Precision
     from slidecam.runs.record import RunRecord
@@ -173,7 +174,7 @@ def load_model(
     classifier = warm.classifier(bundle, choose_device(spec.device), spec.precision, backend)
     if settled is not None:
         classifier = settled.kept_by(classifier)
-    request = inference.request_maps(
+    request = request_maps(
         bundle.card,
         spec.heatmap,
         spec.heatmap_classes,

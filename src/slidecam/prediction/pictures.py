@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.explain.map_request import MapRequest
     from slidecam.heatmap import Heatmap
     from slidecam.heatmap.maps import Scale
-    from slidecam.inference import MapRequest
     from slidecam.models import Card
     from slidecam.prediction.work import SlideWork
     from slidecam.runs.legend import OwnParts

@@ -9,7 +9,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from slidecam.events import BatchDone, TileFailed, Waiting
+from slidecam.events import BatchDone, TileFailed, Waiting, Warned
 from slidecam.registry import deferred
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def score(
 
     SlideFailedError if the slide takes longer than its limit.
     """
-    name, done = limit.slide, run.done
+    name, done, in_parts = limit.slide, run.done, False
     with closing(inference.classify(run.stream, model.classifier, model.request)) as batches:
         brought = _brought(batches, limit, run, model, timings)
         for scored in _committed(brought, run.store, pool, timings):
@@ -50,6 +50,9 @@ def score(
                 yield scored
                 continue
             done += len(scored.batch.rows)
+            if scored.fitted is not None and not in_parts:
+                in_parts = True
+                yield Warned(name, _in_parts(scored))
             boxes = run.boxes[scored.batch.rows]
             for place, reason in scored.results.failures.items():
                 x, y, width, height = (int(value) for value in boxes[place])
@@ -60,6 +63,13 @@ def score(
             probabilities = scored.results.blanked().probabilities
             yield BatchDone(name, done, len(run.store), boxes, probabilities, planes)
             limit.refuse_late(timings.seconds, "classified")
+
+
+def _in_parts(scored: ScoredBatch) -> str:
+    return (
+        f"The device's memory held {scored.fitted} tiles at once, not {len(scored.batch.rows)}:"
+        " batches are computed in parts, which can change last digits. --batch names a smaller one."
+    )
 
 
 def _brought(

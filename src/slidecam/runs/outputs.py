@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
-    from slidecam.inference import MapRequest
+    from slidecam.explain.map_request import MapRequest
     from slidecam.runs.record import RunRecord
     from slidecam.runs.tiles import TileTable
 

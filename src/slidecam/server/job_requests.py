@@ -12,8 +12,8 @@ from annotated_types import MaxLen, MinLen
 from pydantic import ConfigDict, Field, create_model
 
 from slidecam.errors import SlidecamError
+from slidecam.explain.map_request import request_maps
 from slidecam.foreground.annotations import tissue_of
-from slidecam.inference import request_maps
 from slidecam.models import open_bundle
 from slidecam.options import options_of
 from slidecam.prediction.choices import refuse_unfit

@@ -17,9 +17,9 @@ from PIL import Image
 from slidecam.close_up.methods import choose_methods, class_indices
 from slidecam.errors import DataSetError, DeviceError
 from slidecam.explain.facts import shown_by, usual_methods
+from slidecam.explain.map_request import MANY_CLASSES
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.icc import colours_of, in_colours
-from slidecam.inference import MANY_CLASSES
 from slidecam.learning.data.pixels import StoredPicture, stored_picture
 from slidecam.pixels import RESAMPLING
 from slidecam.runs.tiles import DISAGREEMENT
