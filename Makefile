@@ -8,7 +8,7 @@ SCREEN := $(if $(shell command -v xvfb-run 2>/dev/null),xvfb-run -a -s "-screen 
 # A Groovy 4 runtime for the tests of the QuPath scripts: its jars come inside this npm package; Debian's own is too old.
 GROOVY := npm-groovy-lint@15.2.2
 
-.PHONY: demo test test-all lint bench reliability groovy extension manifest clean
+.PHONY: demo test test-all lint docs bench reliability groovy extension manifest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/slidecam demo --out demo-output
@@ -31,6 +31,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site, into site/: strictly (a link that leads nowhere fails), complete in itself, nothing fetched.
+docs: $(VENV)/.docs
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 groovy: .groovy/.$(GROOVY)
 
@@ -57,7 +61,7 @@ reliability: $(VENV)/.test
 	PYTHONPATH=benchmarks $(SCREEN) $(BIN)/python -m reliability $(PARTS)
 
 clean:
-	rm -rf $(VENV) .groovy qupath-extension/build demo-output bench-output web/node_modules
+	rm -rf $(VENV) site .groovy qupath-extension/build demo-output bench-output web/node_modules
 
 .groovy/.$(GROOVY):
 	rm -rf .groovy && mkdir .groovy
@@ -76,6 +80,10 @@ $(VENV)/.demo: pyproject.toml napari.yaml | $(VENV)/bin/python
 $(VENV)/.test: pyproject.toml napari.yaml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e ".[all,test]"
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e ".[docs,server]"
+	touch $@
 
 # The page's deep-zoom viewer, by its locked digest. Without npm everything but the page's slides works.
 web/node_modules/.done: web/package-lock.json

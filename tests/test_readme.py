@@ -1,4 +1,4 @@
-"""Every command of the READMEs can be typed as it stands there."""
+"""Every command of the READMEs and of the site can be typed as it stands there."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 import slidecam.cli  # noqa: F401  (its import registers the commands)
 from slidecam.cli.app import app
+from slidecam.learning.recipes.shipped import found_recipe
 from slidecam.learning.training.sweep import read_with_axes
 from slidecam.viewing import AS_THE_FILE_SAYS
 
@@ -21,6 +22,8 @@ READMES = (
     "training/README.md",
     "sample_data/README.md",
     "qupath-scripts/README.md",
+    "CONTRIBUTING.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
 )
 
 
@@ -58,12 +61,27 @@ def test_a_command_of_a_readme_has_the_options_that_it_is_given(command: str) ->
 def test_a_recipe_of_a_readme_takes_the_weights_that_it_is_given(command: str) -> None:
     words = words_of(command)
     changes = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
-    recipe, _axes, _notes = read_with_axes(ROOT / words[1], changes, AS_THE_FILE_SAYS)
+    path = found_recipe(ROOT / words[1] if words[1].endswith(".toml") else Path(words[1]))
+    recipe, _axes, _notes = read_with_axes(path, changes, AS_THE_FILE_SAYS)
     assert ("--weights" in words) == (recipe.model.weights == "file")
 
 
 def test_the_readmes_have_commands() -> None:
-    assert len(commands()) > 40
+    assert len(commands()) > 90
+
+
+def test_the_readme_is_read_at_a_sitting() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("name", ["SECURITY.md", "CHANGELOG.md", *READMES])
+def test_a_link_of_a_readme_leads_somewhere(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"(?<!`)\]\(([^)\s]+)\)", text):
+        path = target.partition("#")[0]
+        offered = name.startswith("docs/") and path.endswith((".ipynb", ".schema.json"))
+        if path and not path.startswith(("http", "mailto:")) and not offered:
+            assert (ROOT / name).parent.joinpath(path).exists(), target
 
 
 def test_the_recipe_that_a_readme_explains_is_one(tmp_path: Path) -> None:

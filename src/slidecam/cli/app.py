@@ -28,8 +28,19 @@ Function = TypeVar("Function", bound=Callable[..., object])
 APART = ("source", "annotations", "masks", "mask", "region")
 """Parameters of commands that name what is read, among which nothing is written."""
 
-NEEDED = ("source", "checkpoint", "recipe")
+NEEDED = ("source", "checkpoint")
 """Parameters of commands that name what must be there."""
+
+PANELS = {
+    **dict.fromkeys(("demo", "info", "predict", "open", "doctor"), "First"),
+    **dict.fromkeys(("summary", "legend", "compare", "figure"), "Results"),
+    **dict.fromkeys(("export", "report", "gather", "serve"), "Results"),
+    **dict.fromkeys(("explain", "faithfulness", "methods"), "How far to trust it"),
+    **dict.fromkeys(("evaluate", "pooling"), "How far to trust it"),
+    **dict.fromkeys(("models", "bundle", "card", "export-onnx"), "Classifiers"),
+    **dict.fromkeys(("train", "recipes", "tiles", "slices", "suggest", "fine-tune"), "Learning"),
+}
+"""Under which words of the help each command is listed."""
 
 
 class _LocalPaths(typer.Typer):
@@ -44,9 +55,12 @@ class _LocalPaths(typer.Typer):
         **settings: Any,  # noqa: ANN401  (Typer's own)
     ) -> Callable[[Function], Function]:
         """Register a command whose files at URLs are fetched and put, or refused."""
-        register = super().command(name, **settings)
 
         def registered(function: Function) -> Function:
+            called = name or function.__name__.replace("_", "-")
+            register = super(_LocalPaths, self).command(
+                name, rich_help_panel=PANELS.get(called), **settings
+            )
             register(_of_this_machine(function))
             return function
 
@@ -102,8 +116,6 @@ app = _LocalPaths(
         "Classify whole slides and show why: predictions and heatmaps in one pass. Research use"
         " only."
     ),
-    no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["--help", "-h"]},
@@ -188,9 +200,22 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+NEXT_STEPS = """
+slidecam classifies whole slides and volumes and shows what speaks for it. Research use only.
+
+  slidecam demo                                         see it, on a sample slide
+  slidecam bundle --help                                make a bundle of a classifier of yours
+  slidecam predict SLIDE --model BUNDLE --out RESULTS   classify a slide of yours
+
+slidecam --help lists all commands; slidecam doctor says what works on this machine.
+"""
+"""What the name alone prints."""
+
+
+@app.callback(invoke_without_command=True)
 def root(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001  (its callback prints it)
         bool,
         typer.Option(
             "--version",
@@ -201,6 +226,8 @@ def root(
     ] = False,
 ) -> None:
     """Classify whole slides and show why. Research use only."""
+    if context.invoked_subcommand is None:
+        typer.echo(NEXT_STEPS.strip())
 
 
 def main() -> None:

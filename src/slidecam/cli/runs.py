@@ -1,4 +1,4 @@
-"""``slidecam export``, ``legend``, ``compare`` and ``figure``: finished runs read and passed on."""
+"""``slidecam open``, ``export``, ``legend``, ``compare``, ``figure``: what is done is looked at."""
 
 from __future__ import annotations
 
@@ -316,3 +316,55 @@ def figure(
         if json:
             terminal.line({"event": "Drawn", "out": str(out)})
         terminal.look_at(out)
+
+
+LOOKED_AT = (
+    "report.html",
+    "panel.html",
+    "faithfulness.html",
+    "evaluation.html",
+    "slides.html",
+    "overview.png",
+    "montage.png",
+)
+"""What a folder of results is opened by, the first that is there."""
+
+
+@app.command(name="open")
+def open_result(
+    result: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder that slidecam has written, or one slide's folder in it.",
+            show_default=False,
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Open the report, panel, evaluation or picture of a folder of results in the browser."""
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        page = _page_of(result)
+        if json:
+            terminal.line({"event": "Opened", "file": str(page)})
+        terminal.look_at(page)
+        if typer.launch(str(page)):
+            terminal.say("No browser could be started: open the file above in one.")
+
+
+def _page_of(result: Path) -> Path:
+    """Return the page to open of a folder; UsageError if nothing there is looked at."""
+    from slidecam.files import refuse_missing
+
+    refuse_missing(result)
+    if result.is_file():
+        return result
+    # A training keeps the pages of its parts below.
+    for place in ("", "evaluation/", "evaluation/*/"):
+        for name in LOOKED_AT:
+            pages = sorted(result.glob(f"{place}{name}"))
+            if pages:
+                return pages[0]
+    listed = ", ".join(LOOKED_AT)
+    problem = "Nothing there can be looked at in a browser."
+    raise UsageError(problem, f"Name a folder that holds one of {listed}.", result)

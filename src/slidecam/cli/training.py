@@ -1,4 +1,4 @@
-"""``slidecam train``, ``tiles`` and ``slices``: classifiers made, and pictures to make them of."""
+"""``slidecam train``, ``recipes``, ``tiles``, ``slices``: classifiers, and what they learn of."""
 
 from __future__ import annotations
 
@@ -50,7 +50,12 @@ STOPPED_EARLY = (
 @app.command()
 @chooses_picture
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, a TOML file.", show_default=False)],
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            help="A recipe: a TOML file, or a name that slidecam recipes lists.", show_default=False
+        ),
+    ],
     data: Data,
     out: Annotated[
         Path,
@@ -109,7 +114,9 @@ def train(
     terminal = Terminal(json=json)
     with terminal.errors(lambda: _stopped(out)):
         from slidecam.files import refuse_inputs, refuse_missing
+        from slidecam.learning.recipes.shipped import found_recipe
 
+        recipe = found_recipe(recipe)
         refuse_missing(data)
         refuse_inputs([out], [data])
 
@@ -189,6 +196,19 @@ def _stopped(out: Path) -> tuple[str, str]:
     if any(out.glob(CHECKPOINT_FILE)) or any(out.glob(f"*/{CHECKPOINT_FILE}")):
         return STOPPED
     return STOPPED_EARLY
+
+
+@app.command()
+def recipes(json: Json = False) -> None:
+    """List the recipes that train takes by name, and where they lie."""
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.learning.recipes.shipped import shipped_recipes, summary_of
+
+        rows = []
+        for name, path in shipped_recipes().items():
+            rows.append({"recipe": name, "for": summary_of(path), "file": str(path)})
+        terminal.rows("recipes", rows)
 
 
 @app.command()
@@ -286,7 +306,7 @@ def slices(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
     recipe: Annotated[
         Path | None,
-        typer.Option(help="Recipe whose size and [volume] the slices are made by."),
+        typer.Option(help="Recipe, a file or a name, whose size and \\[volume] make the slices."),
     ] = None,
     like: Annotated[
         Path | None, typer.Option(help="Bundle that the slices are made for, instead of --recipe.")
@@ -306,6 +326,7 @@ def slices(
     with terminal.errors():
         from slidecam.errors import UsageError
         from slidecam.learning.recipes.recipe import read_recipe
+        from slidecam.learning.recipes.shipped import found_recipe
         from slidecam.models import open_bundle
         from slidecam.tile_sets import SliceSetSpec, write_slice_set
 
@@ -314,7 +335,9 @@ def slices(
                 "How the slices are to be seen is not clear.", "Pass one of --recipe and --like."
             )
         if recipe is not None:
-            spec = SliceSetSpec.of_recipe(read_recipe(recipe), min_tissue, overwrite=overwrite)
+            spec = SliceSetSpec.of_recipe(
+                read_recipe(found_recipe(recipe)), min_tissue, overwrite=overwrite
+            )
         else:
             assert like is not None  # noqa: S101  (for the type checker: one of both is given)
             card = open_bundle(like).card

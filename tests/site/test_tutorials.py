@@ -1,0 +1,81 @@
+"""Each tutorial runs from its first block to its last, as it stands on the site."""
+
+from __future__ import annotations
+
+import runpy
+import shlex
+import shutil
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import site_pages
+from typer.testing import CliRunner
+
+import slidecam.cli  # noqa: F401  (its import registers the commands)
+from slidecam.cli.app import app
+
+TUTORIALS = {
+    path.stem: path
+    for path in sorted((site_pages.DOCS / "tutorials").glob("*.md"))
+    if site_pages.FENCED.search(path.read_text(encoding="utf-8"))
+}
+
+
+def run_line(line: str) -> None:
+    """Run a line of a terminal in this process; it must end well."""
+    program, *words = shlex.split(line)
+    if program == "python":
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
+        return
+    assert program == "slidecam"
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, f"{line}\n{done.output}\n{done.exception!r}"
+    for option, value in pairwise(words):
+        if option in {"-o", "--out", "--zip"}:
+            assert Path(value).exists(), f"{line} left no {value}"
+
+
+@pytest.fixture
+def tree(sample_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand where a tutorial begins: at the root of a tree, with the sample data."""
+    shutil.copytree(sample_data, tmp_path / "sample_data")
+    (tmp_path / "slides").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.syspath_prepend(str(tmp_path / "sample_data"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_a_tutorial_runs_from_its_first_block_to_its_last(name: str) -> None:
+    names: dict[str, object] = {}
+    for language, code in site_pages.FENCED.findall(TUTORIALS[name].read_text("utf-8")):
+        if language == "python":
+            exec(compile(code, name, "exec"), names)  # noqa: S102  (a page of ours)
+            continue
+        assert language == "sh"
+        for line in code.replace("\\\n", " ").splitlines():
+            run_line(line)
+
+
+def test_there_is_a_tutorial_of_each_kind() -> None:
+    assert set(TUTORIALS) == {"classify", "cluster", "teach", "train", "volume", "why"}
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_a_tutorial_is_a_notebook_too(name: str) -> None:
+    text = TUTORIALS[name].read_text("utf-8")
+    cells = site_pages.notebook(text)["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) == len(site_pages.FENCED.findall(text))
+    for cell, (language, block) in zip(code, site_pages.FENCED.findall(text), strict=True):
+        written = "".join(cell["source"])
+        if language == "python":
+            assert written == block.rstrip("\n")
+        else:
+            assert all(line.startswith("!") for line in written.splitlines())
+    assert "".join(cells[0]["source"]).startswith("# ")
