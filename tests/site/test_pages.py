@@ -97,7 +97,7 @@ def entries(heading: str) -> str:
     return page("reference/outputs.md").partition(f"## {heading}\n")[2].partition("\n#")[0]
 
 
-def test_every_column_of_the_tables_has_an_entry(tmp_path: Path) -> None:
+def test_every_column_of_the_tables_has_an_entry() -> None:
     tumour = ClassSummary("tumour", (200, 0, 0), 1, 1.0, 0.5)
     report = SlideReport("a", "a.svs", "done", classes=(tumour,))
     slides = [name.replace("tumour", "<class>") for name in slide_rows([report])[0]]
