@@ -266,15 +266,24 @@ def _untrained(folder: Path, card: Card, seed: int) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pair_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
-    """Return the ensemble of `tiny_bundle` and another one with its card."""
+def other_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
+    """Return a bundle with the card of `tiny_bundle` and other random weights."""
+    from slidecam.models import open_bundle
+
+    return _untrained(tmp_path_factory.mktemp("other") / "other", open_bundle(tiny_bundle).card, 17)
+
+
+@pytest.fixture(scope="session")
+def pair_bundle(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, other_bundle: Path
+) -> Path:
+    """Return the ensemble of `tiny_bundle` and `other_bundle`."""
     from slidecam.models import open_bundle, save_bundle
     from slidecam.models.ensemble_bundle import ensemble_of
 
     folder = tmp_path_factory.mktemp("pair")
-    one = open_bundle(tiny_bundle)
-    other = open_bundle(_untrained(folder / "other", one.card, seed=17))
-    card, weights = ensemble_of([one, other], "pair")
+    both = [open_bundle(tiny_bundle), open_bundle(other_bundle)]
+    card, weights = ensemble_of(both, "pair")
     return save_bundle(folder / "pair", card, dict(weights)).path
 
 

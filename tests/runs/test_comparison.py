@@ -117,3 +117,13 @@ def test_two_slides_are_refused(made_run: MakeRun, grid_boxes: MakeBoxes) -> Non
     run = made_run(boxes, draws(len(boxes), 0), size=SIZE, step=8)
     with pytest.raises(UsageError, match="two runs of one slide"):
         compare_runs(run, replace(run, digest={"slide": "other"}))
+
+
+def test_two_pictures_of_one_file_are_refused(made_run: MakeRun, grid_boxes: MakeBoxes) -> None:
+    boxes = grid_boxes(SIZE, 8, 8)
+    run = made_run(boxes, draws(len(boxes), 0), size=SIZE, step=8)
+    with pytest.raises(UsageError, match="two pictures of one file"):
+        compare_runs(run, replace(run, digest={**run.digest, "picture": {"plane": 2}}))
+    smaller = replace(run.record, input=replace(run.record.input, size=Size(32, 48)))
+    with pytest.raises(UsageError, match="two pictures of one file"):
+        compare_runs(run, replace(run, record=smaller))

@@ -153,13 +153,18 @@ def compare_runs(before: Run, after: Run) -> RunComparison:
     Raises
     ------
     UsageError
-        If the runs are of two slides.
+        If the runs are of two slides, or of two pictures of one file.
     """
     if before.fingerprint != after.fingerprint:
         raise UsageError(
             f"The runs are of two slides: {before.slide_path} in {before.folder} and"
             f" {after.slide_path} in {after.folder}.",
             "Compare two runs of one slide.",
+        )
+    if _picture(before) != _picture(after):
+        raise UsageError(
+            f"The runs are of two pictures of one file: {before.folder} and {after.folder}.",
+            "Compare two runs of one picture, plane and time.",
         )
     old, new = _matched(before, after)
     names = _names(before, after, old, new)
@@ -185,6 +190,11 @@ def compare_runs(before: Run, after: Run) -> RunComparison:
         none_called=_none_change(before, after),
         called_otherwise=_called_otherwise((before, old), (after, new), names),
     )
+
+
+def _picture(run: Run) -> tuple[object, ...]:
+    """Return what tells a run's picture from others of its file, as far as its record says."""
+    return run.record.input.size, run.seen.plane, run.seen.time
 
 
 def _matched(before: Run, after: Run) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

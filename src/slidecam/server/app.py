@@ -22,6 +22,7 @@ from slidecam.server.guard import SEE, Guard, RequestError, handle_errors
 from slidecam.server.job_requests import request_schema
 from slidecam.server.views import (
     VIEWER,
+    comparison_record,
     heatmap_records,
     heatmap_values,
     slide_folder,
@@ -231,6 +232,19 @@ def linked_file(key: str, inner: str, service: CurrentService) -> FileResponse:
 def tiles(name: str, slide: str, service: CurrentService) -> dict[str, Any]:
     """Return a slide's classified tiles as arrays, while it is at work too."""
     return tiles_record(service.runs.run(name), slide)
+
+
+@router.get("/v1/jobs/{name}/slides/{slide}/compared")
+def compared(
+    name: str,
+    slide: str,
+    service: CurrentService,
+    before: Annotated[str, Query(max_length=200)],
+    before_slide: Annotated[str, Query(max_length=4096)] = "",
+) -> dict[str, Any]:
+    """Hold a slide's run against an earlier one, ``before``, as ``slidecam compare`` does."""
+    other = service.runs.run(before), before_slide or slide
+    return comparison_record((service.runs.run(name), slide), other)
 
 
 @router.get("/v1/jobs/{name}/slides/{slide}/heatmaps")

@@ -19,7 +19,7 @@ from slidecam.errors import StoreError, UsageError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.volumes import VolumeHeatmap, read_volume_ome_zarr
 from slidecam.explain.catalogue import title_of
-from slidecam.runs import Run, RunRecord
+from slidecam.runs import Run, RunRecord, compare_runs
 from slidecam.runs.tiles import DISAGREEMENT
 from slidecam.server.guard import RequestError
 
@@ -41,6 +41,8 @@ NOTHING = -32768
 """What stands for not-a-number."""
 
 SHADES = 256
+MOST_CHANGED = 200
+"""Tiles that are listed in words where two runs are compared."""
 
 
 def tiles_record(job: SeenRun, name: str) -> dict[str, Any]:
@@ -86,6 +88,40 @@ def _call(folder: Path) -> dict[str, Any] | None:
     return dict(record.call.facts)
 
 
+def comparison_record(after: tuple[SeenRun, str], before: tuple[SeenRun, str]) -> dict[str, Any]:
+    """Return two runs of one slide beside each other, as ``slidecam compare --json`` has them.
+
+    Of the changed tiles the `MOST_CHANGED` surest stand in words, and all as arrays.
+
+    Parameters
+    ----------
+    after, before
+        A run and the name of its slide.
+
+    Raises
+    ------
+    RequestError
+        404 if one of them was not begun, 409 if it is at work.
+    UsageError
+        If they are of two slides.
+    """
+    runs = []
+    for job, name in (before, after):
+        if job.live(name) is not None:
+            raise RequestError(409, f"{name} is at work.", "Compare it when it has ended.")
+        runs.append(_opened(slide_folder(job, name)))
+    found = compare_runs(*runs)
+    record = found.record()
+    listed = record["changed tiles"]
+    changed = [tile["row"] for tile in listed]
+    return {
+        **record,
+        "changed tiles": listed[:MOST_CHANGED],
+        "left_out": max(0, len(listed) - MOST_CHANGED),
+        "boxes": _packed(runs[1].tiles.boxes[changed], "<i4"),
+    }
+
+
 def class_records(classes: ClassSet) -> list[dict[str, Any]]:
     """Return the names and colours of classes."""
     return [
@@ -107,13 +143,17 @@ def slide_folder(job: SeenRun, name: str) -> Path:
     return Path(slide.get("folder", job.out / name))
 
 
-def _stored(folder: Path) -> tuple[TileTable, NDArray[np.int64]]:
+def _opened(folder: Path) -> Run:
     try:
-        run = Run.open(folder)
+        return Run.open(folder)
     except (StoreError, UsageError) as error:
         raise RequestError(
             404, error.problem, "The slide gave no results; its event says why."
         ) from error
+
+
+def _stored(folder: Path) -> tuple[TileTable, NDArray[np.int64]]:
+    run = _opened(folder)
     return run.tiles, run.plane_numbers
 
 

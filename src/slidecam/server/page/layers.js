@@ -10,7 +10,8 @@ const LONGEST = 4096;
 const FULL = 32767;
 const NOTHING = -32768;
 
-function unpacked(text, Kind) {
+/** Numbers that were sent as base64. */
+export function unpacked(text, Kind) {
   const binary = atob(text);
   const content = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i += 1) content[i] = binary.charCodeAt(i);

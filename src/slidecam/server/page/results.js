@@ -1,11 +1,13 @@
 // What a run has found, laid over its slide: the classes of its tiles, its heatmaps, and what is said of them.
 
 import { bytes, get } from "./api.js";
+import { changedLayer, forgetComparison, isFlipped, listenToComparing, offerRuns } from "./compare.js";
 import { announce, at, isolated, make, rgb, showProblem } from "./dom.js";
 import { paintScale } from "./heat.js";
 import { ClassLayer, HeatLayer } from "./layers.js";
 import { currentPlane, decisivePlane, isVolume, listenToPlanes, turnTo, useProfile } from "./planes.js";
 import { regionLayer } from "./region.js";
+import { othersOf } from "./runs.js";
 import { shown } from "./shown.js";
 import { show, tilesOf } from "./slide.js";
 import { extent, redraw, showPlane, tell } from "./viewer.js";
@@ -25,12 +27,20 @@ export function listenToLayers() {
   at("decisive").addEventListener("click", () => turnTo(decisivePlane()));
   at("least").addEventListener("input", () => { filter(); fillLegend(); repaint(); });
   listenToPlanes(turned);
+  listenToComparing(() => {
+    if (!shown.classes) return;
+    shown.classes.turn(currentPlane());
+    filter();
+    fillLegend();
+    repaint();
+  });
 }
 
 /** Leave nothing of a run on the screen. */
 export function forgetResults() {
   fetching.abort();
   checked = null;
+  forgetComparison();
   Object.assign(shown, { classes: null, heat: null, heatmaps: [] });
   for (const id of ["layers", "called", "decisive"]) at(id).hidden = true;
   at("show-heat").checked = false;
@@ -114,6 +124,7 @@ export async function showResults(withHeat, signal) {
     if (signal.aborted) throw error;
   }
   tellCall();
+  if (shown.classes && !shown.slide.volume) offerRuns(othersOf(shown.slide.path, shown.job));
   if (!withHeat) return;
   const { heatmaps } = await get(`${base()}/heatmaps`, { signal });
   if (signal.aborted) return;
@@ -195,7 +206,7 @@ function turned(plane) {
 
 /** Draw the layers again. Under heat a slide is pale and grey, as in reports: its own colours would pass for heat. */
 export function repaint() {
-  document.querySelector(".view").classList.toggle("pale", Boolean(shown.heat) && !isVolume() && at("show-heat").checked);
+  document.querySelector(".view").classList.toggle("pale", warmed() && !isVolume());
   redraw();
   tell();
 }
@@ -205,17 +216,19 @@ export function visible() {
   const { classes, heat } = shown;
   const layers = [];
   if (classes && at("show-classes").checked) layers.push([classes, at("classes-opacity").value / 100]);
-  if (heat?.plane === currentPlane() && at("show-heat").checked) layers.push([heat, at("heat-opacity").value / 100]);
-  return [...layers, [regionLayer, 1]];
+  if (warmed()) layers.push([heat, at("heat-opacity").value / 100]);
+  return [...layers, [changedLayer, 1], [regionLayer, 1]];
 }
+
+/** Whether heat is seen: it is of the run that is shown, and not of one beside it. */
+const warmed = () => shown.heat?.plane === currentPlane() && at("show-heat").checked && !isFlipped();
 
 /** Say what the layers hold at a place of level 0, which is pointed at or lies in the middle. */
 export function tellValues(x, y, pointed) {
   const { classes, heat, slide } = shown;
   const [columns, rows] = extent(slide);
   const inside = x >= 0 && y >= 0 && x < columns && y < rows;
-  const warm = at("show-heat").checked && heat?.plane === currentPlane();
-  const told = inside ? [classes?.at(x, y), warm && heat.at(x, y)].filter(Boolean) : [];
+  const told = inside ? [classes?.at(x, y), warmed() && heat.at(x, y)].filter(Boolean) : [];
   const unit = slide.volume ? `voxel, slice ${currentPlane() + 1}` : "px";
   const place = `${pointed ? "" : "Middle: "}${Math.floor(x)}, ${Math.floor(y)} ${unit}`;
   at("values").hidden = !inside;

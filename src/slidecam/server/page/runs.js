@@ -6,6 +6,7 @@ import { look } from "./watch.js";
 
 const SHOWN = 60;
 const OPENED = ["queued", "running", "done", "partly"];
+const COMPARED = ["done", "partly", "cancelled", "unfinished"];
 const WORDS = {
   queued: "waiting", running: "running", done: "done", partly: "done, some tiles without a result", failed: "failed",
   cancelled: "cancelled", unfinished: "not finished (stopped, or at work elsewhere)", skipped: "nothing to classify",
@@ -22,6 +23,10 @@ export function listenToRuns(open, continued) {
 
 /** The newest run of a slide that has something to show, or will have. */
 export const runOf = (path) => rows.find((one) => one.path === path && OPENED.includes(one.status));
+
+/** Other runs of a slide than the given one that have classified something, the newest first. */
+export const othersOf = (path, { id, out }) =>
+  rows.filter((one) => one.path === path && one.id !== id && one.out !== out && COMPARED.includes(one.status));
 
 /** Show the runs as the server tells them; nothing is touched where nothing has changed. */
 export function showRuns(told) {
