@@ -1,6 +1,7 @@
 """The viewer under load.
 
-100,000 tiles added and updated, and how long its window stands still while a model runs.
+100,000 tiles added and updated, how long its window stands still while a model runs, and for how
+long each thing that a pathologist does holds it.
 
     xvfb-run -a -s "-screen 0 1400x1000x24" python benchmarks/viewer.py
 
@@ -14,9 +15,10 @@ import argparse
 import platform
 import tempfile
 import time
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
@@ -27,12 +29,17 @@ from qtpy.QtWidgets import QApplication
 from slidecam.classes import ClassSet
 from slidecam.geometry import Size
 from slidecam.plugin.live import LiveOverlays
+from slidecam.plugin.loading import is_loaded
 from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.overlays import class_layer, probability_layer
 from slidecam.plugin.placing import CellGrid
+from slidecam.plugin.tools import Tool
 from slidecam.runs import Run, RunRecord
 from slidecam.runs.record_parts import RecordedBundle, RecordedInput
 from slidecam.runs.tiles import TileTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 TILES = 100_000
 STEP = 224
@@ -146,8 +153,106 @@ def stalls(viewer: Any, overlap: float) -> dict[str, float]:
     }
 
 
+@dataclass
+class Watch:
+    """Looks at the window's thread from a timer in it.
+
+    Attributes
+    ----------
+    rows
+        Of each thing that was done: seconds until it was seen, the processor's seconds in the
+        window's thread, the longest of them at a stretch, and the longest time without an event.
+    """
+
+    rows: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._timer = QTimer()
+        self._timer.setInterval(TICK_MS)
+        self._timer.timeout.connect(self._tick)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.thread_time()
+        self._gap = self._stretch = 0.0
+
+    def _tick(self) -> None:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        self._gap = max(self._gap, wall - self._wall)
+        self._stretch = max(self._stretch, cpu - self._cpu)
+        self._wall, self._cpu = wall, cpu
+
+    @contextmanager
+    def during(self, what: str) -> Iterator[None]:
+        """Take the times of one thing, until the window has drawn it."""
+        QApplication.processEvents()
+        self._begin()
+        self._timer.start()
+        wall, cpu = time.perf_counter(), time.thread_time()
+        yield
+        QApplication.processEvents()
+        self._tick()
+        self._timer.stop()
+        spent = time.perf_counter() - wall, time.thread_time() - cpu
+        self.rows[what] = (*spent, 1000 * self._stretch, 1000 * self._gap)
+
+
+def wait(condition: Callable[[], object]) -> None:
+    """Let Qt work until something is so."""
+    while not condition():
+        QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, TICK_MS)
+        time.sleep(TICK_MS / 1000)
+
+
+def a_visit(viewer: Any, folder: str) -> dict[str, tuple[float, ...]]:
+    """Return what each thing costs that is done from the opening of a slide to a closed window."""
+    watch = Watch()
+    with watch.during("open a slide"):
+        viewer.open_sample("slidecam", "slide")
+    with watch.during("open the dock"):
+        _dock, widget = viewer.window.add_plugin_dock_widget("slidecam", "Predict & explain")
+    classify, read = widget.classify, widget.read
+    classify.out.setText(folder)
+    with watch.during("load torch beside it"):
+        wait(is_loaded)
+    with watch.during("choose a model"):
+        classify.bundle.setCurrentText(str(SAMPLE / "bundle"))
+    with watch.during("run it"):
+        classify.run.click()
+        wait(lambda: classify.job is None)
+    with watch.during("look at a tile"):
+        widget.state.select(5)
+    with watch.during("show heat"):
+        read.layer.setCurrentIndex(read.layer.count() - 1)
+    with watch.during("next likely tile"):
+        read.next.click()
+    with watch.during("explain it"):
+        read.explain_button.click()
+        wait(lambda: read.worker is None)
+    with watch.during("draw an area"):
+        widget.teach.take(Tool.DRAW)
+    with watch.during("what to annotate next"):
+        widget.teach.suggest.click()
+    classify.options["existing"].widget.setChecked(True)
+    classify.run.click()
+    wait(lambda: 0 < classify.progress.value() < classify.progress.maximum())
+    worker = classify.worker
+    with watch.during("close the window in mid-run"):
+        viewer.close()
+        wait(lambda: not worker.is_running)
+    return watch.rows
+
+
+def shown_viewer() -> Any:
+    """Return a viewer whose window has been drawn."""
+    viewer = napari.Viewer(show=True)
+    viewer.window._qt_window.resize(1200, 800)
+    QApplication.processEvents()
+    return viewer
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -158,15 +263,21 @@ def main() -> None:
         default=0.5,
         help="of the sample slide's tiles while stalls are taken",
     )
-    told = parser.parse_args()
-    viewer = napari.Viewer(show=True)
-    viewer.window._qt_window.resize(1200, 800)
+    parser.add_argument("--visit", action="store_true", help="only what each thing done costs")
+    chosen = parser.parse_args()
+    print(f"napari {napari.__version__}, {platform.machine()}, {platform.system()}")
+    # First, since what is loaded by then is loaded for all.
+    with tempfile.TemporaryDirectory() as folder:
+        visit = a_visit(shown_viewer(), folder)
+    print(f"{'':28s} {'seen, s':>8s} {'cpu, s':>8s} {'at once, ms':>12s} {'gap, ms':>8s}")
+    for what, (wall, cpu, stretch, gap) in visit.items():
+        print(f"{what:28s} {wall:8.2f} {cpu:8.2f} {stretch:12.0f} {gap:8.0f}", flush=True)
+    if chosen.visit:
+        return
+    viewer = shown_viewer()
     overlays(viewer, 1000)
-    print(
-        f"{told.tiles:,} tiles; napari {napari.__version__}, {platform.machine()},"
-        f" {platform.system()}"
-    )
-    for figures in (overlays(viewer, told.tiles), stalls(viewer, told.overlap)):
+    print(f"{chosen.tiles:,} tiles")
+    for figures in (overlays(viewer, chosen.tiles), stalls(viewer, chosen.overlap)):
         for name, value in figures.items():
             print(f"{name:28s} {value:8.3g}", flush=True)
     viewer.close()

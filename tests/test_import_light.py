@@ -56,6 +56,11 @@ def test_help_loads_no_torch() -> None:
     assert not {"torch", "zarr", "dask", "numpy"} & loaded_after("import slidecam.cli")
 
 
+def test_naparis_dock_is_opened_before_what_computes_is_loaded() -> None:
+    heavy = {"torch", "timm", "sklearn", "matplotlib"}
+    assert not heavy & loaded_after("import slidecam.plugin.dock")
+
+
 COMMAND = """
 import sys
 from slidecam.cli import main

@@ -244,3 +244,17 @@ def test_a_scale_bar_is_of_the_chosen_slides_unit(
     before = SimpleNamespace(scale_bar=SimpleNamespace(visible=False, unit=None))
     show_scale_bar(before, "mm")
     assert (before.scale_bar.visible, before.scale_bar.unit) == (True, "mm"), "napari until 0.8"
+
+
+def test_another_choice_within_a_slide_draws_nothing_of_it_anew(
+    viewer: ViewerModel, alphas_run: Path
+) -> None:
+    added(viewer, alphas_run)
+    state = ViewerState(viewer)
+    drawn: list[str] = []
+    for layer in viewer.layers:
+        layer.events.visible.connect(lambda _event, name=layer.name: drawn.append(name))
+    for layer in viewer.layers:
+        viewer.layers.selection.active = layer
+        state.follow()
+    assert (len(viewer.layers) > 1, drawn) == (True, [])

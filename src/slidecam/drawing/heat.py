@@ -10,13 +10,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image
 
 from slidecam.drawing.style import lowest_share
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
+    import matplotlib as mpl
     from numpy.typing import NDArray
+else:
+    mpl = deferred("matplotlib")
 
 COLORMAP = "YlOrRd"
 """Ever darker from low to high, in grey too and for those who see no red.
@@ -126,5 +129,5 @@ def _named(values: NDArray[np.floating], colormap: str, *, signed: bool) -> NDAr
 @lru_cache
 def _colors_of(colormap: str) -> NDArray[np.float32]:
     """Return a colormap's own steps: matplotlib looks a picture up in four times the seconds."""
-    found = colormaps[colormap]
+    found = mpl.colormaps[colormap]
     return np.asarray(found(np.arange(found.N)), np.float32)

@@ -11,25 +11,21 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from imblearn.metrics import geometric_mean_score, make_index_balanced_accuracy
 from numpy.typing import NDArray
-from sklearn.metrics import (
-    accuracy_score,
-    cohen_kappa_score,
-    confusion_matrix,
-    f1_score,
-    multilabel_confusion_matrix,
-    precision_recall_fscore_support,
-    precision_score,
-    recall_score,
-    roc_auc_score,
-)
 
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import BINS, reliability_of
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from imblearn import metrics as imbalanced
+    from sklearn import metrics
+else:
+    # Two seconds to load, and who shows a card needs the figures' meanings alone.
+    imbalanced = deferred("imblearn.metrics")
+    metrics = deferred("sklearn.metrics")
 
 
 Labels = NDArray[np.int64]
@@ -165,7 +161,7 @@ def measure(
         figures={name: figures[name] for name in DEFINITIONS},
         per_class=per_class,
         support=dict(zip(class_names, counts, strict=True)),
-        confusion=confusion_matrix(labels, called, labels=range(len(class_names))),
+        confusion=metrics.confusion_matrix(labels, called, labels=range(len(class_names))),
         notes=notes,
     )
 
@@ -242,16 +238,20 @@ def _decision_figures(
 ) -> dict[str, float | None]:
     of_classes = {"labels": present, "zero_division": 0.0}
     figures: dict[str, float | None] = {
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "balanced accuracy": float(recall_score(labels, predicted, average="macro", **of_classes)),
-        "macro F1": float(f1_score(labels, predicted, average="macro", **of_classes)),
-        "weighted F1": float(f1_score(labels, predicted, average="weighted", **of_classes)),
-        "weighted precision": float(
-            precision_score(labels, predicted, average="weighted", **of_classes)
+        "accuracy": float(metrics.accuracy_score(labels, predicted)),
+        "balanced accuracy": float(
+            metrics.recall_score(labels, predicted, average="macro", **of_classes)
         ),
-        "weighted recall": float(recall_score(labels, predicted, average="weighted", **of_classes)),
+        "macro F1": float(metrics.f1_score(labels, predicted, average="macro", **of_classes)),
+        "weighted F1": float(metrics.f1_score(labels, predicted, average="weighted", **of_classes)),
+        "weighted precision": float(
+            metrics.precision_score(labels, predicted, average="weighted", **of_classes)
+        ),
+        "weighted recall": float(
+            metrics.recall_score(labels, predicted, average="weighted", **of_classes)
+        ),
         "G-mean": float(
-            geometric_mean_score(labels, predicted, labels=present, average="multiclass")
+            imbalanced.geometric_mean_score(labels, predicted, labels=present, average="multiclass")
         ),
         "IBA": None,
         "kappa": None,
@@ -260,7 +260,7 @@ def _decision_figures(
         notes |= dict.fromkeys(("kappa", "IBA"), "all pictures are of one class")
         return figures
     return figures | {
-        "kappa": float(cohen_kappa_score(labels, predicted)),
+        "kappa": float(metrics.cohen_kappa_score(labels, predicted)),
         "IBA": _iba(labels, predicted, present),
     }
 
@@ -270,7 +270,8 @@ def _iba(
     predicted: Labels,
     present: NDArray[np.intp],
 ) -> float:
-    score = make_index_balanced_accuracy(alpha=IBA_ALPHA, squared=True)(geometric_mean_score)
+    balanced = imbalanced.make_index_balanced_accuracy(alpha=IBA_ALPHA, squared=True)
+    score = balanced(imbalanced.geometric_mean_score)
     of_class = score(labels, predicted, labels=present, average=None)
     return float(np.average(of_class, weights=np.bincount(labels)[present]))
 
@@ -283,8 +284,10 @@ def _per_class(
 ) -> dict[str, dict[str, float | None]]:
     """Return each class's figures; what has nothing to be counted on is None, and noted."""
     (labels, predicted), every = called, range(probabilities.shape[1])
-    shares = precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0.0)
-    tables = multilabel_confusion_matrix(labels, predicted, labels=every)
+    shares = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=every, zero_division=0.0
+    )
+    tables = metrics.multilabel_confusion_matrix(labels, predicted, labels=every)
     found: dict[str, dict[str, float | None]] = {}
     for index, name in enumerate(class_names):
         (negative, wrongly), (_missed, positive) = tables[index]
@@ -297,7 +300,7 @@ def _per_class(
         }
         reasons = _reasons(labels == index, called=bool(wrongly + positive))
         if not reasons["AUC"]:
-            figures["AUC"] = float(roc_auc_score(labels == index, probabilities[:, index]))
+            figures["AUC"] = float(metrics.roc_auc_score(labels == index, probabilities[:, index]))
         for figure, reason in reasons.items():
             if reason:
                 figures[figure] = None

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from napari.layers import Labels, Shapes
 from psygnal import Signal
 
@@ -27,17 +26,21 @@ from slidecam.plugin.areas import (
 )
 from slidecam.plugin.overlays import LABEL, UNCLASSIFIED, label_colors
 from slidecam.plugin.ownership import ON_TOP, SLIDE, owner_of
+from slidecam.registry import deferred
 from slidecam.teaching import Annotation, Corrections, PaintedLabels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from slidecam.pixels import RGB
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.viewer_state import ViewerState
     from slidecam.runs import Run
+else:
+    pd = deferred("pandas")
 
 DRAWN, PAINTED, CORRECTED = "annotations", "painting", "corrected tiles"
 

@@ -9,23 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from slidecam.drawing.style import default_colors
 from slidecam.errors import UsageError
 from slidecam.exchange.geojson import read_annotations
 from slidecam.plugin.ownership import ON_TOP, SLIDE
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from slidecam.geometry import Box
     from slidecam.pixels import RGB
     from slidecam.plugin.placing import Placing
     from slidecam.plugin.slide import LayerData
+else:
+    pd = deferred("pandas")
 
 FEATURE = "class"
 BOUNDS, COLORS = "bounds", "class colors"

@@ -71,6 +71,7 @@ class ClassifyTab(ClassifyForm):
         self.facts: SlideFacts | None = None
         self._running: SlideFacts | None = None
         self._said: dict[str, str] = {}
+        self._loading = ""
         self._progress: dict[str, tuple[int, int]] = {}
         self._connect()
         self.out.setText(remembered.folder(OUT) or self.out.text())
@@ -231,6 +232,11 @@ class ClassifyTab(ClassifyForm):
             self._said[self._running.fingerprint] = words
         self._show_said()
 
+    def say_loading(self, words: str) -> None:
+        """Say what is loaded beside the window, wherever nothing else is said."""
+        self._loading = words
+        self._show_said()
+
     def _advance(self, done: int, total: int) -> None:
         """Show how far the slide is that is run."""
         if self._running is not None:
@@ -240,7 +246,7 @@ class ClassifyTab(ClassifyForm):
     def _show_said(self) -> None:
         """Show words and progress of the chosen slide, or by name of another one that is run."""
         of, shown = self.state.chosen, "%v / %m tiles"
-        words = self._said.get(of, "")
+        words = self._said.get(of) or self._loading
         running = self._running
         if self.job is not None and running is not None and running.fingerprint != of:
             of, shown = running.fingerprint, f"%v / %m tiles of {running.name}"

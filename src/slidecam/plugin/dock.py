@@ -13,6 +13,7 @@ from slidecam.plugin import compat
 from slidecam.plugin.classify_tab import ClassifyTab
 from slidecam.plugin.closing import ClosingGuard, window_of
 from slidecam.plugin.header import Header
+from slidecam.plugin.loading import is_loaded, load_libraries
 from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.overlays import CLASS
 from slidecam.plugin.ownership import ON_TOP, lay_on
@@ -22,6 +23,7 @@ from slidecam.plugin.read_tab import ReadTab
 from slidecam.plugin.remembered import Remembered
 from slidecam.plugin.save_tab import SaveTab
 from slidecam.plugin.slide import KEY, SlideFacts, hang
+from slidecam.plugin.tasks import in_background, step_in_words
 from slidecam.plugin.teach_tab import TeachTab
 from slidecam.plugin.tile_explanation import explanation_layer
 from slidecam.plugin.tools import moves_the_view
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent
 
     from slidecam.plugin.tile_explanation import MethodMap, TileExplanation
+    from slidecam.steps import Step
 
 WIDTH, NARROWEST = 430, 320
 """Screen pixels that the dock asks for, and those that it needs where the screen is small."""
@@ -59,6 +62,7 @@ class PredictAndExplain(QWidget):
         self.teach = TeachTab(self.state)
         self.explanation: ExplanationPanel | None = None
         self.profile: ProfilePanel | None = None
+        self.loader: Any = None
         self._explained: tuple[str, Path | None] | None = None
         self._profiled: Path | None = None
         self._released = False
@@ -119,11 +123,25 @@ class PredictAndExplain(QWidget):
                 self._guard.release()
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802  (Qt's name)
-        """Hear of the closing of the window that the dock is shown in."""
+        """Hear of the closing of the window that the dock is shown in, and load what is needed."""
         super().showEvent(event)
+        if self.loader is None and not is_loaded():
+            self._load()
         window = window_of(self)
         if self._guard is None and window is not None:
             self._guard = ClosingGuard(window, self.going_on, self.stop_all)
+
+    def _load(self) -> None:
+        # Methods, which Qt forgets with the window; it would call functions of what is gone.
+        self.loader = in_background(
+            load_libraries(), self._loading, self._loaded, self._loaded, self._loaded
+        )
+
+    def _loading(self, step: Step) -> None:
+        self.classify.say_loading(step_in_words(step))
+
+    def _loaded(self, _result: object = None) -> None:
+        self.classify.say_loading("")
 
     def going_on(self) -> str:
         """Return what goes on now, in a sentence; nothing where nothing does."""
@@ -138,7 +156,7 @@ class PredictAndExplain(QWidget):
     def stop_all(self) -> None:
         """Stop whatever goes on, at its next step."""
         self.classify.halt()
-        for worker in (self.teach.worker, self.read.worker):
+        for worker in (self.teach.worker, self.read.worker, self.loader):
             if worker is not None:
                 worker.quit()
 

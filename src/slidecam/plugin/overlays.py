@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import dask.array as da
 import numpy as np
-import pandas as pd
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 
 from slidecam.drawing.heat import heat_table
@@ -21,9 +20,10 @@ from slidecam.exchange.volumes import read_volume_ome_zarr
 from slidecam.explain.catalogue import title_of
 from slidecam.pixels import halved
 from slidecam.plugin.areas import unit_color
-from slidecam.plugin.ownership import SLIDE
+from slidecam.plugin.ownership import SLIDE, show
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.slide import KEY, LayerData, volume_place
+from slidecam.registry import deferred
 from slidecam.runs import RunRecord
 from slidecam.runs.run import find_heatmaps
 from slidecam.sources.display import displayed
@@ -32,11 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    import pandas as pd
     from napari.layers import Layer
     from numpy.typing import NDArray
 
     from slidecam.exchange.ome_zarr import HeatmapImage
     from slidecam.plugin.open_run import ShownRun
+else:
+    pd = deferred("pandas")
 
 
 CLASS, PROBABILITY, HEAT = "class", "probability", "heatmap"
@@ -290,7 +293,7 @@ def show_alone(layers: Iterable[Layer], kind: str, name: str, method: str = "") 
     """Show the layer of one kind, one class and, of heat, one method; hide the others."""
     for layer in layers:
         facts = layer.metadata
-        layer.visible = facts["kind"] == kind and is_shown_by(facts, name, method)
+        show(layer, seen=facts["kind"] == kind and is_shown_by(facts, name, method))
 
 
 def pyramid_of(finest: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -117,10 +117,16 @@ def show_only(layers: Iterable[Any], fingerprint: str) -> None:
         if not owner:
             continue
         if owner == fingerprint:
-            layer.visible = layer.metadata.pop(SEEN, layer.visible)
+            show(layer, seen=layer.metadata.pop(SEEN, layer.visible))
         elif SEEN not in layer.metadata:
             layer.metadata[SEEN] = layer.visible
-            layer.visible = False
+            show(layer, seen=False)
+
+
+def show(layer: Any, *, seen: bool) -> None:  # noqa: ANN401  (any layer)
+    """Show or hide a layer; one that is so already is not drawn again, as napari would."""
+    if layer.visible != seen:
+        layer.visible = seen
 
 
 class OpenSlides:

@@ -9,13 +9,16 @@ import numpy as np
 from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from slidecam.errors import SlidecamError, UsageError
-from slidecam.plugin import writing
 from slidecam.plugin.slide import KEY
 from slidecam.plugin.tasks import inform, report_error
-from slidecam.plugin.writing import write_view
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
+    from slidecam.plugin import writing
     from slidecam.plugin.viewer_state import ViewerState
+else:
+    # matplotlib comes with it.
+    writing = deferred("slidecam.plugin.writing")
 
 
 class SaveTab(QWidget):
@@ -96,7 +99,7 @@ class SaveTab(QWidget):
             pixels = np.asarray(self.state.viewer.screenshot(canvas_only=True, flash=False))[
                 :, :, :3
             ]
-            write_view(Path(path), pixels, self.state)
+            writing.write_view(Path(path), pixels, self.state)
             return
         write: Any = {
             "geojson": writing.write_tiles_geojson,

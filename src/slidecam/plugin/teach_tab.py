@@ -40,7 +40,7 @@ from slidecam.plugin.tools import Tool, Tools
 from slidecam.runs import compare_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.viewer_state import ViewerState
@@ -260,13 +260,16 @@ class TeachTab(QWidget):
         """Teach the head what was said of this slide; the new bundle lies beside the run."""
 
         def work() -> Generator[Step, None, FineTuned]:
-            run = self.layers.run
+            run, areas, colors = self.layers.run, self.layers.annotations(), self.layers.classes
             out = fresh_folder(run.folder.parent)
             # A name of its own, so that its runs lie beside those of the model it came from.
-            spec = teaching.FineTuneSpec(
-                name=f"{run.stored.model}, {out.name}", colors=self.layers.classes
-            )
-            return teaching.fine_tune(run.stored, out, self.layers.annotations(), spec=spec)
+            name = f"{run.stored.model}, {out.name}"
+
+            def tune() -> Generator[Step, None, FineTuned]:
+                spec = teaching.FineTuneSpec(name=name, colors=colors)
+                return teaching.fine_tune(run.stored, out, areas, spec=spec)
+
+            return _begun_there(tune)
 
         run = self.state.run
         if run is not None:
@@ -329,6 +332,13 @@ class Taught:
 
     before: Run
     tuned: FineTuned
+
+
+def _begun_there(
+    make: Callable[[], Generator[Step, None, Any]],
+) -> Generator[Step, None, Any]:
+    """Make a generator where it runs: its first word imports torch, for which no window waits."""
+    return (yield from make())
 
 
 def fresh_folder(beside: Path) -> Path:

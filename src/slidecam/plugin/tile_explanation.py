@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.close_up import CloseUpSpec, TileChoice, explain_tiles
-from slidecam.close_up.findings import MapsSoFar
 from slidecam.close_up.methods import USUAL_METHODS
 from slidecam.drawing.heat import enlarged
 from slidecam.drawing.style import drawn_as_one, shares_of
@@ -21,6 +19,7 @@ from slidecam.explain.facts import least_scale, unit_of
 from slidecam.parsing import json_in
 from slidecam.plugin.overlays import heat_look
 from slidecam.plugin.ownership import SLIDE
+from slidecam.registry import deferred
 from slidecam.reports.panel_rows import PanelMap, overlaid
 from slidecam.steps import Milestone
 
@@ -30,10 +29,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam import close_up
+    from slidecam.close_up import findings
     from slidecam.close_up.findings import CloseUp
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.slide import LayerData
     from slidecam.steps import Step
+else:
+    # torch comes with them: they are first used beside the window.
+    close_up = deferred("slidecam.close_up")
+    findings = deferred("slidecam.close_up.findings")
 
 METHODS = (USUAL_METHODS, "score-cam", "lime", "partition-shap")
 SETTINGS = ("lime.samples=500",)
@@ -139,11 +144,11 @@ def explain_tile(
     seen = run.stored.seen
     seen = replace(seen, profile=seen.profile or "ignore")
     slide, bundle = run.stored.find_slide(), run.stored.open_bundle()
-    spec = CloseUpSpec(
+    spec = close_up.CloseUpSpec(
         methods=methods,
         settings=tuple(each for each in SETTINGS if each.split(".")[0] in methods),
         classes=() if class_name is None else (class_name,),
-        tiles=TileChoice(
+        tiles=close_up.TileChoice(
             at=((x + width / 2, y + height / 2),),
             mpp=run.spacing,
             reader=run.stored.reader,
@@ -153,11 +158,11 @@ def explain_tile(
         overwrite=True,
     )
     shown = partial(_explanation, run=run, box=(x, y, width, height), folder=folder)
-    work = explain_tiles(slide, bundle.path, folder, spec)
+    work = close_up.explain_tiles(slide, bundle.path, folder, spec)
     try:
         while True:
             step = next(work)
-            if isinstance(step, MapsSoFar) and step.found is not None:
+            if isinstance(step, findings.MapsSoFar) and step.found is not None:
                 so_far = shown(step.found, scores={})
                 yield TileSoFar(step.phase, step.done, step.total, explanation=so_far)
             else:
