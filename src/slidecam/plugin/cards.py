@@ -13,6 +13,7 @@ import numpy as np
 
 from slidecam.drawing.style import as_hex
 from slidecam.models.channels import IN_WORDS
+from slidecam.plugin.tasks import in_viewer_words
 from slidecam.reports.card_figures import measured_in_words
 from slidecam.runs import legend, uncertainty
 from slidecam.runs.tiles import UNDECIDED, words_on_disagreement
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slidecam.models import Card
+    from slidecam.plugin.job import Ended
     from slidecam.plugin.open_run import ShownRun
     from slidecam.runs import RunComparison
     from slidecam.runs.tiles import TileTable
@@ -201,3 +203,19 @@ def comparison_table(comparison: RunComparison) -> str:
         f" changed{agreement}"
     )
     return f"{head}<table>{''.join(rows)}</table>"
+
+
+def end_in_words(ended: Ended) -> str:
+    """Return how a run came to its end."""
+    if ended.volume is not None and ended.stopped:
+        return "Stopped."
+    if ended.volume is not None:
+        return f"Done: {ended.volume}"
+    if ended.run is None and ended.stopped:
+        return "Stopped before the first tile."
+    if ended.run is None:
+        return in_viewer_words(ended.problem)
+    if ended.stopped:
+        done, total = int(ended.run.table.done.sum()), len(ended.run.table)
+        return f"Stopped at {done} of {total} tiles."
+    return f"Done: {ended.run.folder}"

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.models import open_bundle
-from slidecam.plugin.cards import NAMED, bundle_card
+from slidecam.plugin.cards import NAMED, bundle_card, end_in_words
 from slidecam.plugin.classify_form import SHAPES, TISSUE, VIEW, ClassifyForm
 from slidecam.plugin.job import (
     Began,
@@ -40,6 +40,13 @@ if TYPE_CHECKING:
     from slidecam.plugin.run_request import Region
     from slidecam.plugin.slide import SlideFacts
     from slidecam.plugin.viewer_state import ViewerState
+
+STOPS = (
+    "It stops at the next batch when the window is closed, and what is done stays: “Run”, or"
+    " --resume on the command line, goes on with it."
+)
+WRITES_ON = "Its heatmaps and files are written to the end, unseen, when the window is closed."
+"""What becomes of a run with its window."""
 
 REST_MS = 50
 """Milliseconds between a drawing and the next tiles, at least."""
@@ -71,7 +78,7 @@ class ClassifyTab(ClassifyForm):
         self.facts: SlideFacts | None = None
         self._running: SlideFacts | None = None
         self._said: dict[str, str] = {}
-        self._loading = ""
+        self._loading, self._writing = "", False
         self._progress: dict[str, tuple[int, int]] = {}
         self._connect()
         self.out.setText(remembered.folder(OUT) or self.out.text())
@@ -218,6 +225,7 @@ class ClassifyTab(ClassifyForm):
         self.remembered.choose(MODEL, str(request.bundle))
         self.remembered.choose(OUT, self.out.text())
         self.job, self._running = RunJob(request, awaits=True), self.state.slide()
+        self._writing = False
         self._advance(0, 0)
         self._say("Loading the classifier and finding tissue …")
         self.worker = in_background(
@@ -278,6 +286,7 @@ class ClassifyTab(ClassifyForm):
         elif isinstance(update, Heat):
             self.state.heat(update)
         elif isinstance(update, Writing):
+            self._writing = True
             self._say("All tiles are classified. Painting heatmaps and writing files …")
             self.hold.setEnabled(False)
             self.cancel.setEnabled(False)
@@ -302,7 +311,7 @@ class ClassifyTab(ClassifyForm):
 
     def _ended(self, ended: Ended) -> None:
         self.state.ended(ended)
-        self._say(_end_in_words(ended))
+        self._say(end_in_words(ended))
         if ended.volume is None and ended.run is None and not ended.stopped:
             report_error(ended.problem)
         elif ended.run is not None and not ended.stopped:
@@ -363,32 +372,19 @@ class ClassifyTab(ClassifyForm):
 
     @property
     def going_on(self) -> str:
-        """Which slide is run, and how far it is, in a sentence."""
-        if self._running is None:
+        """Which slide is run, how far it is, and what becomes of that when the window is closed."""
+        if self.job is None or self._running is None:
             return ""
+        name = self._running.name
+        if self._writing:
+            return f"All tiles of {name} are classified. {WRITES_ON}"
         done, total = self._progress.get(self._running.fingerprint, (0, 0))
         far = ""
         if total:
             far = f" ({done} of {total} tiles)"
-        return f"A run of {self._running.name} goes on{far}."
+        return f"A run of {name} goes on{far}. {STOPS}"
 
     def halt(self) -> None:
         """Stop a run without a word."""
         if self.job is not None:
             self.job.stop()
-
-
-def _end_in_words(ended: Ended) -> str:
-    """Return how a run came to its end."""
-    if ended.volume is not None and ended.stopped:
-        return "Stopped."
-    if ended.volume is not None:
-        return f"Done: {ended.volume}"
-    if ended.run is None and ended.stopped:
-        return "Stopped before the first tile."
-    if ended.run is None:
-        return in_viewer_words(ended.problem)
-    if ended.stopped:
-        done, total = int(ended.run.table.done.sum()), len(ended.run.table)
-        return f"Stopped at {done} of {total} tiles."
-    return f"Done: {ended.run.folder}"

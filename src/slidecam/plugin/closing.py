@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NAPARIS_QUESTION = "ConfirmCloseDialog"
-GOES_ON = (
-    "{words} It stops at the next batch when the window is closed, and what is done stays: “Run”,"
-    " or --resume on the command line, goes on with it."
-)
 
 
 def window_of(widget: QWidget) -> QMainWindow | None:
@@ -41,7 +37,7 @@ class ClosingGuard(QObject):
     window
         The viewer's main window.
     going_on
-        Says what goes on, or nothing.
+        Says what goes on and what becomes of it, or nothing.
     stop
         Stops it.
     """
@@ -76,6 +72,9 @@ class ClosingGuard(QObject):
         words = self._going_on()
         if not (words and event.spontaneous()):
             self._stop()
+            if words:
+                # napari waits here where it ends altogether, and would stand frozen on the screen.
+                window.hide()
             return False
         event.ignore()
         if _agrees(window, words):
@@ -91,7 +90,7 @@ class ClosingGuard(QObject):
         for label in child.findChildren(QLabel):
             if label.text():
                 label.setWordWrap(True)
-                label.setText(f"{label.text()}\n\n{GOES_ON.format(words=words)}")
+                label.setText(f"{label.text()}\n\n{words}")
                 return
 
 
@@ -100,7 +99,7 @@ def _agrees(window: QMainWindow, words: str) -> bool:
     answer = QMessageBox.question(
         window,
         "Close the window?",
-        GOES_ON.format(words=words),
+        words,
         buttons.Close | buttons.Cancel,
         buttons.Cancel,
     )

@@ -23,7 +23,7 @@ from slidecam.plugin.read_tab import ReadTab
 from slidecam.plugin.remembered import Remembered
 from slidecam.plugin.save_tab import SaveTab
 from slidecam.plugin.slide import KEY, SlideFacts, hang
-from slidecam.plugin.tasks import in_background, step_in_words
+from slidecam.plugin.tasks import in_background, inform, step_in_words
 from slidecam.plugin.teach_tab import TeachTab
 from slidecam.plugin.tile_explanation import explanation_layer
 from slidecam.plugin.tools import moves_the_view
@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 
 WIDTH, NARROWEST = 430, 320
 """Screen pixels that the dock asks for, and those that it needs where the screen is small."""
+
+GIVEN_UP = "That is given up when the window is closed."
+STOPPED = (
+    "The run was stopped with the dock. What is done stays: open the dock again, and “Run” goes on"
+    " with it."
+)
 
 
 class PredictAndExplain(QWidget):
@@ -118,6 +124,8 @@ class PredictAndExplain(QWidget):
         if event is None or event.type() != QEvent.Type.ParentChange:
             return
         if self.parentWidget() is None:
+            if self.classify.job is not None:
+                inform(STOPPED)
             self.release()
             if self._guard is not None:
                 self._guard.release()
@@ -144,14 +152,12 @@ class PredictAndExplain(QWidget):
         self.classify.say_loading("")
 
     def going_on(self) -> str:
-        """Return what goes on now, in a sentence; nothing where nothing does."""
-        if self.classify.job is not None:
-            return self.classify.going_on
+        """Return what goes on and ends with the window, in words; nothing where nothing does."""
         if self.teach.worker is not None:
-            return "A model is being taught."
+            return self.classify.going_on or f"A model is being taught. {GIVEN_UP}"
         if self.read.worker is not None:
-            return "A tile is being explained."
-        return ""
+            return self.classify.going_on or f"A tile is being explained. {GIVEN_UP}"
+        return self.classify.going_on
 
     def stop_all(self) -> None:
         """Stop whatever goes on, at its next step."""
