@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -117,3 +118,19 @@ def test_a_tile_of_a_volume_is_suggested_with_its_slice(run: Run) -> None:
     flat = suggest(run, 3)
     assert [one.plane for one in flat] == [None] * 3
     assert all("slice" not in row for row in suggestion_rows(flat))
+
+
+def test_tiles_are_compared_in_little_memory_however_many_outputs_they_have(
+    made_run: MakeRun, grid_boxes: MakeBoxes
+) -> None:
+    size = Size(250, 240)
+    boxes = grid_boxes(size, 10, 10)
+    even = np.full((len(boxes), 3), 1 / 3, np.float32)
+    run = made_run(boxes, even, size=size, step=10)
+    looks = np.random.default_rng(0).normal(size=(len(boxes), 1000))
+    tracemalloc.start()
+    try:
+        assert len(suggest(run, 5, features=looks)) == 5
+        assert tracemalloc.get_traced_memory()[1] < 100e6, "1,000 for each pair are 2 GB"
+    finally:
+        tracemalloc.stop()

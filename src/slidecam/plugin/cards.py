@@ -140,22 +140,35 @@ def _trust(run: ShownRun, row: int) -> str:
     return f"{words} · {escape(run.stored.calibration)}"
 
 
-def class_rows(
-    run: ShownRun, threshold: float = 0.5
-) -> list[tuple[str, tuple[int, int, int], tuple[str, str, str]]]:
+Row = tuple[str, tuple[int, int, int], tuple[str, str, str]]
+
+
+def class_rows(run: ShownRun, threshold: float = 0.5, most: int | None = None) -> list[Row]:
     """Return for each class its name, its colour, and three figures as text.
 
     They are its share of the classified tissue, the tiles that are called so, and the tiles whose
-    probability of it reaches the threshold.
+    probability of it reaches the threshold. Of more classes than ``most``, those that most tiles
+    are called.
     """
+    rows = legend(run.stored, threshold).rows
+    if most is not None and len(rows) > most:
+        rows = sorted(rows, key=lambda row: (-row.called, -row.count))[:most]
     return [
         (
             row.name,
             row.color,
             (f"{100 * row.called_share:.1f} %", f"{row.called:,}", f"{row.count:,}"),
         )
-        for row in legend(run.stored, threshold).rows
+        for row in rows
     ]
+
+
+def classes_left(run: ShownRun, shown: int) -> str:
+    """Return how many classes a list does not name, in words; nothing where it names all."""
+    left = len(run.table.class_names) - shown
+    if left <= 0:
+        return ""
+    return f"and {left:,} more, fewer tiles each"
 
 
 MOST_COMPARED = 8

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from slidecam.close_up.methods import USUAL_METHODS
 from slidecam.errors import SlidecamError
 from slidecam.explain.catalogue import title_of
-from slidecam.plugin.cards import class_rows, tile_card
+from slidecam.plugin.cards import class_rows, classes_left, tile_card
 from slidecam.plugin.class_picker import ClassPicker
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.placing import NO_TILE
@@ -61,8 +61,8 @@ SUSPICIOUS = (
 )
 """What a class is called that one looks for; else the last is suggested, and the user chooses."""
 
-MOST_ROWS = 8
-"""Classes that the legend shows without scrolling."""
+MOST_ROWS, MOST_LISTED = 8, 50
+"""Classes that the legend shows without scrolling, and with."""
 
 EXPLAIN, CANCEL = "Explain this tile", "Stop explaining"
 LEAVING_OFF = "Stopping …"
@@ -104,10 +104,13 @@ class ReadTab(QWidget):
         self.about.setWordWrap(True)
         self.legend = QTableWidget(0, 4)
         self.legend.verticalHeader().setVisible(False)
-        self.legend.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header = self.legend.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.legend.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.legend.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
         self.legend.setToolTip(SHARE_MEANS)
+        self.left = QLabel()
         self.layer = QComboBox()
         self.threshold, self.opacity = (QSlider(Qt.Orientation.Horizontal) for _ in range(2))
         self.threshold.setRange(0, PERCENT)
@@ -130,7 +133,7 @@ class ReadTab(QWidget):
         self.card.setMinimumHeight(110)
         self.card.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.explain_button = QPushButton(EXPLAIN)
-        self.explained_class = QComboBox()
+        self.explained_class = ClassPicker()
         self.explained_class.setToolTip("For which class the maps speak.")
         self.chosen_methods = QPushButton("Methods")
         self.method_menu = QMenu(self)
@@ -162,6 +165,7 @@ class ReadTab(QWidget):
         whole = QVBoxLayout(self)
         whole.addWidget(self.about)
         whole.addWidget(self.legend)
+        whole.addWidget(self.left)
         whole.addLayout(form)
         whole.addLayout(steps)
         how = QHBoxLayout()
@@ -205,19 +209,21 @@ class ReadTab(QWidget):
         if names != self.suspect.names:
             wanted = [name for name in names if any(word in name.lower() for word in SUSPICIOUS)]
             self.suspect.fill(names, next(iter([*wanted, *names[-1:]]), ""))
-            self.explained_class.clear()
-            self.explained_class.addItems([AS_CALLED, *names])
+            self.explained_class.fill((AS_CALLED, *names), AS_CALLED)
         self.explain_button.setEnabled(
             self.worker is not None or (run is not None and self.state.selected != NO_TILE)
         )
 
     def _fill_legend(self, run: ShownRun | None) -> None:
         least = self.threshold.value() or HALF
-        rows = [] if run is None else class_rows(run, least / PERCENT)
-        self.legend.setHorizontalHeaderLabels(["class", "of the tissue", "tiles", f"≥ {least} %"])
+        rows = [] if run is None else class_rows(run, least / PERCENT, MOST_LISTED)
+        self.legend.setHorizontalHeaderLabels(["class", "of tissue", "tiles", f"≥ {least} %"])
         self.legend.setRowCount(len(rows))
+        self.left.setText("" if run is None else classes_left(run, len(rows)))
+        self.left.setVisible(bool(self.left.text()))
         for number, (name, color, figures) in enumerate(rows):
             named = QTableWidgetItem(name)
+            named.setToolTip(name)
             named.setData(Qt.ItemDataRole.DecorationRole, QColor(*color))
             self.legend.setItem(number, 0, named)
             for column, words in enumerate(figures, 1):
@@ -331,7 +337,7 @@ class ReadTab(QWidget):
         """The class that maps are to speak for; None for the one that the tile is called."""
         if self.explained_class.currentIndex() <= 0:
             return None
-        return str(self.explained_class.currentText())
+        return self.explained_class.chosen
 
     def _progressed(self, step: Step) -> None:
         if self.explaining == self.state.shown and self.explain_status.text() != LEAVING_OFF:

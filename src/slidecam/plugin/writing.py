@@ -24,7 +24,7 @@ from slidecam.exchange.tables import write_tiles_csv as tiles_csv
 from slidecam.files import replacing, replacing_folder
 from slidecam.plugin import compat
 from slidecam.plugin.areas import BOUNDS, COLORS, areas_of, class_colors, in_pixels
-from slidecam.plugin.cards import class_rows
+from slidecam.plugin.cards import class_rows, classes_left
 from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.ownership import SLIDE, chosen_in, facts_in
 from slidecam.plugin.slide import KEY, shown_viewer
@@ -136,7 +136,7 @@ LONGEST = 9.0
 """Inches of the picture's longer side."""
 
 MARGIN, HEADER, FOOTER, LEGEND = 0.4, 0.9, 0.75, 2.6
-ROW = 0.26
+ROW, MOST_ROWS = 0.26, 12
 BAR_SHARE = 0.25
 
 
@@ -204,13 +204,16 @@ def _legend(pen: Pen, left: float, state: ViewerState) -> None:
     if state.run is None:
         return
     pen.text(left, HEADER + 0.12, f"Class, {SHARE_NAMES[UM2]}", Type(9.5, INK, "bold"), LEGEND)
-    for number, (name, color, figures) in enumerate(class_rows(state.run), 1):
+    rows = class_rows(state.run, most=MOST_ROWS)
+    for number, (name, color, figures) in enumerate(rows, 1):
         top = HEADER + 0.12 + number * ROW
         pen.box(Place(left, top - 0.11, 0.13, 0.13), as_hex(color), 0.02)
         pen.text(left + 0.2, top, name, Type(9.5), LEGEND - 0.95)
         pen.text(left + LEGEND, top, figures[0], Type(9.5, align="right"))
     shown = [layer.name for layer in state.viewer.layers if layer.visible]
-    top = HEADER + 0.12 + (len(state.run.table.class_names) + 1.6) * ROW
+    top = HEADER + 0.12 + (len(rows) + 1) * ROW
+    pen.text(left + 0.2, top, classes_left(state.run, len(rows)), Type(8, MUTED), LEGEND)
+    top += 0.6 * ROW
     pen.text(left, top, "Shown", Type(9.5, INK, "bold"), LEGEND)
     for number, name in enumerate(shown[-6:], 1):
         pen.text(left, top + number * ROW * 0.8, name, Type(8, MUTED), LEGEND)

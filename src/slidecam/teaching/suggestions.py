@@ -18,17 +18,21 @@ import numpy as np
 from slidecam.classes import NO_CLASS
 from slidecam.errors import UsageError
 from slidecam.geometry import Box
+from slidecam.registry import deferred
 from slidecam.runs import uncertainty
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from numpy.typing import NDArray
+    from scipy.spatial import distance
 
     from slidecam.runs import Run
     from slidecam.runs.tiles import Doubt
 
     Array = NDArray[np.float64]
+else:
+    distance = deferred("scipy.spatial.distance")
 
 SAMPLE = 512
 """Tiles among which the usual distance of looks is found."""
@@ -153,7 +157,7 @@ class _Field:
             centers = np.concatenate([centers, run.planes[rows, None]], axis=1)
         features = looks[rows]
         some = features[:SAMPLE]  # the rows are in an order by chance
-        far = np.sqrt(np.square(some[:, None] - some[None]).sum(axis=2))
+        far = distance.pdist(some)
         usual = float(np.median(far[far > 0])) if (far > 0).any() else 1.0
         return cls(centers, features, usual, spec, np.zeros(len(rows)))
 
