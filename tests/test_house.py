@@ -40,8 +40,8 @@ of a slide, for its run and for whoever takes it. Of the plugin's, `ownership` s
 is, `tools` what a click does, `closing` what becomes of a run with its window, `class_picker` is a
 box for 1,000 classes, `classify_form` leaves its tab what it does, `header` opens slides without
 napari's question, `remembered` is what a dock knows the next day, and `loading` loads torch beside
-the window. `_tiff_chain` walks what a
-library would follow for ever, and `recipes.shipped` knows the recipes that are called by name."""
+the window. `_tiff_chain` walks what a library would follow for ever, and `recipes.shipped` knows
+the recipes that are called by name."""
 WIDEST = 36
 """Characters of a code line, on average."""
 
