@@ -152,7 +152,7 @@ def class_rows(run: ShownRun, threshold: float = 0.5, most: int | None = None) -
     """
     rows = legend(run.stored, threshold).rows
     if most is not None and len(rows) > most:
-        rows = sorted(rows, key=lambda row: (-row.called, -row.count))[:most]
+        rows = tuple(sorted(rows, key=lambda row: (-row.called, -row.count))[:most])
     return [
         (
             row.name,
