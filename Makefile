@@ -34,7 +34,7 @@ lint: $(VENV)/.test
 
 # The site, into site/: strictly (a link that leads nowhere fails), complete in itself, nothing fetched.
 docs: $(VENV)/.docs
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 groovy: .groovy/.$(GROOVY)
 

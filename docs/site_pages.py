@@ -248,9 +248,9 @@ def _type_words(schema: Mapping[str, Any]) -> str:
     if "$ref" in schema:
         return "object"
     if "prefixItems" in schema:
-        return f"array of {len(schema['prefixItems'])}"
+        return f"list of {len(schema['prefixItems'])}"
     if schema.get("type") == "array":
-        return f"array of {_type_words(schema.get('items', {}))}s"
+        return f"list of {_type_words(schema.get('items', {}))}"
     return str(schema.get("type", "any"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slidecam.class_names import broken_name, in_one_line
+from slidecam.class_names import broken_name, classes_meant, in_one_line
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,23 @@ def test_what_moves_or_reorders_letters_is_escaped_and_no_class_is_called_so(let
 def test_names_of_all_scripts_stand_as_they_are(name: str) -> None:
     assert broken_name([name]) is None
     assert in_one_line(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("tumor", "Names like it are tumour. The classes are: fat, stroma, tumour."),
+        ("TUMOUR", "Names like it are tumour. The classes are: fat, stroma, tumour."),
+        ("xyz", "The classes are: fat, stroma, tumour."),
+    ],
+)
+def test_a_name_that_no_class_has_is_answered_with_those_that_were_meant(
+    name: str, remedy: str
+) -> None:
+    assert classes_meant(name, ["fat", "stroma", "tumour"]) == remedy
+
+
+def test_of_a_thousand_classes_the_first_are_listed_and_the_others_counted() -> None:
+    remedy = classes_meant("x", [f"class {number}" for number in range(1000)])
+    assert remedy.startswith("The classes are: class 0, class 1,")
+    assert remedy.endswith("class 15 and 984 more.")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
 from slidecam.parsing import ParseError, cells_of
+from slidecam.settings import names_like
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode's categories of control characters, halves of a pair, and ends of lines."""
@@ -19,6 +20,10 @@ _TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "P
 
 _MARKS = frozenset("\u200e\u200f\u061c")
 """Marks of an order (LRM, RLM, ALM): what stands beside them is read from their side."""
+
+
+LISTED = 16
+"""Classes that a remedy lists, counting the others."""
 
 
 def normal_name(name: str) -> str:
@@ -44,6 +49,14 @@ def listed_names(text: str) -> tuple[str, ...]:
             problem, 'Write A,B,C, a name with a comma in quotes: "a, b",c.'
         ) from error
     return tuple(normal_name(name.strip()) for name in row)
+
+
+def classes_meant(name: str, known: Sequence[str]) -> str:
+    """Return the remedy for a name that no class has: those like it, and which there are."""
+    listed = ", ".join(known[:LISTED])
+    if len(known) > LISTED:
+        listed += f" and {len(known) - LISTED} more"
+    return f"{names_like(name, known, '')} The classes are: {listed}.".strip()
 
 
 def doubled_name(names: Iterable[str]) -> str | None:

@@ -346,10 +346,10 @@ def nearest(key: str, known: typing.Sequence[str]) -> str:
 
 
 def names_like(name: str, known: typing.Sequence[str], otherwise: str) -> str:
-    """Return a remedy: the known names that look like ``name``, or ``otherwise``."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if near:
-        return f"Names like it are {', '.join(near)}."
+    """Return a remedy: the known names like ``name``, capitals aside, or ``otherwise``."""
+    folded = {each.casefold(): each for each in known}
+    if near := difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5):
+        return f"Names like it are {', '.join(folded[each] for each in near)}."
     return otherwise
 
 

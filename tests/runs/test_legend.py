@@ -99,10 +99,20 @@ def test_a_run_without_tiles_has_a_legend_of_nothing(made_run: MakeRun) -> None:
     assert told.record()["tiles"] == 0
 
 
-def test_a_threshold_that_is_no_number_is_refused(made_run: MakeRun) -> None:
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), 5.0, -0.1])
+def test_a_threshold_that_is_no_probability_is_refused(made_run: MakeRun, threshold: float) -> None:
     run = made_run(np.zeros((0, 4), np.int64), np.zeros((0, 3), np.float32), size=SIZE, step=16)
-    with pytest.raises(UsageError, match="parts nothing"):
-        legend(run, float("nan"))
+    with pytest.raises(UsageError, match=r"parts nothing.*Pass a probability from 0 to 1\."):
+        legend(run, threshold)
+
+
+def test_scores_have_thresholds_of_any_size_and_no_other_value_is_one(made_run: MakeRun) -> None:
+    run = made_run(np.zeros((0, 4), np.int64), np.zeros((0, 3), np.float32), size=SIZE, step=16)
+    scores = replace(run.tiles, classes=ClassSet(run.tiles.class_names, "none"))
+    assert scores.checked(-7.5) == -7.5
+    assert scores.checked(None) == run.tiles.checked(None) == 0
+    with pytest.raises(UsageError, match="Pass a score"):
+        scores.checked(float("nan"))
 
 
 def test_an_oblong_tiles_own_part_has_its_width_times_its_height(made_run: MakeRun) -> None:

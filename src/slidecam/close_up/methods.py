@@ -9,6 +9,7 @@ from dataclasses import MISSING, Field, dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from slidecam.class_names import classes_meant
 from slidecam.errors import ExplanationError, UsageError
 from slidecam.explain.catalogue import CATALOGUE, Method, method_for
 from slidecam.explain.facts import usual_methods
@@ -110,9 +111,9 @@ def class_indices(card: Card, names: Sequence[str]) -> tuple[int, ...]:
     """Return the places of some classes; UsageError, listing them, if one is not the card's."""
     for name in names:
         if name not in card.classes:
-            known = ", ".join(card.class_names[:16])
             raise UsageError(
-                f"The model {card.name} has no class {name!r}.", f"Its classes are: {known}."
+                f"The model {card.name} has no class {name!r}.",
+                classes_meant(name, card.class_names),
             )
     return tuple(map(card.classes.index, names))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.class_names import normal_name
+from slidecam.class_names import classes_meant, normal_name
 from slidecam.errors import DataSetError, UsageError
 from slidecam.files import refuse_unnameable
 from slidecam.models.card_parts import Pooling, PoolingKind
@@ -176,9 +176,7 @@ def compare_poolings(
     names = volumes[0].class_names
     negative = normal_name(negative)
     if negative and negative not in names:
-        raise UsageError(
-            f"There is no class {negative!r}.", f"Pass one of {', '.join(names)} as --negative."
-        )
+        raise UsageError(f"There is no class {negative!r}.", classes_meant(negative, names))
     tried = [_figures(pooling, volumes) for pooling in _poolings(negative, ks)]
     return sorted(tried, key=lambda found: (-found.right, found.log_loss))
 

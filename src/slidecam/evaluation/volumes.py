@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from slidecam.class_names import normal_name
+from slidecam.class_names import classes_meant, normal_name
 from slidecam.errors import DataSetError, StoreError, UsageError
 from slidecam.exchange.volumes import VolumeHeatmap, read_volume_ome_zarr
 from slidecam.faithfulness.correlation import dice, energy, pointing
@@ -247,9 +247,9 @@ def _figures(
     classes = tuple(map(normal_name, classes))
     unknown = [name for name in classes if name not in heat.spec.class_names]
     if unknown:
-        listed = ", ".join(heat.spec.class_names)
         raise UsageError(
-            f"The heatmap {path.name} has no class {unknown[0]!r}.", f"Its classes are: {listed}."
+            f"The heatmap {path.name} has no class {unknown[0]!r}.",
+            classes_meant(unknown[0], heat.spec.class_names),
         )
     distance = distance_transform_edt(~marked[known], sampling=heat.spec.stack.spacing_mm)
     for name in classes or heat.spec.class_names:

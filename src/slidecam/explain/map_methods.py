@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 
+from slidecam.class_names import classes_meant
 from slidecam.errors import ExplanationError
 from slidecam.explain.activation_maps import (
     CheapMap,
@@ -157,7 +158,7 @@ def _rival_index(card: Card, against: str | int | None) -> int | None:
     if against.isdecimal():
         return int(against)
     problem = f"Finer-CAM: {card.name} has no class {against!r} to compare with."
-    raise ExplanationError(problem, f"Its classes are: {', '.join(card.class_names[:16])}.")
+    raise ExplanationError(problem, classes_meant(against, card.class_names))
 
 
 def _plain(name: str, classifier: Classifier, _spec: NoSettings) -> MapExplainer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from slidecam.class_names import classes_meant
 from slidecam.errors import ExplanationError
 from slidecam.explain.catalogue import (
     heatmap_methods,
@@ -160,8 +161,7 @@ def _classes(
 
 def _class_index(card: Card, name: str) -> int:
     if name not in card.classes:
-        known = ", ".join(card.class_names[:MANY_CLASSES])
         raise ExplanationError(
-            f"The model {card.name} has no class {name!r}.", f"Its classes are: {known}."
+            f"The model {card.name} has no class {name!r}.", classes_meant(name, card.class_names)
         )
     return card.classes.index(name)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from slidecam.class_names import classes_meant
 from slidecam.errors import ExplanationError, UsageError
 from slidecam.explain.facts import facts_of_tiles, facts_record
 
@@ -131,7 +132,7 @@ def explained_classes(
         index = known.index(classes)
         return (index,) * len(pixels), f"class {known.names[index]}"
     if classes != PREDICTED:
-        remedy = f"Use {PREDICTED!r}, or one of {', '.join(known.names)}."
+        remedy = f"Use {PREDICTED!r}, or a class. {classes_meant(classes, known.names)}"
         raise UsageError(f"The model {classifier.card.name} has no class {classes!r}.", remedy)
     rows: list[list[float]] = []
     for chunk in pixels.split(batch):  # type: ignore[no-untyped-call]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
+from slidecam.class_names import classes_meant
 from slidecam.classes import NONE_CALLED, NONE_COLOR, SEVERAL_CALLED
 from slidecam.drawing.style import percent_words
 from slidecam.errors import UsageError
@@ -233,7 +234,7 @@ class _Probability(_Overlay):
         name = spec.class_name or run.tiles.class_names[0]
         index, table = run.index_of(name), _within(run, region)
         values = table.probabilities[:, index]
-        kept = table.done & (values >= (spec.threshold or 0.0))
+        kept = table.done & (values >= table.checked(spec.threshold))
         shape = pixels.shape[0], pixels.shape[1]
         heat = value_map(table.boxes[kept], values[kept], Size(region.width, region.height), shape)
         words = f"{run.tiles.classes.output_word} of {name}"
@@ -255,7 +256,7 @@ class _Heatmap(_Overlay):
         names = image.spec.class_names
         name = spec.class_name or names[0]
         if name not in names:
-            raise UsageError(f"{record.file} has no class {name!r}.", f"It has {', '.join(names)}.")
+            raise UsageError(f"{record.file} has no class {name!r}.", classes_meant(name, names))
         wanted = (
             max(pixels.shape[:2])
             * max(run.size.width, run.size.height)

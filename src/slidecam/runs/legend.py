@@ -343,18 +343,14 @@ def legend(run: Run, threshold: float | None = None) -> Legend:
     Raises
     ------
     UsageError
-        If ``threshold`` is no number, or the run is one of a volume.
+        If ``threshold`` is no number or no probability, or the run is one of a volume.
     """
-    if threshold is not None and not np.isfinite(threshold):
-        raise UsageError(
-            f"A threshold of {threshold} parts nothing.",
-            "Pass a probability from 0 to 1.",
-        )
     table, parts = run.tiles, parts_of(run)
     whole = classified_tissue(table, parts)
     counted = table.called
     if threshold is not None:
-        counted = np.asarray(table.done[:, None] & (table.probabilities >= threshold))
+        reached = table.probabilities >= table.checked(threshold)
+        counted = np.asarray(table.done[:, None] & reached)
     rows = []
     for index, (name, color) in enumerate(zip(table.class_names, table.class_colors, strict=True)):
         won, called = table.winners == index, table.called[:, index]

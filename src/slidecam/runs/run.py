@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.class_names import classes_meant
 from slidecam.errors import MaskError, StoreError, UsageError
 from slidecam.foreground import Foreground, load_foreground, whole_slide
 from slidecam.foreground.mask import mask_digest
@@ -337,7 +338,7 @@ class Run:
         if class_name not in classes:
             raise UsageError(
                 f"The model {self.model} has no class {class_name!r}.",
-                f"Its classes are {', '.join(classes.names[:16])}.",
+                classes_meant(class_name, classes.names),
             )
         return classes.index(class_name)
 

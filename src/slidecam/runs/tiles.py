@@ -85,6 +85,22 @@ class TileTable:
     def __len__(self) -> int:
         return len(self.status)
 
+    def checked(self, threshold: float | None) -> float:
+        """Return a threshold of what the classifier gives, 0 where none was said.
+
+        UsageError if it parts nothing: no number, or of probabilities one that is none.
+        """
+        if threshold is None:
+            return 0.0
+        if self.activation == "none" and np.isfinite(threshold):
+            return threshold
+        if 0 <= threshold <= 1:
+            return threshold
+        remedy = f"Pass a {self.classes.output_word}."
+        if self.activation != "none":
+            remedy = "Pass a probability from 0 to 1."
+        raise UsageError(f"A threshold of {threshold} parts nothing.", remedy)
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """One per class."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from slidecam.class_names import normal_name
+from slidecam.class_names import classes_meant, normal_name
 from slidecam.errors import DataSetError, DeviceError, remedies_of
 from slidecam.faithfulness.measure import MOST, measure_heatmaps
 from slidecam.learning.data.pixels import in_order, load_pictures, load_pixels, seen_by
@@ -376,12 +376,12 @@ def _check_mapping(
     if unknown:
         raise DataSetError(
             f"there is no class {unknown[0]!r} in the data to call {mapping[unknown[0]]!r}.",
-            f"The data's classes are {', '.join(pictures.class_names)}.",
+            classes_meant(unknown[0], pictures.class_names),
             pictures.root,
         )
     wrong = [name for name in mapping.values() if name not in card.class_names]
     if wrong and len(card.class_names) > 1:
         raise DataSetError(
             f"The model {card.name} has no class {wrong[0]!r}.",
-            f"Its classes are {', '.join(card.class_names)}.",
+            classes_meant(wrong[0], card.class_names),
         )
