@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ from typer.testing import CliRunner
 
 import slidecam.cli  # noqa: F401  (its import registers the commands)
 from slidecam.cli.app import NEXT_STEPS, app
+from slidecam.cli.predicting import PANELS
 from slidecam.errors import UsageError
 from slidecam.learning.recipes.shipped import found_recipe, shipped_recipes, summary_of
+from slidecam.options import options_of
 
 if TYPE_CHECKING:
     from typer.testing import Result
@@ -47,6 +50,13 @@ def test_the_name_alone_shows_three_next_steps_that_can_be_typed() -> None:
 
 def test_the_help_offers_completion() -> None:
     assert "--install-completion" in slidecam_("--help").stdout
+
+
+def test_the_options_of_predict_stand_in_groups_and_what_is_said_most_comes_first() -> None:
+    groups = re.findall(r"^╭─ ([\w ]+?) ─", slidecam_("predict", "--help").stdout, re.MULTILINE)
+    assert groups[:2] == ["Arguments", "Options"]
+    assert set(groups[2:]) == {*PANELS.values()}
+    assert set(PANELS) <= {each.name for each in options_of("cli")}
 
 
 def test_recipes_are_listed_with_what_they_are_for() -> None:

@@ -69,6 +69,7 @@ Cluster = Annotated[
             " machine, or a YAML file. \\[default: this process]"
         ),
         show_default=False,
+        rich_help_panel="Machine",
     ),
 ]
 
@@ -169,6 +170,20 @@ VOLUME_OPTIONS = ("volume", "axis", "keep_identifiers")
 """Fields of `PredictOptions` on a volume that are those of `TileChoice`."""
 
 
+PANELS = {
+    **dict.fromkeys(("recursive", "exclude", "table"), "Which slides"),
+    **dict.fromkeys(("mpp", "spacings", "reader", "volume", "axis"), "Reading a file"),
+    **dict.fromkeys(VIEW_OPTIONS, "Reading a file"),
+    **dict.fromkeys(("overlap", "grid", "edge", "min_tissue", "mask"), "Tiling"),
+    **dict.fromkeys(("heatmap", "heatmap_classes", "heatmap_against"), "Heatmap"),
+    **dict.fromkeys(("heatmap_scale", "heatmap_threshold"), "Heatmap"),
+    **dict.fromkeys(("heatmap_threshold_scope", "ngff"), "Heatmap"),
+    **dict.fromkeys(("device", "precision", "backend", "batch", "workers", "memory_mb"), "Machine"),
+    **dict.fromkeys(("shard", "slide_timeout"), "Machine"),
+}
+"""Under which words of the help each option stands; the others are what is said most."""
+
+
 def _parameters() -> Iterator[inspect.Parameter]:
     yield _parameter("slides", Slides, None)
     yield _parameter("model", Model)
@@ -262,6 +277,7 @@ def _shown(each: NamedOption) -> Any:  # noqa: ANN401  (typer's own)
         help=shown.help + default,
         metavar=shown.metavar,
         min=shown.low if counts else None,
+        rich_help_panel=PANELS.get(each.name),
         show_default=each.default not in ((), {}) and each.name not in TYPED,
     )
 
