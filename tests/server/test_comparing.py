@@ -86,7 +86,7 @@ def test_two_runs_are_flipped_between_and_what_changed_is_listed_and_outlined(
     page.wait_for_selector("#legend li")
     assert not page.is_visible("#compare")  # of one run alone there is no other
     open_slide(page, "one.tif")
-    page.locator("#heat-method option").first.wait_for(state="attached")
+    page.wait_for_selector(".view.pale")  # under its heat, which has come
     page.check("#show-classes")
     page.uncheck("#show-heat")
     alone, counts = pixels_of(page, "#overlay"), page.inner_text("#legend")

@@ -48,6 +48,8 @@ RESULT_POLICY = (
 
 EVENT_STREAM, JSON_LINES = "text/event-stream", "application/x-ndjson"
 TILE_SECONDS = 3600
+MOST_DIGITS = 18
+"""Of the number of an event; Python makes no number of thousands."""
 
 
 Plane = Annotated[int, Query(ge=0)]
@@ -187,7 +189,9 @@ async def events(
     JSON lines, or SSE.
     """
     journal = service.runs.run(name).journal
-    first = max(after, int(last_event_id) if last_event_id.isdecimal() else 0)
+    first = after
+    if last_event_id.isdecimal() and len(last_event_id) <= MOST_DIGITS:
+        first = max(after, int(last_event_id))
     streamed = EVENT_STREAM in accept
     lines = _sent(journal.follow(first), streamed=streamed)
     return StreamingResponse(lines, media_type=EVENT_STREAM if streamed else JSON_LINES)

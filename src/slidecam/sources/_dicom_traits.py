@@ -144,6 +144,10 @@ _COMPONENTS: Mapping[str, str] = MappingProxyType(
 )
 
 
+_CREATORS = range(0x10, 0x100)
+"""Elements of a group that say whose a block of it is."""
+
+
 def traits_of_file(header: Dataset) -> Traits:
     """Return what a file says of all its frames, the most telling first."""
     found: dict[str, Value] = {IMAGE_TYPE: _joined(header.get("ImageType"))}
@@ -177,9 +181,10 @@ def private(header: Dataset, creator: str, group: int, element: int) -> Any:  # 
     for where the vendor has it as a rule.
     """
     blocks: dict[str, int] = {}
-    for number in range(0x10, 0x100):
-        if (group, number) in header:
-            blocks.setdefault(str(header[group, number].value).strip(), number)
+    # The few tags that there are, and not all that there could be: a series has thousands of files.
+    for tag in sorted(header.keys()):
+        if tag.group == group and tag.element in _CREATORS:
+            blocks.setdefault(str(header[tag].value).strip(), tag.element)
     block = blocks.get(creator)
     if not blocks:
         block = 0x10

@@ -29,7 +29,7 @@ export function offerRuns(runs) {
   forgetComparison();
   others = runs;
   at("compare").hidden = !runs.length;
-  const options = runs.map((one, i) => make("option", { value: i }, `${one.model}, ${new Date(one.created).toLocaleString()}`));
+  const options = runs.map((one, i) => make("option", { value: i }, `${new Date(one.created).toLocaleString()}, ${one.model}`));
   at("compare-with").replaceChildren(make("option", { value: "" }, "no other run"), ...options);
 }
 

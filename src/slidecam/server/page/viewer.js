@@ -83,6 +83,7 @@ function make() {
     navigatorPosition: "BOTTOM_RIGHT",
     navigatorSizeRatio: 0.16,
     navigatorAutoFade: false,
+    navigatorOpacity: 1,
     navigatorBackground: "var(--paper)",
     navigatorBorderColor: "var(--line)",
     navigatorDisplayRegionColor: "#4a3fa8",
