@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slidecam import parsing
-from slidecam.parsing import DEEPEST, ParseError
+from slidecam.parsing import DEEPEST, ParseError, whole_number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,3 +128,13 @@ def test_cells_have_the_number_of_their_line() -> None:
     assert found == [(1, ["a", "b"]), (3, ["c\nd", "e"])]
     with pytest.raises(ParseError, match="field larger"):
         list(parsing.cells_of(["x" * 200_000]))
+
+
+@pytest.mark.parametrize("text", ["", "²", "٣", "-1", "1.5", "9" * 5000, "18446744073709551616"])
+def test_what_is_no_number_in_plain_digits_or_too_large_is_none(text: str) -> None:
+    assert whole_number(text) is None
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_a_number_is_read_back(number: int) -> None:
+    assert whole_number(str(number)) == number

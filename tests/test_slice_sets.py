@@ -188,3 +188,11 @@ def test_the_command_makes_slices_for_a_bundle(
     assert done.exit_code == 0, done.output
     with Image.open(next((tmp_path / "made").rglob("*.png"))) as picture:
         assert picture.size == (32, 32)
+
+
+@pytest.mark.parametrize("number", ["²", "1" * 5000, "-1"])
+def test_what_is_no_number_of_a_slice_is_refused_by_its_line(tmp_path: Path, number: str) -> None:
+    listed = table(tmp_path, "path,label,first,last", f"head.nii,healthy,{number},3")
+    with pytest.raises(DataSetError, match=r"line 2: first is '") as caught:
+        read_slice_table(listed)
+    assert len(str(caught.value)) < 300 + len(str(listed))

@@ -90,6 +90,17 @@ def json_of(content: str | bytes) -> Any:  # noqa: ANN401  (whatever JSON holds)
     return values
 
 
+def whole_number(text: str) -> int | None:
+    """Return the number that a text is in plain digits; None if it is none, or of `LARGEST` on.
+
+    Python's own reading refuses 5,000 digits with an error of its own, and `str.isdigit` takes ².
+    """
+    if not text.isascii() or not text.isdecimal() or len(text) > len(str(LARGEST)):
+        return None
+    number = int(text)
+    return number if number < LARGEST else None
+
+
 def json_in(path: Path) -> Any:  # noqa: ANN401  (whatever JSON holds)
     """Return the values of a JSON file; ParseError as `json_of`, OSError where it is not read."""
     return json_of(bytes_in(path))

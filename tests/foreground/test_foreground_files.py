@@ -340,6 +340,7 @@ def test_a_mask_that_was_drawn_on_something_else_is_refused(
 
 
 def test_what_else_goes_by_our_name_in_a_mask_is_passed_over(tmp_path: Path) -> None:
-    for odd in (1, {"image": None}, {"image": {"size_px": ["a", "b"]}}):
+    endless = {"image": {"size_px": [float("inf"), 3]}}
+    for odd in (1, {"image": None}, {"image": {"size_px": ["a", "b"]}}, endless):
         path = written(tmp_path, {**collection(POLYGON), "slidecam": odd})
         assert load_foreground(path, SIZE).mask.any()

@@ -556,6 +556,24 @@ def test_a_file_that_is_cut_off_is_damaged_and_nothing_else(
         read_checkpoint(weights, trust=True)
 
 
+@pytest.mark.parametrize(
+    ("mark", "place", "value"),
+    [(b"PK\x01\x02", 6, b"\xff\xff"), (b"PK\x06\x07", 16, b"\x09\0\0\0")],
+)
+def test_an_archive_of_no_version_or_of_several_disks_is_damaged(
+    tmp_path: Path, network: nn.Module, mark: bytes, place: int, value: bytes
+) -> None:
+    weights = tmp_path / "weights.pt"
+    torch.save(network.state_dict(), weights)
+    content = bytearray(weights.read_bytes())
+    begin = content.find(mark)
+    assert begin > 0
+    content[begin + place : begin + place + len(value)] = value
+    weights.write_bytes(content)
+    with pytest.raises(WeightsError, match="damaged"):
+        read_checkpoint(weights, trust=True)
+
+
 def test_any_damage_within_a_pickle_is_an_error_of_ours(tmp_path: Path, network: nn.Module) -> None:
     whole = saved(tmp_path, {"state_dict": network.state_dict(), "args": Namespace(model="x")})
     with zipfile.ZipFile(whole) as archive:

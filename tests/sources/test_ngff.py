@@ -139,6 +139,16 @@ def test_axes_that_its_arrays_do_not_have_are_refused_in_words(tmp_path: Path) -
         open_source(store(tmp_path / "a.zarr", {"0": noise(3, 9, 9)}, multiscales=[scale]))
 
 
+def test_more_channels_than_any_picture_has_are_refused_before_each_costs_memory(
+    tmp_path: Path,
+) -> None:
+    path = store(tmp_path / "a.zarr", {"0": noise(3, 9, 9)}, multiscales=[entry("cyx", {"0": 0.5})])
+    (array,) = path.glob("0/.zarray")
+    array.write_text(json.dumps({**json.loads(array.read_text()), "shape": [2**31, 9, 9]}))
+    with pytest.raises(RefusedSourceError, match="2,147,483,648 channels"):
+        open_source(path)
+
+
 def test_scales_of_other_axes_than_there_are_are_refused_in_words(tmp_path: Path) -> None:
     scale = entry("yxc", {"0": 0.5})
     del scale["axes"]

@@ -199,3 +199,12 @@ def test_the_size_tells_a_crop_to_the_bounds_from_the_whole_slide(
 def test_any_other_size_is_refused(bounds: Box | None, words: str) -> None:
     with pytest.raises(ShownSizeError, match=words):
         shown_corner("a.mrxs", WHOLE, bounds, Size(350, 250))
+
+
+def test_a_project_with_an_endless_width_is_refused_in_words(tmp_path: Path) -> None:
+    slide = tmp_path / "a.svs"
+    slide.touch()
+    listed = image(slide)
+    listed["serverBuilder"]["metadata"]["width"] = float("inf")
+    with pytest.raises(UsageError, match="no QuPath project that can be read"):
+        read_project(write_project(tmp_path / "project.qpproj", listed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -221,7 +222,7 @@ def test_a_damaged_file_of_places_is_told_with_what_to_do(tmp_path: Path, name: 
 def test_a_lost_file_of_places_is_noticed(tmp_path: Path, name: str) -> None:
     open_or_create(tmp_path, PLAN, "resume")
     lose_files(tmp_path / "run.zarr" / name)
-    with pytest.raises(RunMismatchError, match="damaged"):
+    with pytest.raises((RunMismatchError, StoreError), match="damaged"):
         open_or_create(tmp_path, PLAN, "resume")
 
 
@@ -345,3 +346,45 @@ def test_an_array_is_a_folder_of_files_alone_and_older_stores_are_read(tmp_path:
     older.commit(1, results(10, 2))
     assert older.pending_batches() == [2]
     assert older.logits[[2, 1]].tolist() == [[10, 11], [12, 13]]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("status", "shape", [3]),
+        ("status", "shape", [5, 2]),
+        ("status", "data_type", "float32"),
+        ("boxes", "shape", [5, 3]),
+        ("logits", "shape", [5, 7]),
+        ("logits", "shape", [4, 2]),
+        ("maps", "shape", [5, 1, 1, 3]),
+        ("grid_row", "fill_value", 10**30),
+        ("grid_row", "shape", [10**30]),
+    ],
+)
+def test_an_array_that_is_not_as_it_was_laid_out_is_damage(
+    tmp_path: Path, name: str, key: str, value: object
+) -> None:
+    RunStore.create(tmp_path, PLAN).commit(0, results(0, 2))
+    path = tmp_path / "run.zarr" / name / "zarr.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(StoreError, match=r"run\.zarr") as caught:
+        RunStore.open(tmp_path)
+    assert "--overwrite" in str(caught.value)
+
+
+def test_rows_of_a_grid_that_are_named_twice_are_damage(tmp_path: Path) -> None:
+    store = RunStore.create(tmp_path, PLAN)
+    store._arrays["grid_row"][0] = 3
+    with pytest.raises(StoreError, match="each row of the grid once"):
+        RunStore.open(tmp_path)
+
+
+def test_numbers_that_zarr_takes_and_no_run_writes_are_damage(tmp_path: Path) -> None:
+    RunStore.create(tmp_path, PLAN)
+    path = tmp_path / "run.zarr" / "zarr.json"
+    said = json.loads(path.read_text())
+    said["attributes"]["step"] = 10**40
+    path.write_text(json.dumps(said))
+    with pytest.raises(StoreError, match="too large"):
+        RunStore.open(tmp_path)

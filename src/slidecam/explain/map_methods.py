@@ -35,6 +35,7 @@ from slidecam.explain.method_settings import (
     NoSettings,
     Scope,
 )
+from slidecam.parsing import whole_number
 from slidecam.steps import Step
 from slidecam.thresholds import threshold_of
 
@@ -155,8 +156,8 @@ def _rival_index(card: Card, against: str | int | None) -> int | None:
         return against
     if against in card.class_names:
         return card.class_names.index(against)
-    if against.isdecimal():
-        return int(against)
+    if (number := whole_number(against)) is not None:
+        return number
     problem = f"Finer-CAM: {card.name} has no class {against!r} to compare with."
     raise ExplanationError(problem, classes_meant(against, card.class_names))
 

@@ -192,7 +192,7 @@ def _shown_size(content: bytes) -> tuple[int, int] | None:
     try:
         width, height = json_of(content)["slidecam"]["image"]["size_px"]
         return int(width), int(height)
-    except (ValueError, TypeError, KeyError, IndexError):
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError):
         return None
 
 

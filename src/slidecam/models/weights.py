@@ -220,12 +220,13 @@ def check_archive(path: Path) -> None:
     WeightsError
         With the Python that makes safetensors of it.
     """
-    if not is_zipfile(path):
-        return
     try:
+        if not is_zipfile(path):
+            return
         with ZipFile(path) as archive:
             names = archive.namelist()
-    except (BadZipFile, OSError, ValueError) as error:
+    # The last is raised of a version of ZIP that nobody has written.
+    except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise WeightsError(path, f"The file is damaged: {error}.", "Copy it again.") from error
     if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
         remedy = (

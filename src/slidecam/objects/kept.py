@@ -21,6 +21,7 @@ import psutil
 
 from slidecam.errors import UsageError, without_secrets
 from slidecam.objects.place import Location, all_at_once
+from slidecam.parsing import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -155,10 +156,8 @@ def _begun_elsewhere(process: int) -> str:
 
 def is_alive(owner: str) -> bool:
     """Whether the process that `begun` spoke of still is; also where nobody can say."""
-    process = owner.partition(" ")[0]
-    if not (process.isascii() and process.isdecimal()):
-        return True
-    return begun(int(process)) == owner
+    process = whole_number(owner.partition(" ")[0])
+    return process is None or begun(process) == owner
 
 
 def _name_here(url: str) -> str:

@@ -13,7 +13,7 @@ import anyio.to_thread
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
-from slidecam.parsing import ParseError, json_of
+from slidecam.parsing import ParseError, json_of, whole_number
 from slidecam.server.callers import answered
 from slidecam.server.explaining import CurrentService
 from slidecam.server.explaining import router as explaining
@@ -48,8 +48,6 @@ RESULT_POLICY = (
 
 EVENT_STREAM, JSON_LINES = "text/event-stream", "application/x-ndjson"
 TILE_SECONDS = 3600
-MOST_DIGITS = 18
-"""Of the number of an event; Python makes no number of thousands."""
 
 
 Plane = Annotated[int, Query(ge=0)]
@@ -189,9 +187,7 @@ async def events(
     JSON lines, or SSE.
     """
     journal = service.runs.run(name).journal
-    first = after
-    if last_event_id.isdecimal() and len(last_event_id) <= MOST_DIGITS:
-        first = max(after, int(last_event_id))
+    first = max(after, whole_number(last_event_id) or 0)
     streamed = EVENT_STREAM in accept
     lines = _sent(journal.follow(first), streamed=streamed)
     return StreamingResponse(lines, media_type=EVENT_STREAM if streamed else JSON_LINES)

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from slidecam.errors import SlidecamError
+from slidecam.parsing import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -277,7 +278,7 @@ class Guard:
             )
         length = headers.get("content-length", "0")
         most = self.limits.most_bytes(scope["path"])
-        if length.isdecimal() and int(length) > most:
+        if length.isdecimal() and (whole_number(length) or 0) > most:
             return _too_large(most)
         return None
 

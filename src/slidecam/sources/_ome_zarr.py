@@ -26,7 +26,7 @@ from slidecam.sources._ngff import COMPLETE, EXPORT, believed_spacings
 from slidecam.sources._ngff_images import associated_images, find_images, without_warnings
 from slidecam.sources._probe import DIGITS
 from slidecam.sources._ranges import BITS, Range, note_on_bits, range_of, samples_of, say_if_dark
-from slidecam.sources.channels import Channel, choose_channels, note_on_display
+from slidecam.sources.channels import MOST_CHANNELS, Channel, choose_channels, note_on_display
 from slidecam.sources.images import FileImage, choose_image, offering_others
 from slidecam.sources.overview import chunk_size
 from slidecam.sources.source import Source, SourceFacts
@@ -315,6 +315,9 @@ def _channels(
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     length, bits = full.length("c"), full.bits
     said: Sequence[Channel] = stored.multiscale.channels
+    if length > MOST_CHANNELS:
+        problem = f"It counts {length:,} channels, which no picture has."
+        raise RefusedSourceError(path, problem, EXPORT)
     if len(said) != length:
         said = [Channel()] * length
     if length == 1 and view.channels:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tifffile import TIFF
 
+from slidecam.parsing import whole_number
 from slidecam.pixels import GLASS, OPAQUE, over_background, premultiplied_over, to_rgb, to_uint8
 from slidecam.sources._ranges import note_on_bits
 
@@ -300,7 +301,7 @@ def significant_bits(
     if isinstance(page.bitspersample, tuple):
         return BYTE  # as of 5, 6 and 5 bits, which tifffile scales itself
     stored = int(page.bitspersample)
-    if said.isdigit() and 0 < int(said) <= stored:
+    if 0 < (whole_number(said) or 0) <= stored:
         return int(said)
     largest = page.tags.valueof(_LARGEST_VALUE)
     if isinstance(largest, tuple):

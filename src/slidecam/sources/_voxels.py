@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import RefusedSourceError
+from slidecam.parsing import whole_number
 from slidecam.pixels import to_uint8
 from slidecam.sources._library import repeated
 from slidecam.sources._ranges import note_on_bits
@@ -359,9 +360,9 @@ def chosen_volume(
     """
     wanted = probe.view.volume
     known = [name.casefold() for name in names]
-    number = 0
-    if wanted is not None and wanted.isdecimal() and int(wanted) < count:
-        number = int(wanted)
+    number, named = 0, whole_number(wanted or "")
+    if named is not None and named < count:
+        number = named
     elif wanted is not None and known.count(wanted.casefold()) == 1:
         number = known.index(wanted.casefold())
     elif wanted is not None:

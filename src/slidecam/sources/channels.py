@@ -46,6 +46,9 @@ _STRONG, _WEAK = 128, 64
 _DIM = 0.5
 """Parts of the range above which what a file shows as the brightest is bright as stored."""
 
+MOST_CHANNELS = 65_535
+"""TIFF counts no further, and each costs memory."""
+
 _MOST_NAMED = 16
 """Channels that a sentence names; of more it says how many there are."""
 

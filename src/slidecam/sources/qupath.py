@@ -124,6 +124,7 @@ def read_project(path: Path) -> Project:
         KeyError,
         TypeError,
         AttributeError,
+        OverflowError,
         RecursionError,
     ) as error:
         raise UsageError(

@@ -13,7 +13,8 @@ from slidecam.foreground.mask import Foreground, mask_digest
 from slidecam.locks import lock_folder
 from slidecam.parsing import json_in
 from slidecam.registry import deferred
-from slidecam.store.run_store import BEGIN_ANEW, DAMAGE, STORE_FOLDER, RunStore
+from slidecam.store.layout import DAMAGE
+from slidecam.store.run_store import BEGIN_ANEW, STORE_FOLDER, RunStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,6 +26,29 @@ else:
 GROWN = ("status", "logits", "probabilities", "disagreement", "maps")
 """What every batch adds to."""
 
+ARRAYS = {
+    "grid_row": ("iu", 1),
+    "boxes": ("iu", 2),
+    "batch_starts": ("iu", 1),
+    "status": ("iu", 1),
+    "logits": ("f", 2),
+    "probabilities": ("f", 2),
+}
+"""What every store holds: NumPy's kinds of numbers, and how many axes."""
+
+SOMETIMES = {"maps": ("f", 5), "planes": ("iu", 1), "tissue": ("iub", 2), "disagreement": ("f", 1)}
+"""What comes to it where an explanation was asked for, where the source is a volume, of late, and
+where the classifier is an ensemble."""
+
+DAMAGE = (
+    *(OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, EOFError),
+    ArithmeticError,
+)
+"""What zarr and its codecs raise of files that are cut off, empty or of other bytes."""
+
+NO_ROWS = {"batch_starts", "tissue"}
+"""Arrays without a row for each tile."""
+
 
 @dataclass(frozen=True)
 class StorePlan:
@@ -102,6 +125,8 @@ BESIDE: ChunkKeyEncodingLike = {"name": "default", "separator": "."}
 A drive of ten thousand slides runs out of files before it runs out of bytes.
 """
 
+BOX_NUMBERS = 4
+
 CHUNK_BYTES = 2_000_000
 """Largest file of raw maps that is rewritten at each batch."""
 
@@ -164,6 +189,27 @@ def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
     if not isinstance(array, zarr.Array):
         raise TypeError(f"{name} is no array")
     return array
+
+
+def fault_of(arrays: Mapping[str, zarr.Array[Any]], order: NDArray[np.int64]) -> str:
+    """Return which array is none that `lay_out` makes, in words; nothing if all are.
+
+    ``order`` is the grid's row of each row, as stored.
+    """
+    rows = arrays["status"].shape[:1]
+    for name, array in arrays.items():
+        kinds, axes = {**ARRAYS, **SOMETIMES}[name]
+        if array.dtype.kind not in kinds or array.ndim != axes:
+            return f"{name} is of {array.dtype}, with {array.ndim} axes"
+        if name not in NO_ROWS and array.shape[:1] != rows:
+            return f"{name} has {array.shape[0]} rows, and status {rows[0]}"
+    if arrays["boxes"].shape[1] != BOX_NUMBERS:
+        return f"boxes has {arrays['boxes'].shape[1]} columns"
+    if arrays["logits"].shape != arrays["probabilities"].shape:
+        return f"logits is {arrays['logits'].shape}, probabilities {arrays['probabilities'].shape}"
+    if not np.array_equal(np.sort(order), np.arange(rows[0])):
+        return "grid_row does not name each row of the grid once"
+    return ""
 
 
 def _filled(group: zarr.Group, name: str, values: NDArray[np.int64]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,17 @@ from slidecam.files import write_text
 from slidecam.parsing import json_in
 from slidecam.pixels import reason
 from slidecam.registry import deferred
-from slidecam.store.layout import GROWN, array_of, halved, laid_at, lay_out
+from slidecam.store.layout import (
+    ARRAYS,
+    DAMAGE,
+    GROWN,
+    SOMETIMES,
+    array_of,
+    fault_of,
+    halved,
+    laid_at,
+    lay_out,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +38,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.store.layout import StorePlan
+
+    Values = TypeVar("Values", NDArray[np.float32], NDArray[np.float32] | None)
 else:
     zarr = deferred("zarr")
 
@@ -67,16 +79,13 @@ class TileResults:
         """Return the same with not-a-number in every row of a failed tile."""
         if not self.failures:
             return self
-        maps = self.maps
-        if maps is not None:
-            maps = self._blank(maps)
-        disagreement = self.disagreement
-        if disagreement is not None:
-            disagreement = self._blank(disagreement)
+        maps, disagreement = map(self._blank, (self.maps, self.disagreement))
         logits, probabilities = self._blank(self.logits), self._blank(self.probabilities)
         return TileResults(logits, probabilities, maps, self.failures, disagreement)
 
-    def _blank(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _blank(self, values: Values) -> Values:
+        if values is None:
+            return values
         blank = values.copy()
         blank[list(self.failures)] = np.nan
         return blank
@@ -84,16 +93,6 @@ class TileResults:
 
 STORE_FOLDER = "run.zarr"
 FAILURES_FOLDER = "failures"
-
-ARRAYS = ("grid_row", "boxes", "batch_starts", "status", "logits", "probabilities")
-"""What every store holds."""
-
-SOMETIMES = ("maps", "planes", "tissue", "disagreement")
-"""What comes to it where an explanation was asked for, where the source is a volume, of late, and
-where the classifier is an ensemble."""
-
-DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, EOFError)
-"""What zarr and its codecs raise of files that are cut off, empty or of other bytes."""
 
 _Selection = EllipsisType | tuple[slice | int, ...]
 
@@ -153,16 +152,23 @@ class RunStore:
     def open(cls, folder: Path) -> RunStore:
         """Open the run in ``folder``; StoreError if there is none, or it is damaged."""
         try:
+            # Numbers that no run writes are refused here, where zarr takes them.
+            said = json_in(folder / STORE_FOLDER / "zarr.json")
             group = zarr.open_group(folder / STORE_FOLDER, mode="r+")
-            if "complete" in group.attrs:
-                return cls(folder, group)
+            if "complete" in said["attributes"]:
+                return cls(folder, group).checked()
         except StoreError:
             raise
         except DAMAGE as error:
-            raise StoreError(
-                folder, f"The run.zarr cannot be read: {error}.", BEGIN_ANEW
-            ) from error
+            problem = f"The run.zarr cannot be read: {reason(error)}."
+            raise StoreError(folder, problem, BEGIN_ANEW) from error
         raise StoreError(folder, "The run.zarr was cut off while it was laid out.", BEGIN_ANEW)
+
+    def checked(self) -> RunStore:
+        """Return the store itself; StoreError if its arrays are not as they are laid out."""
+        if fault := fault_of(self._arrays, self.order):
+            raise StoreError(self.folder, f"The run.zarr is damaged: {fault}.", BEGIN_ANEW)
+        return self
 
     def __repr__(self) -> str:
         left, batches = len(self.pending_batches()), len(self._starts)

@@ -18,7 +18,7 @@ from slidecam.files import refuse_inputs, replacing_folder, write_csv, write_jso
 from slidecam.foreground import find_head, mask_on
 from slidecam.learning.data.picture_files import PART_NAMES, PICTURE_TABLE
 from slidecam.models.card_parts import VolumeCard
-from slidecam.parsing import ParseError, rows_in
+from slidecam.parsing import ParseError, rows_in, whole_number
 from slidecam.sources.apart import open_apart
 from slidecam.sources.volume import VolumeSource
 from slidecam.steps import Step
@@ -248,9 +248,9 @@ def _line(table: Path, number: int, values: Mapping[str, str]) -> LabelledSlices
     counts: dict[str, int | None] = {}
     for key in ("first", "last", "step"):
         text = said.get(key, "")
-        if text and not text.isdecimal():
-            raise DataSetError(f"{where}: {key} is {text!r}.", "Write the number of a slice.")
-        counts[key] = int(text) if text else None
+        counts[key] = whole_number(text)
+        if text and counts[key] is None:
+            raise DataSetError(f"{where}: {key} is {text[:20]!r}.", "Write the number of a slice.")
     part = said.get("split", "").lower()
     if part not in PART_NAMES:
         raise DataSetError(f"{where}: there is no split {part!r}.", "Write train, val or test.")

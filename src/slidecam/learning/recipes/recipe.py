@@ -29,7 +29,7 @@ from slidecam.models.architectures import ARCHITECTURES, TIMM, full_name, is_kno
 from slidecam.models.card_parts import VolumeCard, VolumeKeys, with_ends
 from slidecam.models.channels import ARGUMENT, COLOURS, argued_channels, channel_problem
 from slidecam.models.light_timm import timm
-from slidecam.parsing import ParseError, toml_in, toml_of
+from slidecam.parsing import ParseError, toml_in, toml_of, whole_number
 from slidecam.settings import Complaints, names_like, nearest, read_settings, shown
 from slidecam.viewing import AS_THE_FILE_SAYS
 
@@ -135,8 +135,8 @@ def _override(
         return
     for name in parents:
         if isinstance(place, list):
-            places = dict(enumerate(place))
-            place = places.get(int(name)) if name.isdigit() else None
+            places: dict[int | None, Any] = dict(enumerate(place))
+            place = places.get(whole_number(name))
         elif isinstance(place, dict):
             place = place.setdefault(name, {})
     if not equals or not parents or not isinstance(place, dict):

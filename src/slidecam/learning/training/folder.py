@@ -23,7 +23,7 @@ from slidecam.learning.data.picture_files import PICTURE_TABLE
 from slidecam.learning.data.pictures import PictureSet, write_picture_table
 from slidecam.learning.recipes.recipe import recipe_text
 from slidecam.locks import LOCK_FILE, lock_folder
-from slidecam.parsing import ParseError, toml_in, toml_of
+from slidecam.parsing import ParseError, toml_in, toml_of, whole_number
 from slidecam.settings import shown
 
 if TYPE_CHECKING:
@@ -182,9 +182,9 @@ class CallKind:
             return [0] * (path / CHECKPOINT_FILE).exists()
         numbers: list[int] = []
         for each in path.glob(f"{self.begins}*"):
-            number = each.name.removeprefix(self.begins)
-            if number.isdecimal() and TrainingFolder(each).begun():
-                numbers.append(int(number))
+            number = whole_number(each.name.removeprefix(self.begins))
+            if number is not None and TrainingFolder(each).begun():
+                numbers.append(number)
         return sorted(numbers)
 
 
