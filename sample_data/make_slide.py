@@ -150,6 +150,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--truth", type=Path, help="NPZ of the class and nucleus masks to write")
     options = parser.parse_args(arguments)
     slide = synthesise(options.seed, options.size)
+    for path in (options.out, options.annotations):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
     write_slide(options.out, slide.pixels)
     if options.annotations:
         write_annotations(options.annotations, slide.classes)

@@ -42,7 +42,6 @@ def run_line(line: str) -> None:
 def tree(sample_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand where a tutorial begins: at the root of a tree, with the sample data."""
     shutil.copytree(sample_data, tmp_path / "sample_data")
-    (tmp_path / "slides").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.syspath_prepend(str(tmp_path / "sample_data"))
