@@ -24,6 +24,12 @@ export function listenToComparing(changed) {
 /** Whether the classes that are drawn are those of the other run; no heat is, then. */
 export const isFlipped = () => Boolean(other) && shown.classes === other.layer;
 
+/** When and by what the other run was made. */
+export const otherRun = () => other?.words;
+
+/** Whether tiles are outlined. */
+export const hasOutlines = () => Boolean(other) && changedLayer.boxes.length > 0 && at("show-changed").checked;
+
 /** Offer other runs of the slide, `{id, slide, model, created, out}`, beside the one that is shown. */
 export function offerRuns(runs) {
   forgetComparison();
@@ -117,7 +123,7 @@ export const changedLayer = {
     this.boxes = told ? unpacked(told.boxes, Int32Array) : new Int32Array();
   },
   paint(context, frame) {
-    if (!at("show-changed").checked) return;
+    if (!hasOutlines()) return;
     for (const [colour, width] of [["#000", 3], ["#ffe14d", 1.5]]) {
       Object.assign(context, { strokeStyle: colour, lineWidth: width });
       context.beginPath();

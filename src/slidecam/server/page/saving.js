@@ -1,5 +1,6 @@
 // What is seen, taken along: a picture with its scale bar and legend, and a link to the place.
 
+import { hasOutlines, isFlipped, otherRun } from "./compare.js";
 import { announce, at, rgb, showProblem } from "./dom.js";
 import { shown } from "./shown.js";
 import { lookAt, picture, viewCentre } from "./viewer.js";
@@ -16,18 +17,22 @@ export function listenToSaving() {
     if (document.fullscreenElement) document.exitFullscreen();
     else document.querySelector(".view").requestFullscreen();
   });
+  document.addEventListener("fullscreenchange", () => {
+    at("full-screen").setAttribute("aria-pressed", String(Boolean(document.fullscreenElement)));
+  });
 }
 
 /** Lines that say what the picture shows: the slide, the layers that are on, and by what. */
 function legend() {
   const { classes, heat, slide, job } = shown;
   const lines = [{ text: slide.name }];
-  if (job) lines.push({ text: `classified by ${job.model}` });
+  if (job) lines.push({ text: isFlipped() ? `classified in another run: ${otherRun()}` : `classified by ${job.model}` });
   if (classes && at("show-classes").checked) {
     classes.classes.forEach((one, i) => { if (!classes.hidden.has(i)) lines.push({ text: one.name, color: rgb(one.color) }); });
     if (classes.least) lines.push({ text: `from ${classes.least.toFixed(2)}` });
   }
-  if (heat && at("show-heat").checked) lines.push({ text: `${heat.title} of ${heat.name}` });
+  if (hasOutlines()) lines.push({ text: isFlipped() ? "outlined: of another class in the run that is shown" : `outlined: of another class in ${otherRun()}` });
+  if (heat && at("show-heat").checked && !isFlipped()) lines.push({ text: `${heat.title} of ${heat.name}` });
   lines.push({ text: "Research use only" });
   return lines;
 }
