@@ -95,7 +95,6 @@ class PredictOptions:
         "Class to map; repeat for more.",
         unset="all",
         flag="--heatmap-class",
-        without={"napari": "the tab maps all classes, and each is a layer to show or hide"},
     )
     heatmap_against: str | None = option(
         None, "Class that finer-cam compares with.", unset="the other one of two", without=NO_TAB

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from napari.layers import Layer
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 
 from slidecam.models.backends import BACKENDS
 from slidecam.options import option_of, options_of
 from slidecam.plugin.classify_tab import ClassifyTab
+from slidecam.plugin.option_fields import ALL_CLASSES
 from slidecam.plugin.remembered import Remembered
 from slidecam.plugin.slide import slide_layer
+from slidecam.plugin.tasks import in_viewer_words
 from slidecam.plugin.viewer_state import ViewerState
 from slidecam.runs.spec import PredictSpec
 
@@ -86,3 +90,28 @@ def test_backends_whose_packages_are_here_can_be_chosen_and_stand_in_the_command
     box.setCurrentText("auto")
     assert tab.spec().backend == "auto"
     assert "--backend auto" in tab.command.text()
+
+
+def test_one_class_can_be_chosen_whose_heat_is_painted_by_typing_a_part_of_its_name(
+    tab: Any, tiny_bundle: Path
+) -> None:
+    box = tab.options["heatmap_classes"].widget
+    assert box.names == (ALL_CLASSES, "A", "B", "C")
+    assert tab.spec().heatmap_classes == ()
+    box.lineEdit().selectAll()
+    QTest.keyClicks(box.lineEdit(), "C")
+    QTest.keyClick(box.lineEdit(), Qt.Key.Key_Return)
+    assert tab.spec().heatmap_classes == ("C",)
+    assert "--heatmap-class C" in tab.command.text()
+    tab.bundle.setCurrentText("")
+    tab.bundle.setCurrentText(str(tiny_bundle))
+    assert tab.spec().heatmap_classes == ("C",), "the same model has it, too"
+    tab.offer_classes(("other", "classes"))
+    assert tab.spec().heatmap_classes == ()
+
+
+def test_what_the_viewer_says_of_heat_names_its_own_box() -> None:
+    said = in_viewer_words(
+        "No heatmap: X has 1000 classes. Name those to map with --heatmap-class."
+    )
+    assert said.endswith("Choose one in “Heat of”, under “More options”.")

@@ -9,7 +9,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -19,7 +18,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from slidecam.plugin.option_fields import option_fields
+from slidecam.plugin.class_picker import ClassPicker
+from slidecam.plugin.controls import form_layout, named
+from slidecam.plugin.option_fields import ALL_CLASSES, option_fields
 from slidecam.sources.discovery import sample_folders
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ class ClassifyForm(QWidget):
     def _make_fields(self) -> None:
         self.slide = _label()
         self.picture = QComboBox()
-        self.picture.setToolTip("Which of the file's pictures is shown and classified.")
         self.bundle = QComboBox()
         self.bundle.setEditable(True)
         self.bundle.lineEdit().setPlaceholderText("folder of a model")
@@ -68,12 +68,53 @@ class ClassifyForm(QWidget):
         self.own = _label()
         self.out = QLineEdit()
         self._name_results()
+        named(
+            self.picture,
+            "Picture",
+            "Which of the file's pictures is shown and classified.",
+        )
+        named(
+            self.bundle,
+            "Model",
+            "A model's folder, or one that holds several.",
+        )
+        named(
+            self.browse,
+            "Choose the model's folder",
+            "Choose a folder.",
+        )
+        named(
+            self.region,
+            "Region",
+            "Which part of the slide is classified.",
+        )
+        named(
+            self.out,
+            "Results",
+            "The folder below which results are written.",
+        )
 
     def _make_controls(self) -> None:
         self.run = QPushButton("Run")
         self.hold = QPushButton("Pause")
         self.cancel = QPushButton("Cancel")
+        named(
+            self.run,
+            "Run",
+            "Classify the slide; go on where a run of it was left.",
+        )
+        named(
+            self.hold,
+            "Pause",
+            "Wait before the next batch, or go on.",
+        )
+        named(
+            self.cancel,
+            "Cancel",
+            "Stop before the next batch; what is done stays.",
+        )
         self.progress = QProgressBar()
+        named(self.progress, "Progress")
         self.progress.setFormat("%v / %m tiles")
         self.progress.reset()
         self.status = _label()
@@ -84,8 +125,7 @@ class ClassifyForm(QWidget):
         self.command.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form = form_layout()
         chosen = QHBoxLayout()
         chosen.addWidget(self.bundle, 1)
         chosen.addWidget(self.browse)
@@ -94,11 +134,10 @@ class ClassifyForm(QWidget):
         form.addRow("Slide", self.slide)
         form.addRow("Picture", self.picture)
         self.form = form
-        # The slide's own, so it stands beside it; the others follow in the options' order.
-        spacing, beside = titled.pop("mpp"), QHBoxLayout()
-        beside.addWidget(spacing.widget)
-        beside.addWidget(self.own, 1)
-        form.addRow(spacing.title, beside)
+        # The slide's own, so it stands below it; the others follow in the options' order.
+        spacing = titled.pop("mpp")
+        form.addRow(spacing.title, spacing.widget)
+        form.addRow(self.own)
         form.addRow("Model", chosen)
         form.addRow("Region", self.region)
         self._lay_out_more([*titled.values()])
@@ -122,9 +161,14 @@ class ClassifyForm(QWidget):
         """Lay out what most people leave as it is, below a button that shows it."""
         self.more, self.rest = QPushButton("More options"), QWidget()
         self.more.setCheckable(True)
-        form = QFormLayout(self.rest)
+        named(
+            self.more,
+            "More options",
+            "Show what most people leave as it is.",
+        )
+        form = form_layout()
         form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.rest.setLayout(form)
         for field in fields:
             form.addRow(field.title, field.widget)
         form.addRow("Results", self.out)
@@ -138,6 +182,16 @@ class ClassifyForm(QWidget):
         """
         if not self.out.text().strip():
             self.out.setText(str(Path.home() / RESULTS))
+
+    def offer_classes(self, names: tuple[str, ...]) -> None:
+        """Offer a model's classes, of one of which heat can be painted; keep the one chosen."""
+        box = self.options["heatmap_classes"].widget
+        if not isinstance(box, ClassPicker):
+            raise TypeError("the classes of heat are no box of classes")
+        chosen = box.chosen
+        if chosen not in names:
+            chosen = ALL_CLASSES
+        box.fill((ALL_CLASSES, *names), chosen)
 
     def show_spacing(self, facts: SlideFacts | None) -> None:
         """Show what was typed for a slide, beside what its file says."""

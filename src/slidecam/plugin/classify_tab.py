@@ -141,6 +141,7 @@ class ClassifyTab(ClassifyForm):
     def _open_bundle(self, folder: Path) -> None:
         try:
             self.card = open_bundle(folder).card
+            self.offer_classes(self.card.class_names)
             self.about.setText(bundle_card(self.card))
         except (SlidecamError, OSError) as error:
             self.about.setText(f"<b>Not usable:</b> {escape(str(error))}")

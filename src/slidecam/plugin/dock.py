@@ -27,7 +27,7 @@ from slidecam.plugin.tasks import in_background, inform, step_in_words
 from slidecam.plugin.teach_tab import TeachTab
 from slidecam.plugin.tile_explanation import explanation_layer
 from slidecam.plugin.tools import moves_the_view
-from slidecam.plugin.viewer_state import ViewerState
+from slidecam.plugin.viewer_state import OVERLAYS, ViewerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,7 @@ class PredictAndExplain(QWidget):
             area = QScrollArea()
             area.setWidgetResizable(True)
             area.setWidget(tab)
-            area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+            area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
             self.tabs.addTab(area, title)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -99,7 +99,7 @@ class PredictAndExplain(QWidget):
         viewer.layers.events.removed.connect(self._layers_changed)
         viewer.layers.selection.events.active.connect(self._another_chosen)
         for layer in viewer.layers:
-            self.teach.layers.watch(layer)
+            self._watch(layer)
         viewer.mouse_move_callbacks.append(self._hover)
         viewer.mouse_drag_callbacks.append(self._click)
         viewer.bind_key("n", self._key_next, overwrite=True)
@@ -113,7 +113,9 @@ class PredictAndExplain(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802  (Qt's name)
         """Return how large the dock would be."""
-        return QSize(WIDTH, super().sizeHint().height())
+        # The header's buttons side by side, whatever napari's size of letters.
+        width = max(WIDTH, self.header.minimumSizeHint().width())
+        return QSize(width, super().sizeHint().height())
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802  (Qt's name)
         """Let go of the viewer when the user closes the dock.
@@ -226,8 +228,18 @@ class PredictAndExplain(QWidget):
             lay_on(layer, self.state.chosen)
         if isinstance(layer, Shapes | Points):
             layer.metadata.setdefault(ON_TOP, "by hand")
-        self.teach.layers.watch(layer)
+        self._watch(layer)
         self._take_result(layer)
+
+    def _watch(self, layer: Layer) -> None:
+        """Follow what is drawn in a layer, and whether an overlay is seen."""
+        self.teach.layers.watch(layer)
+        if layer.metadata.get("kind") in OVERLAYS:
+            layer.events.visible.connect(self._overlay_seen)
+
+    def _overlay_seen(self, _event: Any = None) -> None:  # noqa: ANN401  (napari's event)
+        if not self._released:
+            self.read.show_scale()
 
     def _another_chosen(self, _event: Any = None) -> None:  # noqa: ANN401  (napari's event)
         """Show what is of the slide that is chosen now, which *Run* would take."""

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from slidecam.plugin.controls import named
 from slidecam.plugin.ownership import opened_by_another
 from slidecam.plugin.remembered import FOLDER, Remembered
 from slidecam.plugin.tasks import report_error
@@ -47,18 +48,34 @@ class Header(QWidget):
         super().__init__()
         self.state, self.remembered = state, remembered
         self.slide, self.folder = QPushButton("Open slide…"), QPushButton("Open folder…")
-        self.slide.setToolTip("A slide, a picture or a volume of any format that slidecam reads.")
-        self.folder.setToolTip("A result of slidecam, or a DICOM slide or series.")
+        any_format = "A slide, a picture or a volume of any format that slidecam reads."
+        named(self.slide, "Open slide", any_format)
+        named(
+            self.folder,
+            "Open folder",
+            "A result of slidecam, or a DICOM slide or series.",
+        )
         self.before = QPushButton("Recent")
+        named(
+            self.before,
+            "Recent",
+            "What was opened last, and samples.",
+        )
         self.menu = QMenu(self)
         self.before.setMenu(self.menu)
         self.another, self.again = QLabel(), QPushButton("Open it with slidecam")
         self.another.setWordWrap(True)
+        named(
+            self.again,
+            "Open it with slidecam",
+            "Close the picture and open its file anew.",
+        )
         buttons = QHBoxLayout()
+        buttons.setSpacing(3)
         for button in (self.slide, self.folder, self.before):
             buttons.addWidget(button)
         whole = QVBoxLayout(self)
-        whole.setContentsMargins(9, 6, 9, 0)
+        whole.setContentsMargins(2, 6, 2, 0)
         whole.addLayout(buttons)
         whole.addWidget(self.another)
         whole.addWidget(self.again)

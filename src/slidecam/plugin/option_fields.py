@@ -14,6 +14,8 @@ from slidecam.explain.catalogue import NO_METHOD, slide_methods
 from slidecam.models.backends import BACKENDS
 from slidecam.options import options_of
 from slidecam.options_page import literal_choices
+from slidecam.plugin.class_picker import ClassPicker
+from slidecam.plugin.controls import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +26,7 @@ DECIMALS = 4
 """Of a number in the form: a tenth of a nanometre per pixel."""
 
 DEVICES = ("auto", "cpu", "cuda")
-TITLES = {"mpp": "µm/px"}
+TITLES = {"mpp": "µm/px", "heatmap_classes": "Heat of"}
 """Of options that are not called in the form as their fields are."""
 
 
@@ -56,7 +58,7 @@ def option_fields() -> dict[str, OptionField]:
     for option in options_of("napari"):
         maker = _OWN_FIELDS.get(option.name, _usual_field)
         made[option.name] = maker(option)
-        made[option.name].widget.setToolTip(option.shown.help)
+        named(made[option.name].widget, _title(option), option.shown.help)
     return made
 
 
@@ -126,6 +128,23 @@ def _heatmap_field(option: NamedOption) -> OptionField:
     return _choice_field(option, {**choices, "none": NO_METHOD}, None)
 
 
+ALL_CLASSES = "all classes"
+"""What the box of classes says where none is chosen."""
+
+
+def _classes_field(option: NamedOption) -> OptionField:
+    """Return a field for the class whose heat is painted; the model that is chosen fills it."""
+    box = ClassPicker()
+    box.fill((ALL_CLASSES,), ALL_CLASSES)
+
+    def value() -> tuple[str, ...]:
+        if box.currentIndex() <= 0:
+            return ()
+        return (box.chosen,)
+
+    return OptionField(_title(option), box, value, box.currentIndexChanged)
+
+
 def _device_field(option: NamedOption) -> OptionField:
     return _choice_field(option, dict(zip(DEVICES, DEVICES, strict=True)), option.default)
 
@@ -138,7 +157,7 @@ def _backend_field(option: NamedOption) -> OptionField:
 
 def _existing_field(_option: NamedOption) -> OptionField:
     """Return a tick: *Run* goes on with a run that lies there, unless it is to begin anew."""
-    tick = QCheckBox("begin anew where a run lies already")
+    tick = QCheckBox("begin anew where a run\nlies already")
 
     def value() -> str:
         if tick.isChecked():
@@ -154,6 +173,7 @@ def _title(option: NamedOption) -> str:
 
 _OWN_FIELDS: Mapping[str, Callable[[NamedOption], OptionField]] = {
     "heatmap": _heatmap_field,
+    "heatmap_classes": _classes_field,
     "device": _device_field,
     "backend": _backend_field,
     "existing": _existing_field,

@@ -90,12 +90,15 @@ class _Picture(QWidget):
         self.pressed.emit()
 
 
-def pixmap(pixels: NDArray[np.uint8], edge: int = EDGE) -> QPixmap:
-    """Return a picture, uint8 (height, width, 3), as Qt shows it."""
+def pixmap(pixels: NDArray[np.uint8], edge: int | None = EDGE) -> QPixmap:
+    """Return a picture, uint8 (height, width, 3), as Qt shows it; as it is without an edge."""
     height, width, _bands = pixels.shape
     image = QImage(pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+    shown = QPixmap.fromImage(image)
+    if edge is None:
+        return shown
     smooth = Qt.TransformationMode.SmoothTransformation
-    return QPixmap.fromImage(image).scaled(edge, edge, Qt.AspectRatioMode.KeepAspectRatio, smooth)
+    return shown.scaled(edge, edge, Qt.AspectRatioMode.KeepAspectRatio, smooth)
 
 
 def _scores(picture: MethodMap) -> str:

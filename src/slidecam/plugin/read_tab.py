@@ -8,7 +8,6 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QComboBox,
-    QFormLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -26,6 +25,8 @@ from slidecam.errors import SlidecamError
 from slidecam.explain.catalogue import title_of
 from slidecam.plugin.cards import class_rows, classes_left, tile_card
 from slidecam.plugin.class_picker import ClassPicker
+from slidecam.plugin.colour_bar import ColourBar, scale_shown
+from slidecam.plugin.controls import form_layout, named
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.placing import NO_TILE
 from slidecam.plugin.tasks import (
@@ -71,6 +72,10 @@ METHOD_TITLES = {USUAL_METHODS: "the model's usual ones"}
 EXPLAINED_BY = (*METHODS, "score-cam-clustered", "occlusion", "integrated-gradients", "smoothgrad")
 """Methods that can be ticked; those of `METHODS` are at first, the quickest in front."""
 
+CLASS_SHOWN = (
+    "Whose probability or heat is shown, and whose likeliest tiles N and P go through. Type a part"
+    " of its name."
+)
 HINT = "Point at a tile. A click selects it."
 
 
@@ -95,13 +100,13 @@ class ReadTab(QWidget):
         self._of: tuple[str, Path | None] = ("", None)
         self.explaining: tuple[str, Path | None] | None = None
         self._make_fields()
+        self._name_controls()
         self._lay_out()
         self._connect()
         self.refresh()
 
     def _make_fields(self) -> None:
         self.about = QLabel()
-        self.about.setWordWrap(True)
         self.legend = QTableWidget(0, 4)
         self.legend.verticalHeader().setVisible(False)
         header = self.legend.horizontalHeader()
@@ -109,8 +114,7 @@ class ReadTab(QWidget):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.legend.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.legend.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
-        self.legend.setToolTip(SHARE_MEANS)
-        self.left = QLabel()
+        self.left, self.bar = QLabel(), ColourBar()
         self.layer = QComboBox()
         self.threshold, self.opacity = (QSlider(Qt.Orientation.Horizontal) for _ in range(2))
         self.threshold.setRange(0, PERCENT)
@@ -118,13 +122,9 @@ class ReadTab(QWidget):
         self.opacity.setValue(60)
         self.threshold_label = QLabel("0 %")
         self.suspect = ClassPicker()
-        self.suspect.setToolTip(
-            "Whose probability or heat is shown, and whose likeliest tiles N and P go through."
-            " Type a part of its name."
-        )
         self.previous, self.next = (
-            QPushButton("◀ Previous (P)"),
-            QPushButton("Next (N) ▶"),
+            QPushButton("◀ Previous"),
+            QPushButton("Next ▶"),
         )
         self.ranked = QLabel()
         self.card = QLabel(HINT)
@@ -134,7 +134,6 @@ class ReadTab(QWidget):
         self.card.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.explain_button = QPushButton(EXPLAIN)
         self.explained_class = ClassPicker()
-        self.explained_class.setToolTip("For which class the maps speak.")
         self.chosen_methods = QPushButton("Methods")
         self.method_menu = QMenu(self)
         self.chosen_methods.setMenu(self.method_menu)
@@ -144,11 +143,26 @@ class ReadTab(QWidget):
             action.setChecked(method in METHODS)
             action.setData(method)
         self.explain_status = QLabel()
-        self.explain_status.setWordWrap(True)
+        for label in (self.about, self.left, self.ranked, self.explain_status):
+            label.setWordWrap(True)
+
+    def _name_controls(self) -> None:
+        for control, name, tip in (
+            (self.legend, "Classes of the result", SHARE_MEANS),
+            (self.layer, "Show", "What lies on the slide: one overlay at a time."),
+            (self.suspect, "Class", CLASS_SHOWN),
+            (self.threshold, "Threshold", "Tiles whose probability is lower are not shown."),
+            (self.opacity, "Opacity", "How much the overlay covers the slide."),
+            (self.previous, "Previous tile", "Of those likeliest of the class (key P)."),
+            (self.next, "Next tile", "Of those likeliest of the class (key N)."),
+            (self.explain_button, EXPLAIN, "Show what in the tile speaks for the class."),
+            (self.explained_class, "Class to explain", "For which class the maps speak."),
+            (self.chosen_methods, "Methods", "By which methods the tile is explained."),
+        ):
+            named(control, name, tip)
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form = form_layout()
         cut = QHBoxLayout()
         cut.addWidget(self.threshold, 1)
         cut.addWidget(self.threshold_label)
@@ -167,6 +181,7 @@ class ReadTab(QWidget):
         whole.addWidget(self.legend)
         whole.addWidget(self.left)
         whole.addLayout(form)
+        whole.addWidget(self.bar)
         whole.addLayout(steps)
         how = QHBoxLayout()
         how.addWidget(self.explained_class, 1)
@@ -198,6 +213,7 @@ class ReadTab(QWidget):
             self.about.setText(_about(run))
             names = run.table.class_names
         self._fill_legend(run)
+        self.show_scale()
         if self.state.shown != self._of:
             # Nothing is left standing that was said of another slide, or by another model.
             self._of = self.state.shown
@@ -217,8 +233,11 @@ class ReadTab(QWidget):
     def _fill_legend(self, run: ShownRun | None) -> None:
         least = self.threshold.value() or HALF
         rows = [] if run is None else class_rows(run, least / PERCENT, MOST_LISTED)
-        self.legend.setHorizontalHeaderLabels(["class", "of tissue", "tiles", f"≥ {least} %"])
+        self.legend.setHorizontalHeaderLabels(["class", "tissue", "tiles", f"≥ {least} %"])
         self.legend.setRowCount(len(rows))
+        # napari sizes the writing of labels and buttons, and not that of tables.
+        for table in (self.legend, self.legend.horizontalHeader()):
+            table.setFont(self.about.font())
         self.left.setText("" if run is None else classes_left(run, len(rows)))
         self.left.setVisible(bool(self.left.text()))
         for number, (name, color, figures) in enumerate(rows):
@@ -230,6 +249,7 @@ class ReadTab(QWidget):
                 item = QTableWidgetItem(words)
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.legend.setItem(number, column, item)
+        self.legend.resizeRowsToContents()
         rows_high = sum(
             self.legend.rowHeight(number) for number in range(min(len(rows), MOST_ROWS))
         )
@@ -244,11 +264,15 @@ class ReadTab(QWidget):
         self.layer.clear()
         if run is not None:
             self.layer.addItem("class of each tile", (CLASS, ""))
-            self.layer.addItem("probability of the class", (PROBABILITY, ""))
+            self.layer.addItem("probability", (PROBABILITY, ""))
             for method in run.methods:
-                self.layer.addItem(f"heat of the class: {title_of(method)}", (HEAT, method))
+                self.layer.addItem(f"heat: {title_of(method)}", (HEAT, method))
             self.layer.setCurrentIndex(max(0, self.layer.findText(chosen)))
         self.layer.blockSignals(False)  # noqa: FBT003
+
+    def show_scale(self) -> None:
+        """Show what the colours mean that are seen now."""
+        self.bar.show_scale(scale_shown(self.state))
 
     def _show_layer(self, _index: int) -> None:
         chosen = self.layer.currentData()
@@ -270,6 +294,7 @@ class ReadTab(QWidget):
         self.threshold_label.setText(f"{value} %")
         self.state.set_threshold(value / PERCENT)
         self._fill_legend(self.state.run)
+        self.show_scale()
 
     def _start_over(self, _text: str = "") -> None:
         self._place = -1

@@ -9,11 +9,15 @@ import numpy as np
 from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from slidecam.errors import SlidecamError, UsageError
+from slidecam.plugin import compat
+from slidecam.plugin.controls import named
 from slidecam.plugin.slide import KEY
 from slidecam.plugin.tasks import inform, report_error
 from slidecam.registry import deferred
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from slidecam.plugin import writing
     from slidecam.plugin.viewer_state import ViewerState
 else:
@@ -38,13 +42,14 @@ class SaveTab(QWidget):
         whole = QVBoxLayout(self)
         whole.addWidget(self.about)
         self.buttons: dict[str, QPushButton] = {}
-        for name, title in (
-            ("geojson", "Tiles for QuPath (GeoJSON)…"),
-            ("csv", "Table of tiles (CSV)…"),
-            ("zarr", "Heatmap (OME-Zarr)…"),
-            ("png", "Figure of the current view (PNG)…"),
+        for name, title, tip in (
+            ("geojson", "Tiles for QuPath (GeoJSON)…", "Each tile with its class."),
+            ("csv", "Table of tiles (CSV)…", "Each tile's place, class and probabilities."),
+            ("zarr", "Heatmap (OME-Zarr)…", "The heat of all classes that were mapped."),
+            ("png", "Figure of the view (PNG)…", "The canvas with legend and scale bar."),
         ):
             button = QPushButton(title)
+            named(button, title.rstrip("…"), tip)
             button.clicked.connect(lambda _checked=False, name=name: self._ask(name))
             self.buttons[name] = button
             whole.addWidget(button)
@@ -96,10 +101,7 @@ class SaveTab(QWidget):
         if run is None:
             raise UsageError("No result is shown.", "Run a model, or open a run's folder.")
         if name == "png":
-            pixels = np.asarray(self.state.viewer.screenshot(canvas_only=True, flash=False))[
-                :, :, :3
-            ]
-            writing.write_view(Path(path), pixels, self.state)
+            writing.write_view(Path(path), self._canvas(), self.state)
             return
         write: Any = {
             "geojson": writing.write_tiles_geojson,
@@ -115,3 +117,14 @@ class SaveTab(QWidget):
                 "metadata": {KEY: run, "heatmap": next(iter(run.heatmaps), None)},
             },
         )
+
+    def _canvas(self) -> NDArray[np.uint8]:
+        """Return what is seen, without napari's scale bar: the figure has its own."""
+        viewer = self.state.viewer
+        bar = compat.scale_bar(viewer)
+        seen = bar.visible
+        bar.visible = False
+        try:
+            return np.asarray(viewer.screenshot(canvas_only=True, flash=False))[:, :, :3]
+        finally:
+            bar.visible = seen

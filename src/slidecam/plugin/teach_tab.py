@@ -13,9 +13,7 @@ from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
     QFileDialog,
-    QFormLayout,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QListWidget,
     QListWidgetItem,
@@ -28,6 +26,7 @@ from slidecam import teaching
 from slidecam.errors import SlidecamError
 from slidecam.plugin.annotation_layers import AnnotationLayers
 from slidecam.plugin.cards import comparison_table, labels_in_words, tuned_in_words
+from slidecam.plugin.controls import form_layout, named
 from slidecam.plugin.tasks import (
     in_background,
     in_viewer_words,
@@ -94,7 +93,7 @@ class TeachTab(QWidget):
         for tool in Tool:
             button = QPushButton(str(tool))
             button.setCheckable(True)
-            button.setToolTip(HANDS[tool])
+            named(button, str(tool), HANDS[tool])
             self.group.addButton(button)
             self.hands[tool] = button
         self.hands[Tool.LOOK].setChecked(True)
@@ -107,6 +106,16 @@ class TeachTab(QWidget):
         self.status = QLabel()
         self.again = QPushButton("Run the new model and compare")
         self.compared = QLabel()
+        for control, name, tip in (
+            (self.classes, "Class", "Of what is drawn, painted or corrected; type a new one."),
+            (self.undo, "Undo correction", "Take the last correction back."),
+            (self.suggest, "What to annotate next", "List the tiles that teach most."),
+            (self.suggestions, "Tiles to annotate", "A click flies to the tile."),
+            (self.export, "Export for training", "Write areas and labelled tiles to a folder."),
+            (self.tune, "Fine-tune the head", "Make a new model of what was said here."),
+            (self.again, "Run the new model", "Classify the slide anew and compare the results."),
+        ):
+            named(control, name, tip)
         for label in (self.status, self.compared):
             label.setWordWrap(True)
             label.setTextFormat(Qt.TextFormat.RichText)
@@ -114,8 +123,7 @@ class TeachTab(QWidget):
             label.setMinimumHeight(STATUS_HEIGHT)
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form = form_layout()
         form.addRow("Class", self.classes)
         hands = QGridLayout()
         for number, button in enumerate(self.hands.values()):
@@ -123,10 +131,17 @@ class TeachTab(QWidget):
         whole = QVBoxLayout(self)
         whole.addLayout(form)
         whole.addLayout(hands)
-        for field in (self.undo, self.about, self.suggest, self.suggestions):
-            whole.addWidget(field)
-        whole.addLayout(_row(self.export, self.tune))
-        for field in (self.status, self.again, self.compared):
+        for field in (
+            self.undo,
+            self.about,
+            self.suggest,
+            self.suggestions,
+            self.tune,
+            self.export,
+            self.status,
+            self.again,
+            self.compared,
+        ):
             whole.addWidget(field)
         whole.addStretch(1)
 
@@ -166,6 +181,7 @@ class TeachTab(QWidget):
         """Show what was said of the run so far."""
         run = self.state.run
         self._belong_to(run)
+        self.suggestions.setFont(self.about.font())
         ready = run is not None and self.worker is None
         for button in (*self.hands.values(), self.undo, self.suggest, self.export, self.tune):
             button.setEnabled(ready)
@@ -347,10 +363,3 @@ def fresh_folder(beside: Path) -> Path:
     while (beside / f"taught-{number}").exists():
         number += 1
     return beside / f"taught-{number}"
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget in widgets:
-        row.addWidget(widget)
-    return row

@@ -7,6 +7,7 @@ is on the canvas, with what one needs to judge it: scale bar, legend, slide and 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,13 @@ from slidecam.files import replacing, replacing_folder
 from slidecam.plugin import compat
 from slidecam.plugin.areas import BOUNDS, COLORS, areas_of, class_colors, in_pixels
 from slidecam.plugin.cards import class_rows, classes_left
+from slidecam.plugin.colour_bar import scale_shown
 from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.ownership import SLIDE, chosen_in, facts_in
 from slidecam.plugin.slide import KEY, shown_viewer
 from slidecam.plugin.tasks import warn
 from slidecam.reports.run_figure import write_figure as figure
-from slidecam.reports.sidebar import DISCLAIMER
+from slidecam.reports.sidebar import DISCLAIMER, HEAT_SCALE, draw_heat_scale
 from slidecam.runs.legend import SHARE_NAMES, UM2
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ LONGEST = 9.0
 """Inches of the picture's longer side."""
 
 MARGIN, HEADER, FOOTER, LEGEND = 0.4, 0.9, 0.75, 2.6
-ROW, MOST_ROWS = 0.26, 12
+ROW, MOST_ROWS, MOST_SHOWN = 0.26, 12, 6
 BAR_SHARE = 0.25
 
 
@@ -160,7 +162,8 @@ def write_view(path: Path, pixels: NDArray[np.uint8], state: ViewerState) -> Non
     high, wide = pixels.shape[:2]
     inch = LONGEST / max(high, wide)
     place = Place(MARGIN, HEADER, wide * inch, high * inch)
-    pen = Pen(place.width + LEGEND + 3 * MARGIN, max(place.height, 2.5) + HEADER + FOOTER)
+    high_enough = max(place.height, _legend_height(state))
+    pen = Pen(place.width + LEGEND + 3 * MARGIN, high_enough + HEADER + FOOTER)
     pen.image(place, pixels)
     _words(pen, state)
     facts = state.slide()
@@ -200,6 +203,14 @@ def slide_part(state: ViewerState, shape: tuple[int, int], per_world: float) -> 
     return slice(top, bottom), slice(left, right)
 
 
+def _legend_height(state: ViewerState) -> float:
+    """Return how many inches the legend takes at most."""
+    if state.run is None:
+        return 0.0
+    rows = min(len(state.run.table.class_names), MOST_ROWS)
+    return (rows + 3 + MOST_SHOWN) * ROW + HEAT_SCALE
+
+
 def _legend(pen: Pen, left: float, state: ViewerState) -> None:
     if state.run is None:
         return
@@ -214,6 +225,12 @@ def _legend(pen: Pen, left: float, state: ViewerState) -> None:
     top = HEADER + 0.12 + (len(rows) + 1) * ROW
     pen.text(left + 0.2, top, classes_left(state.run, len(rows)), Type(8, MUTED), LEGEND)
     top += 0.6 * ROW
+    scale = scale_shown(state)
+    if scale is not None:
+        name, _comma, counted = scale.label.partition(", ")
+        top = draw_heat_scale(pen, left, top, replace(scale, label=name), LEGEND) + 0.6 * ROW
+        pen.text(left, top, counted, Type(8, MUTED), LEGEND)
+        top += 1.4 * ROW
     pen.text(left, top, "Shown", Type(9.5, INK, "bold"), LEGEND)
-    for number, name in enumerate(shown[-6:], 1):
+    for number, name in enumerate(shown[-MOST_SHOWN:], 1):
         pen.text(left, top + number * ROW * 0.8, name, Type(8, MUTED), LEGEND)

@@ -257,8 +257,8 @@ def _no_heatmap(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
         yield (f"No heatmap: {card.name} has no activation map, as {model.classifier.no_map}.")
     else:
         yield (
-            f"No heatmap: {card.name} has {len(card.class_names)} classes. Name those to map with"
-            " --heatmap-class."
+            f"No heatmap: {card.name} has {len(card.class_names)} classes."
+            " Name those to map with --heatmap-class."
         )
 
 

@@ -20,7 +20,7 @@ from slidecam.explain.catalogue import title_of
 from slidecam.geometry import Box, LevelBox, Size, nearest_better_level
 from slidecam.reports.overlay import class_map, colored, heated, resampled, value_map
 from slidecam.reports.picture import FigureClass, FigureFacts, write_figure_png
-from slidecam.reports.sidebar import HeatScale
+from slidecam.reports.sidebar import HeatScale, recorded_scale
 from slidecam.runs.legend import SHARE_NAMES, legend
 from slidecam.runs.tiles import cells
 from slidecam.store import Status
@@ -268,7 +268,7 @@ class _Heatmap(_Overlay):
         )
         heat = resampled(values, part, (pixels.shape[0], pixels.shape[1]), corner)
         title = title_of(record.method)
-        scale = _heat_scale(title, record, names.index(name), signed=image.spec.signed)
+        scale = recorded_scale(title, record, names.index(name), signed=image.spec.signed)
         return heated(pixels, heat, signed=image.spec.signed), FigureFacts(
             "",
             f"{title} for {name}",
@@ -277,22 +277,6 @@ class _Heatmap(_Overlay):
             details=run.record.beside(record),
             said=record.said(names.index(name)),
         )
-
-
-def _heat_scale(title: str, record: RecordedHeatmap, index: int, *, signed: bool) -> HeatScale:
-    """Return what the colours mean.
-
-    Shares of the slide's scale, or raw values where the scale was fixed.
-    """
-    limits, words = record.raw_limits(index), "raw values on a fixed scale"
-    if limits is None:
-        limits, words = (0.0, 1.0), "share of the slide's scale"
-    low, high = limits
-    if signed:
-        low = -high
-    return HeatScale(
-        f"{title}, {words}", (f"{low:g}", f"{(low + high) / 2:g}", f"{high:g}"), signed
-    )
 
 
 def _overlay(run: Run, spec: FigureSpec) -> _Overlay:

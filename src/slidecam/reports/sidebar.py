@@ -8,17 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from slidecam.classes import NONE_CALLED, NONE_COLOR
+from slidecam.drawing.heat import blended
 from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.drawing.style import INK, MUTED, as_hex, percent_words
-from slidecam.reports.overlay import UNREADABLE_COLOR, heat_scale
+from slidecam.reports.overlay import PALE, UNREADABLE_COLOR, heat_scale
 from slidecam.runs.legend import SHARE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from slidecam.pixels import RGB
     from slidecam.runs.legend import ClassifiedTissue, ClassSummary
+    from slidecam.runs.record_parts import RecordedHeatmap
     from slidecam.runs.tiles import TileTable
 
 DISCLAIMER = "Research use only. Not for diagnosis."
@@ -34,6 +40,9 @@ ROW, DETAIL, BLOCK = 0.36, 0.235, 0.3
 
 HEAT_HEADING, HEAT_SCALE = 0.21, 0.74
 """Inches: the word above the scales of heat, and one of them."""
+
+OWN_SCALE = "share of the slide's scale"
+"""What heat is counted in where nobody fixed its scale."""
 
 HEADING = Type(8.5, MUTED, "bold")
 WORDS = Type(9.5)
@@ -55,11 +64,37 @@ class HeatScale:
         What stands at the left end, in the middle and at the right end.
     signed
         Whether the colours part at the middle.
+    color
+        A class's, where the colours go from nothing to it; None for those of heat.
     """
 
     label: str
     ticks: tuple[str, str, str] = ("0", "0.5", "1")
     signed: bool = False
+    color: RGB | None = None
+
+    def strip(self, pixels: int = 256) -> NDArray[np.uint8]:
+        """Return the colours from the left end to the right one, as on glass: uint8, (1, n, 3)."""
+        if self.color is None:
+            return heat_scale(pixels, signed=self.signed)
+        cover = np.linspace(0, 1, pixels)[:, None]
+        colors = np.broadcast_to(np.array(self.color, np.float32), (pixels, 3))
+        return np.rint(blended(np.full_like(colors, PALE), colors, cover)).astype(np.uint8)[None]
+
+
+def recorded_scale(title: str, record: RecordedHeatmap, channel: int, *, signed: bool) -> HeatScale:
+    """Return what the colours of a heatmap on disk mean.
+
+    Shares of the slide's scale, or raw values where the scale was fixed.
+    """
+    limits, words = record.raw_limits(channel), "raw values on a fixed scale"
+    if limits is None:
+        limits, words = (0.0, 1.0), OWN_SCALE
+    low, high = limits
+    if signed:
+        low = -high
+    ticks = f"{low:g}", f"{(low + high) / 2:g}", f"{high:g}"
+    return HeatScale(f"{title}, {words}", ticks, signed)
 
 
 @dataclass(frozen=True)
@@ -220,17 +255,19 @@ def _draw_row(pen: Pen, left: float, top: float, row: _Row) -> None:
         )
 
 
-def draw_heat_scale(pen: Pen, left: float, top: float, scale: HeatScale) -> float:
+def draw_heat_scale(
+    pen: Pen, left: float, top: float, scale: HeatScale, width: float = WIDTH
+) -> float:
     """Draw the colours of one method's heat with its top left corner at a place in inches.
 
     Return where it ends.
     """
     low, middle, high = scale.ticks
-    pen.text(left, top + 0.15, scale.label, WORDS, WIDTH)
-    pen.image(Place(left, top + 0.27, WIDTH, 0.16), heat_scale(256, signed=scale.signed))
+    pen.text(left, top + 0.15, scale.label, WORDS, width)
+    pen.image(Place(left, top + 0.27, width, 0.16), scale.strip())
     pen.text(left, top + 0.61, low, SMALL)
-    pen.text(left + WIDTH / 2, top + 0.61, middle, Type(8.5, MUTED, align="center"))
-    pen.text(left + WIDTH, top + 0.61, high, SMALL_RIGHT)
+    pen.text(left + width / 2, top + 0.61, middle, Type(8.5, MUTED, align="center"))
+    pen.text(left + width, top + 0.61, high, SMALL_RIGHT)
     return top + HEAT_SCALE
 
 
