@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from slidecam.class_names import broken_name, classes_meant, in_one_line
+from slidecam.class_names import broken_name, classes_meant, in_one_line, taken_name
+from slidecam.classes import ClassSet
+from slidecam.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,11 @@ def test_of_a_thousand_classes_the_first_are_listed_and_the_others_counted() -> 
     remedy = classes_meant("x", [f"class {number}" for number in range(1000)])
     assert remedy.startswith("The classes are: class 0, class 1,")
     assert remedy.endswith("class 15 and 984 more.")
+
+
+@pytest.mark.parametrize("name", ["none called", "Undecided", "NONE CALLED"])
+def test_what_tables_call_tiles_of_no_class_no_class_is_called(name: str) -> None:
+    assert taken_name(["Tumour", name]) == name
+    with pytest.raises(UsageError, match="as tables name tiles of no class"):
+        ClassSet(("Tumour", name), "softmax")
+    assert taken_name(["Tumour", f"{name} yet"]) is None

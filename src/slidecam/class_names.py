@@ -22,6 +22,11 @@ _MARKS = frozenset("\u200e\u200f\u061c")
 """Marks of an order (LRM, RLM, ALM): what stands beside them is read from their side."""
 
 
+NONE_CALLED, UNDECIDED = "none called", "undecided"
+"""How tables and legends name tiles of no class, and those of which nobody is sure."""
+
+TAKEN = "as tables name tiles of no class, or of which nobody is sure"
+
 LISTED = 16
 """Classes that a remedy lists, counting the others."""
 
@@ -66,6 +71,14 @@ def doubled_name(names: Iterable[str]) -> str | None:
         if name in seen:
             return name
         seen.add(name)
+    return None
+
+
+def taken_name(names: Iterable[str]) -> str | None:
+    """Return a name that tables have for tiles of no class; None if none is one."""
+    for name in names:
+        if normal_name(name).casefold() in {NONE_CALLED, UNDECIDED}:
+            return name
     return None
 
 

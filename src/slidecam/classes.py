@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
-from slidecam.class_names import doubled_name, normal_name
+from slidecam.class_names import NONE_CALLED, TAKEN, doubled_name, normal_name, taken_name
 from slidecam.drawing.style import default_colors
 from slidecam.errors import UsageError
 from slidecam.registry import deferred
@@ -44,8 +44,8 @@ CALLED_FROM = 0.5
 NO_CLASS = -1
 """Index of the winner where no class is called."""
 
-NONE_CALLED, NONE_COLOR = "none called", (206, 208, 212)
-"""How a row of tiles of no class is named, and its colour."""
+NONE_COLOR = (206, 208, 212)
+"""Of a row of tiles of no class."""
 
 SEVERAL_CALLED = (
     "a tile may be called several classes, so that shares may add up to more than 100 %"
@@ -374,6 +374,8 @@ def _check_names(names: tuple[str, ...]) -> None:
         raise UsageError(
             f"The classes are named {list(names)}.", "Give each class a name of its own."
         )
+    if (taken := taken_name(names)) is not None:
+        raise UsageError(f"A class is named {taken!r}, {TAKEN}.", "Name it otherwise.")
 
 
 def _check_colors(names: tuple[str, ...], colors: tuple[RGB, ...]) -> None:

@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from slidecam.class_names import listed_names, normal_name
-from slidecam.classes import NONE_CALLED
+from slidecam.class_names import NONE_CALLED, listed_names, normal_name
 from slidecam.errors import UsageError
 from slidecam.explain.facts import Spread, facts_in_words
 from slidecam.geometry import Box, Size

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from slidecam.class_names import broken_name, doubled_name
+from slidecam.class_names import TAKEN, broken_name, doubled_name, taken_name
 from slidecam.classes import ClassSet
 from slidecam.errors import CardError
 from slidecam.geometry import COARSEST, FINEST
@@ -156,6 +156,9 @@ def _check_names(names: tuple[str, ...], complaints: CardComplaints) -> None:
             problem,
             "Write each name on one line, without characters that turn its direction.",
         )
+    taken = taken_name(names)
+    if taken is not None:
+        complaints.add("class_names", f"names {taken!r}, {TAKEN}", "Name it otherwise.")
     twice = doubled_name(names)
     if twice is not None:
         remedy = "Give every class a name of its own."

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from zipfile import ZIP_DEFLATED, ZipFile, is_zipfile
 
-from slidecam.classes import NONE_CALLED, SEVERAL_CALLED
+from slidecam.class_names import NONE_CALLED
+from slidecam.classes import SEVERAL_CALLED
 from slidecam.drawing.style import as_hex, percent_words
 from slidecam.exchange.cohort import cohort_shares, means_of, models_of
 from slidecam.exchange.manifest import remembered

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.classes import NONE_CALLED, NONE_COLOR
+from slidecam.class_names import NONE_CALLED
+from slidecam.classes import NONE_COLOR
 from slidecam.drawing.heat import blended
 from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.drawing.style import INK, MUTED, as_hex, percent_words
