@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from slidecam.class_names import classes_meant
-from slidecam.classes import NONE_CALLED, NONE_COLOR, SEVERAL_CALLED
+from slidecam.class_names import NONE_CALLED, classes_meant
+from slidecam.classes import NONE_COLOR, SEVERAL_CALLED
 from slidecam.drawing.style import percent_words
 from slidecam.errors import UsageError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr

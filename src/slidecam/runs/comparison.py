@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.classes import NONE_CALLED, NONE_COLOR, SEVERAL_CALLED
+from slidecam.class_names import NONE_CALLED
+from slidecam.classes import NONE_COLOR, SEVERAL_CALLED
 from slidecam.errors import UsageError
 from slidecam.runs.legend import legend
 

@@ -27,16 +27,21 @@ GROWN = ("status", "logits", "probabilities", "disagreement", "maps")
 """What every batch adds to."""
 
 ARRAYS = {
-    "grid_row": ("iu", 1),
-    "boxes": ("iu", 2),
-    "batch_starts": ("iu", 1),
-    "status": ("iu", 1),
-    "logits": ("f", 2),
-    "probabilities": ("f", 2),
+    "grid_row": ("iu", {1}),
+    "boxes": ("iu", {2}),
+    "batch_starts": ("iu", {1}),
+    "status": ("iu", {1}),
+    "logits": ("f", {2}),
+    "probabilities": ("f", {2}),
 }
 """What every store holds: NumPy's kinds of numbers, and how many axes."""
 
-SOMETIMES = {"maps": ("f", 5), "planes": ("iu", 1), "tissue": ("iub", 2), "disagreement": ("f", 1)}
+SOMETIMES = {
+    "maps": ("f", {5}),
+    "planes": ("iu", {1}),
+    "tissue": ("iub", {2, 3}),
+    "disagreement": ("f", {1}),
+}
 """What comes to it where an explanation was asked for, where the source is a volume, of late, and
 where the classifier is an ensemble."""
 
@@ -199,7 +204,7 @@ def fault_of(arrays: Mapping[str, zarr.Array[Any]], order: NDArray[np.int64]) ->
     rows = arrays["status"].shape[:1]
     for name, array in arrays.items():
         kinds, axes = {**ARRAYS, **SOMETIMES}[name]
-        if array.dtype.kind not in kinds or array.ndim != axes:
+        if array.dtype.kind not in kinds or array.ndim not in axes:
             return f"{name} is of {array.dtype}, with {array.ndim} axes"
         if name not in NO_ROWS and array.shape[:1] != rows:
             return f"{name} has {array.shape[0]} rows, and status {rows[0]}"
