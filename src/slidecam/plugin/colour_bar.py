@@ -10,11 +10,16 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from slidecam.explain.catalogue import method_for, title_of
 from slidecam.plugin.overlays import HEAT, PROBABILITY
 from slidecam.plugin.panels import pixmap
-from slidecam.reports.sidebar import OWN_SCALE, HeatScale, recorded_scale
+from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.viewer_state import ViewerState
+    from slidecam.reports import sidebar
+    from slidecam.reports.sidebar import HeatScale
+else:
+    # matplotlib comes with it.
+    sidebar = deferred("slidecam.reports.sidebar")
 
 HIGH = 12
 """Screen pixels."""
@@ -38,7 +43,7 @@ def _of_probability(run: ShownRun, name: str, least: float) -> HeatScale:
     known = run.table.classes
     words = f"{known.output_word} of {name}"
     ticks = f"{least:g}", f"{(least + 1) / 2:g}", "1"
-    return HeatScale(words, ticks, color=known.colors[known.names.index(name)])
+    return sidebar.HeatScale(words, ticks, color=known.colors[known.names.index(name)])
 
 
 def _of_heat(run: ShownRun, name: str, method: str) -> HeatScale:
@@ -46,8 +51,8 @@ def _of_heat(run: ShownRun, name: str, method: str) -> HeatScale:
     for record in run.stored.record.heatmaps:
         if record.method == method:
             channel = run.stored.map_classes.index(name)
-            return recorded_scale(title, record, channel, signed=signed)
-    return HeatScale(f"{title}, {OWN_SCALE} so far", signed=signed)
+            return sidebar.recorded_scale(title, record, channel, signed=signed)
+    return sidebar.HeatScale(f"{title}, {sidebar.OWN_SCALE} so far", signed=signed)
 
 
 class ColourBar(QWidget):
