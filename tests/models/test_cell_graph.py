@@ -181,3 +181,39 @@ def test_the_studys_network_is_a_resnet18_with_its_two_convolutions() -> None:
     assert (network.first.in_features, network.first.out_features) == (512, 128)
     assert (network.second.in_features, network.second.out_features) == (128, 2)
     assert network.dropout.p == 0.5
+
+
+def test_small_pictures_of_training_cells_travel_with_the_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = CellGraph(CLASSES, "test_resnet", 7, 3, HIDDEN, thumbnail_px=11)
+    assert made.thumbnails is not None
+    made.thumbnails.random_(0, 256)
+    made.degrees.fill_(4.0)
+    arguments = {
+        "backbone": "test_resnet",
+        "nodes": 7,
+        "neighbours": 3,
+        "hidden": HIDDEN,
+        "thumbnail_px": 11,
+    }
+    names = tuple(f"class {index}" for index in range(CLASSES))
+    card = Card(
+        "cells", "slidecam/cell_graph", names, "softmax", 32, None, 32, (0.5,) * 3, (0.5,) * 3,
+        architecture_args=arguments,
+    )  # fmt: skip
+    network = save_bundle(tmp_path / "bundle", card, made).network()
+    assert isinstance(network, CellGraph)
+    picture = network.node_picture(5)
+    assert picture is not None
+    assert (picture == made.thumbnails[5].numpy()).all()
+
+
+def test_a_graph_without_pictures_has_no_tensor_of_them(network: CellGraph) -> None:
+    assert network.node_picture(2) is None
+    assert "thumbnails" not in network.state_dict()
+
+
+@pytest.mark.parametrize("edge", [-1, 257])
+def test_pictures_of_no_size_of_use_are_refused(edge: int) -> None:
+    with pytest.raises(ValueError, match="thumbnail_px is"):
+        CellGraph(CLASSES, "test_resnet", NODES, NEIGHBOURS, HIDDEN, thumbnail_px=edge)

@@ -149,6 +149,26 @@ def test_a_graph_classifiers_neighbours_are_listed(browser: Browser, tmp_path: P
         assert re.search(
             r"(ALL|HEM)\s+cell \d+\.bmp\s+likeness 0?\.?\d", page.inner_text("#neighbours li")
         )
+        assert "holds no pictures of them" in page.inner_text("#neighbours")
+        assert page.locator("#neighbours img").count() == 0
+        visit.close()
+
+
+def test_a_neighbour_is_seen_where_the_bundle_holds_its_picture(
+    browser: Browser, tmp_path: Path
+) -> None:
+    (tmp_path / "root").mkdir()
+    places = cells(tmp_path / "cells", 24), tmp_path / "root", tmp_path / "home"
+    with running_server(*places) as running:
+        visit = Visit(browser, running)
+        page = visit.open()
+        upload(page, "cell.png", picture(40, 40))
+        page.wait_for_selector("#neighbours li img")
+        images = page.locator("#neighbours li img")
+        assert images.count() == 4
+        assert "holds no pictures" not in page.inner_text("#neighbours")
+        assert re.search(r"cell \d+\.bmp", str(images.first.get_attribute("alt")))
+        page.wait_for_function("document.querySelector('#neighbours img').naturalWidth === 24")
         visit.close()
 
 

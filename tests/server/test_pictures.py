@@ -333,6 +333,7 @@ def test_a_graph_classifier_tells_its_neighbours(tmp_path: Path) -> None:
     account = told["neighbours"]["accounts"][0]
     assert [one["class"] for one in told["neighbours"]["accounts"]] == ["ALL", "HEM"]
     assert len(account["neighbours"]) == 4
+    assert told["neighbours"]["pictures"] == {}
     parts = (
         account["own picture"]
         + account["bias"]
@@ -344,9 +345,25 @@ def test_a_graph_classifier_tells_its_neighbours(tmp_path: Path) -> None:
     assert "calibrated (T = 1.4)" in told["probabilities"]
 
 
-def cells(folder: Path) -> Path:
-    """Return a bundle of the smallest graph of cells."""
+def test_neighbours_are_seen_where_the_bundle_holds_their_pictures(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    places = cells(tmp_path / "cells", 24), tmp_path / "root", tmp_path / "home"
+    with running_server(*places) as running, running.client() as client:
+        told = client.post("/v1/image?methods=none", content=picture(40, 40)).json()
+    indices = [one["index"] for one in told["neighbours"]["accounts"][0]["neighbours"]]
+    assert sorted(told["neighbours"]["pictures"], key=int) == sorted(map(str, indices), key=int)
+    for index, url in told["neighbours"]["pictures"].items():
+        encoded = url.removeprefix("data:image/jpeg;base64,")
+        with Image.open(io.BytesIO(base64.b64decode(encoded))) as shown:
+            assert shown.size == (24, 24)
+            assert np.abs(np.asarray(shown, int) - 12 * int(index)).max() <= 2
+
+
+def cells(folder: Path, thumbnail_px: int = 0) -> Path:
+    """Return a bundle of the smallest graph of cells, each of a grey of its own if it is seen."""
     arguments = {"backbone": "test_resnet", "nodes": 20, "neighbours": 4, "hidden": 8}
+    if thumbnail_px:
+        arguments["thumbnail_px"] = thumbnail_px
     card = Card(
         name="cells",
         architecture="slidecam/cell_graph",
@@ -370,4 +387,6 @@ def cells(folder: Path) -> Path:
     network.hidden.normal_().relu_()
     network.labels.copy_(torch.arange(20) % 2)
     network.names.copy_(packed_names([f"cell {index}.bmp" for index in range(20)]))
+    if network.thumbnails is not None:
+        network.thumbnails.copy_(12 * torch.arange(20)[:, None, None, None])
     return save_bundle(folder, card, network).path

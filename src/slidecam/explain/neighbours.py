@@ -21,7 +21,7 @@ gradients, knows anything.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,6 +35,8 @@ from slidecam.models.splits import arithmetic, laid_out
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from slidecam.models import Card, Classifier
@@ -63,6 +65,8 @@ class Neighbour:
         Cosine between both embeddings.
     contribution
         What it adds to the logit.
+    picture
+        What it looked like, uint8 (edge, edge, 3); None where the bundle holds no pictures.
     """
 
     index: int
@@ -71,6 +75,7 @@ class Neighbour:
     class_name: str
     similarity: float
     contribution: float
+    picture: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
     def record(self) -> dict[str, object]:
         """Return it as JSON values."""
@@ -220,6 +225,7 @@ def _neighbours(
         label = int(network.labels[index])
         similarity = float(split.edges.similarities[cell, rank])
         adds = float(split.neighbours[cell, place, rank])
-        name = network.node_name(index)
-        found.append(Neighbour(index, name, label, card.class_names[label], similarity, adds))
+        name, picture = network.node_name(index), network.node_picture(index)
+        class_name = card.class_names[label]
+        found.append(Neighbour(index, name, label, class_name, similarity, adds, picture))
     return tuple(found)

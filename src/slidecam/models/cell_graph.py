@@ -43,8 +43,14 @@ from slidecam.models.networks import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 NAME_BYTES = 64
 """Room for the name of a training cell, in UTF-8; of longer ones the end is kept."""
+
+LARGEST_THUMBNAIL = 256
+"""Ten thousand of 48 px are 69 MB of a bundle."""
 
 _AT_ONCE = 4096
 """Rows of similarities held at a time."""
@@ -102,6 +108,8 @@ class CellGraph(SplitNetwork):
         Units between the convolutions, and the share of them that is left out in training.
     in_chans
         Channels of the pixels, where ``backbone_args`` do not say them: 3, or 1 for grey.
+    thumbnail_px
+        Edge of the small pictures of the training cells that it holds; 0 for none.
 
     Attributes
     ----------
@@ -116,6 +124,8 @@ class CellGraph(SplitNetwork):
     labels, names
         (N,), int64, and (N, `NAME_BYTES`), uint8: what the training cells were said to be, and what
         they were called.
+    thumbnails
+        (N, thumbnail_px, thumbnail_px, 3), uint8; None where it holds no pictures.
 
     Raises
     ------
@@ -129,6 +139,7 @@ class CellGraph(SplitNetwork):
     neighbours: Tensor
     labels: Tensor
     names: Tensor
+    thumbnails: Tensor | None
 
     def __init__(  # noqa: PLR0913, PLR0917  (each is a key of the card's architecture_args)
         self,
@@ -140,8 +151,11 @@ class CellGraph(SplitNetwork):
         dropout: float = 0.5,
         backbone_args: Mapping[str, object] | None = None,
         in_chans: int = 3,
+        thumbnail_px: int = 0,
     ) -> None:
         super().__init__()
+        if not 0 <= thumbnail_px <= LARGEST_THUMBNAIL:
+            raise ValueError(f"thumbnail_px is {thumbnail_px}, not from 0 to {LARGEST_THUMBNAIL}")
         if not 1 <= neighbours <= nodes:
             problem = f"neighbours is {neighbours}, not from 1 to the number of nodes, {nodes}"
             raise ValueError(problem)
@@ -159,6 +173,10 @@ class CellGraph(SplitNetwork):
         self.register_buffer("neighbours", torch.zeros(nodes, neighbours, dtype=torch.int64))
         self.register_buffer("labels", torch.zeros(nodes, dtype=torch.int64))
         self.register_buffer("names", torch.zeros(nodes, NAME_BYTES, dtype=torch.uint8))
+        # A bundle without pictures has no such tensor, as those of before have none.
+        shape = (nodes, thumbnail_px, thumbnail_px, 3)
+        pictures = torch.zeros(shape, dtype=torch.uint8) if thumbnail_px else None
+        self.register_buffer("thumbnails", pictures)
 
     def forward_features(self, pixels: Tensor) -> Tensor:
         """Return the embedder's map of normalised pixels (B, C, H, W), in its own order of axes."""
@@ -193,6 +211,12 @@ class CellGraph(SplitNetwork):
         """Return the name of a training cell; empty if it has none."""
         return bytes(self.names[index].tolist()).rstrip(b"\0").decode(errors="replace")
 
+    def node_picture(self, index: int) -> NDArray[np.uint8] | None:
+        """Return the small picture of a training cell, uint8 (edge, edge, 3), if it holds one."""
+        if self.thumbnails is None:
+            return None
+        return self.thumbnails[index].cpu().numpy()
+
 
 def resnet18_gcn(
     num_classes: int,
@@ -201,9 +225,11 @@ def resnet18_gcn(
     hidden: int = 128,
     dropout: float = 0.5,
     in_chans: int = 3,
+    thumbnail_px: int = 0,
 ) -> CellGraph:
     """Return the leukaemia study's network: `CellGraph` on ResNet-18, the identity as ``fc``."""
-    return CellGraph(num_classes, "resnet18", nodes, neighbours, hidden, dropout, in_chans=in_chans)
+    sizes = (nodes, neighbours, hidden, dropout)
+    return CellGraph(num_classes, "resnet18", *sizes, in_chans=in_chans, thumbnail_px=thumbnail_px)
 
 
 def nearest_by_cosine(

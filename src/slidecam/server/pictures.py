@@ -355,9 +355,15 @@ def _neighbours(
         return None
     names = classifier.card.class_names
     accounts = neighbour_accounts(classifier, pixels, classes)[0]
+    # The neighbours are the same whichever class is asked about.
+    shown = {one.index: one.picture for one in accounts[0].neighbours if one.picture is not None}
     return {
         "explained": EXPLAINED,
         "accounts": [account.record(names) for account in accounts],
+        "pictures": {
+            index: data_url(Image.fromarray(picture), max(picture.shape))
+            for index, picture in shown.items()
+        },
     }
 
 

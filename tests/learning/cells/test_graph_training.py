@@ -304,3 +304,22 @@ def test_the_studys_recipe_reads_the_studys_cells(shared_data: Path) -> None:
     assert cells.class_names == ("all", "hem")
     assert cells.counts() == {"all": 3, "hem": 2}
     assert cells.groups == ("1", "2", "53", "H10", "h3")
+
+
+def test_a_bundle_holds_pictures_of_its_training_cells_where_the_recipe_says_so(
+    tmp_path: Path, pictures: PictureSet
+) -> None:
+    recipe = recipe_of(tmp_path, "graph.thumbnail_px=12", "graph.epochs=2")
+    assert recipe.graph is not None
+    call = TrainingCall(tmp_path / "out", device="cpu")
+    result_of(train_graph_bundle(recipe, recipe.graph, pictures, call))
+    network = open_bundle(tmp_path / "out" / "bundle").network()
+    assert isinstance(network, CellGraph)
+    learned = pictures.part("train")
+    for index in (0, 9, 23):
+        with Image.open(learned.paths[index]) as whole:
+            mean = np.asarray(whole.convert("RGB"), float).mean(axis=(0, 1))
+        seen = network.node_picture(index)
+        assert seen is not None
+        assert seen.shape == (12, 12, 3)
+        assert np.abs(seen.mean(axis=(0, 1)) - mean).max() < 4

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from slidecam.errors import RecipeError
 from slidecam.learning.calibration import fit_calibration
@@ -60,6 +61,7 @@ from slidecam.steps import Step
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from slidecam.classes import Activation
@@ -167,6 +169,8 @@ def _sized(
         "hidden": spec.hidden,
         "dropout": spec.dropout,
     }
+    if spec.thumbnail_px:
+        arguments["thumbnail_px"] = spec.thumbnail_px
     return replace(recipe, model=replace(recipe.model, architecture_args=arguments))
 
 
@@ -178,6 +182,9 @@ def _cells(
 ) -> Generator[Step, None, tuple[Cells, Cells, Cells]]:
     held = yield from hold_pictures(pictures.paths, card, memory_mb, pictures.seen)
     embeddings = yield from _embeddings(network, card, held, len(pictures))
+    if network.thumbnails is not None:
+        rows = np.flatnonzero(np.array(pictures.parts) == "train")
+        network.thumbnails.copy_(_thumbnails(held, rows, network.thumbnails.shape[1]))
     labels, parts = torch.from_numpy(pictures.labels), np.array(pictures.parts)
     found = []
     for part in PARTS:
@@ -202,6 +209,16 @@ def _embeddings(
             found.append(network.embedding(network.forward_features(pixels)).cpu())
         yield Step("embedding", int(rows[-1]) + 1, count)
     return torch.cat(found)
+
+
+def _thumbnails(held: Pictures, rows: NDArray[np.int64], edge: int) -> Tensor:
+    """Return pictures of so many px, uint8 (rows, edge, edge, 3)."""
+    small = []
+    for start in range(0, len(rows), _AT_ONCE):
+        for pixels in held.batch(rows[start : start + _AT_ONCE]).numpy():
+            picture = Image.fromarray(pixels)
+            small.append(np.asarray(picture.resize((edge, edge), Image.Resampling.LANCZOS)))
+    return torch.from_numpy(np.stack(small))
 
 
 def _calibrated(card: Card, result: GraphResult, spec: GraphSpec) -> Card:

@@ -198,15 +198,12 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """How the graph is built and the convolutions are trained.
-
-    The study's values where it states them.
+    """How the graph is built and trained, with the study's values where it states them.
 
     Attributes
     ----------
     neighbours
-        Cells of highest cosine similarity that each cell takes edges from; the study does not state
-        how many.
+        Cells of highest cosine similarity that each takes edges from; the study says no number.
     symmetric
         Whether edges go both ways, as in Kipf and Welling's graphs; else a cell hears its
         neighbours alone, so that a training cell hangs on the graph as a new one does.
@@ -221,6 +218,8 @@ class GraphSpec:
         is no validation.
     transductive
         Whether the transductive protocol is trained and measured as well.
+    thumbnail_px
+        Edge of the pictures of training cells that the bundle holds, for all to see; 0 for none.
     """
 
     neighbours: Annotated[int, Ge(1)] = 10
@@ -233,6 +232,7 @@ class GraphSpec:
     balance: Literal["weights", "none"] = "weights"
     keep: Literal["best", "last"] = "best"
     transductive: bool = True
+    thumbnail_px: Annotated[int, Ge(0), Le(256)] = 0
 
 
 @dataclass(frozen=True)

@@ -235,13 +235,15 @@ function showNeighbours() {
   const items = account.neighbours.map((one) => {
     const facts = `likeness ${one.similarity.toFixed(3)}, adds ${signedNumber(one.contribution)}`;
     const name = one.name || `training cell ${one.index}`;
-    return make("li", { style: `border-left-color: ${colours[one.class]}` }, make("b", {}, one.class), name, make("br"), facts);
+    const shown = told.pictures[one.index];
+    const picture = shown ? [make("img", { src: shown, alt: `training cell ${name}`, width: 64, height: 64 })] : [];
+    return make("li", { style: `border-left-color: ${colours[one.class]}` }, ...picture, make("b", {}, one.class), name, make("br"), facts);
   });
   const terms = `logit of ${account.class} ${signedNumber(account.logit)} = own picture ${signedNumber(account["own picture"])}, ` +
     `bias ${signedNumber(account.bias)}, and what each neighbour adds`;
   at("neighbours").replaceChildren(
     make("h2", {}, `The ${items.length} training cells most like this one`),
-    make("p", { className: "muted small" }, `${terms}. The bundle holds no pictures of them.`),
+    make("p", { className: "muted small" }, Object.keys(told.pictures).length ? `${terms}.` : `${terms}. The bundle holds no pictures of them.`),
     make("ol", {}, ...items),
     make("p", { className: "muted small" }, told.explained),
   );
