@@ -6,7 +6,7 @@ call after its imports: reading the slide, the network, writing the results. WSI
 are given their tiles, TIAToolbox and slidecam a mask; the peers only predict, slidecam writes
 heatmaps of all classes too, but where a row says otherwise. Beside them stand the limits of the
 machine: decoding alone, and the bare network over ready batches. Probabilities are compared tile by
-tile.
+tile. A page keeps the tables of other networks: each may be made in a call of its own.
 
     python benchmarks/peers/compare.py FOLDER [--slide sample_data/slide.tif] [--edge 20480]
         [--tiles 32] [--rounds 3] [--engines slidecam,wsinfer,…] [--results benchmarks/RESULTS.md]
@@ -230,7 +230,8 @@ def measure(options: argparse.Namespace, architecture: str) -> Iterator[str]:
                 shutil.copy(done.probabilities, reference)
             row.add(done, tiles, reference)
             sys.stderr.write(f"{architecture}: {row.engine.name} {row.rates[-1]:.1f}\n")
-    yield f"\n## {architecture}, {tiles} tiles of {TILE} px\n"
+    yield f"{architecture}, {tiles} tiles of {TILE} px\n"
+    yield f"{circumstances(options)}\n"
     yield "| engine | tiles/s, whole call | spread | peak MB | largest difference |"
     yield "|---|---|---|---|---|"
     yield from (row.line for row in rows)
@@ -242,20 +243,34 @@ def measure(options: argparse.Namespace, architecture: str) -> Iterator[str]:
     yield f"| *limit:* decoding alone, one thread, OpenSlide | {cut:.1f} | | | |"
 
 
-def head(options: argparse.Namespace) -> Iterator[str]:
-    """Yield what stands above the tables."""
-    yield "# Measured beside peers\n"
-    yield f"`{' '.join(['python', *map(str, sys.argv)])}`, {datetime.now(UTC):%d %B %Y}.\n"
-    yield (
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors,"
+HEAD = """# Measured beside peers
+
+Each table is of one call, whose engines took turns on one machine with nothing else to do.
+"""
+
+
+def circumstances(options: argparse.Namespace) -> str:
+    """Return how a table was made, on what and when."""
+    command = " ".join(["python", *map(str, sys.argv)])
+    return (
+        f"`{command}`, {datetime.now(UTC):%d %B %Y}, slidecam {version('slidecam')}."
+        f" {platform.processor() or platform.machine()}, {os.cpu_count()} processors,"
         f" {options.threads} threads, Python {platform.python_version()}, torch"
         f" {version('torch')}, OpenVINO {version('openvino')}. A slide of {options.edge}² px"
-        f" at {SPACING} µm/px, batches of {BATCH}, medians of {options.rounds} rounds in turn.\n"
+        f" at {SPACING} µm/px, batches of {BATCH}, medians of {options.rounds} rounds in turn."
     )
 
 
+def tables_in(results: Path) -> dict[str, str]:
+    """Return the tables that a page holds already, by network."""
+    if not results.exists():
+        return {}
+    _head, *tables = results.read_text(encoding="utf-8").split("\n## ")
+    return {table.partition(",")[0]: table for table in tables}
+
+
 def main() -> None:
-    """Measure, and write the tables."""
+    """Measure, and put each network's table into the page as it is made."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     usual = ["resnet18", "resnet50", "densenet121"]
@@ -271,12 +286,13 @@ def main() -> None:
     options.engines = options.engines.split(",")
     options.folder = options.folder.absolute()
     options.folder.mkdir(parents=True, exist_ok=True)
-    lines = [*head(options)]
+    results = options.results or options.folder / "RESULTS.md"
     for architecture in options.architectures:
-        lines += measure(options, architecture)
-        text = "\n".join(lines) + "\n"
-        (options.results or options.folder / "RESULTS.md").write_text(text, encoding="utf-8")
-    sys.stdout.write("\n".join(lines) + "\n")
+        table = "\n".join(measure(options, architecture))
+        tables = {**tables_in(results), architecture: f"{table}\n"}
+        text = "\n## ".join([HEAD, *tables.values()])
+        results.write_text(text, encoding="utf-8")
+    sys.stdout.write(results.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
