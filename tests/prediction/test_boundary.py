@@ -13,6 +13,7 @@ from slidecam import inference, runlog, streaming
 from slidecam.events import Event, Finished, SlideFailed, SlideFinished, Warned
 from slidecam.prediction import (
     checks,
+    choices,
     outputs,
     pictures,
     pipeline,
@@ -40,7 +41,7 @@ class UnforeseenError(Exception):
 
 
 SLIDE_STAGES = {
-    "opening": (preparation, "open_apart"),
+    "opening": (choices, "open_apart"),
     "spacing": (preparation, "settle_spacing"),
     "foreground": (preparation, "find_foreground"),
     "grid": (preparation, "lay_grid"),

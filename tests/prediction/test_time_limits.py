@@ -12,7 +12,7 @@ import pytest
 
 from slidecam.errors import SlideFailedError, UsageError
 from slidecam.events import Finished, SlideFailed, SlideFinished, Waiting
-from slidecam.prediction import lanes, outputs, pipeline, preparation
+from slidecam.prediction import choices, lanes, outputs, pipeline, preparation
 from slidecam.prediction.lanes import TimeLimit
 from slidecam.prediction.model import load_model
 from slidecam.prediction.pipeline import predict
@@ -58,7 +58,7 @@ def hanging(patch: pytest.MonkeyPatch, place: Any, name: str, answering: Event) 
 
 
 STAGES = {
-    "opened": (preparation, "open_apart"),
+    "opened": (choices, "open_apart"),
     "classified": (_Cutter, "cut"),
     "written": (outputs, "write_tiles_csv"),
 }
