@@ -318,6 +318,15 @@ def test_a_device_that_runs_out_of_memory_computes_in_parts_and_says_so_once(
     assert tables[0].count("\n") == tables[1].count("\n") > 4
 
 
+def test_a_call_that_is_ended_at_its_first_event_leaves_its_manifest(
+    tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = predict(write_slide(tmp_path / "one.tif"), tiny_bundle, tmp_path / "out", LEAN)
+    next(run)
+    run.close()
+    assert read_manifest(tmp_path / "out" / "manifest.json") is not None
+
+
 def test_a_white_slide_is_skipped_and_says_why(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:

@@ -105,14 +105,15 @@ def _given_out(
     slides = call.spec.share_of(found.slides)
     said = said_of_methods(bundle.card, settled.methods)
     log = RunLog(Outlet(call.out), bundle, call.spec, slides, said)
-    yield log.begun(len(found.slides))
-    for message in settled.notes:
-        yield Warned("", message)
     jobs = [*_jobs(call.spec, slides)]
     with ExitStack() as cleanup:
+        # Before the first event: whoever hears of a call may end it at once.
+        cleanup.callback(log.write)
+        yield log.begun(len(found.slides))
+        for message in settled.notes:
+            yield Warned("", message)
         work = Scheduling(client, own, jobs, log, on_gpu=on_gpu)
         # In the opposite order: nothing is let go of while a worker may still write into it.
-        cleanup.callback(log.write)
         cleanup.callback(work.release)
         cleanup.callback(_wait_until_idle, client, call.key)
         cleanup.callback(work.stop)

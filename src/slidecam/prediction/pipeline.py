@@ -83,10 +83,11 @@ def predict(
         loaded = load_model(model, completed, warm)
         said = said_of_methods(loaded.bundle.card, loaded.methods)
         log = RunLog(outlet, loaded.bundle, completed, slides, said)
+        # Before the first event: whoever hears of a call may end it at once.
+        cleanup.callback(log.write)
         yield log.begun(len(found.slides))
         for message in notes_of(found, loaded, spec):
             yield Warned("", message)
-        cleanup.callback(log.write)
         commit = ThreadPoolExecutor(1, "slidecam-commit")
         # While the first slide is prepared.
         commit.submit(import_module, outputs.__name__)
