@@ -179,6 +179,18 @@ def test_its_own_page_may_call(client: httpx.Client, server: Running) -> None:
     assert client.get("/v1/status", headers={"Origin": server.url}).status_code == 200
 
 
+def test_a_length_of_twenty_digits_is_too_large(server: Running) -> None:
+    head = (
+        f"POST /v1/image HTTP/1.1\r\nHost: {server.url[7:]}\r\nAuthorization: Bearer"
+        f" {server.token}\r\n"
+    )
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as line:
+        line.sendall(f"{head}Content-Length: {'9' * 20}\r\n\r\nabc".encode())
+        answer = line.recv(4096).decode()
+    assert answer.startswith("HTTP/1.1 413")
+
+
 def test_a_body_that_is_too_large_is_refused_by_its_length_before_it_is_read(
     client: httpx.Client,
 ) -> None:

@@ -278,7 +278,9 @@ class Guard:
             )
         length = headers.get("content-length", "0")
         most = self.limits.most_bytes(scope["path"])
-        if length.isdecimal() and (whole_number(length) or 0) > most:
+        size = whole_number(length)
+        # Digits that are no number of use are a larger one.
+        if length.isdecimal() and (size is None or size > most):
             return _too_large(most)
         return None
 
