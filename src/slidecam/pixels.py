@@ -243,6 +243,8 @@ def halved(block: NDArray[np.float32]) -> NDArray[np.float32]:
     height, width = block.shape
     even = np.pad(block, ((0, height % 2), (0, width % 2)), constant_values=np.nan)
     known = np.isfinite(even)
+    if not known.any():
+        return np.full((len(even) // 2, even.shape[1] // 2), np.nan, np.float32)
     sums = _sum_of_four(np.where(known, even, 0))
     counts = _sum_of_four(known.astype(np.float32))
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.float32(np.nan))

@@ -128,7 +128,7 @@ def test_version_0_4_is_zarr_v2_with_blosc_and_slashes(tmp_path: Path) -> None:
         "filters": None,
         "fill_value": 0.0,
         "dimension_separator": "/",
-        "compressor": {"id": "blosc", "cname": "zstd", "clevel": 5, "shuffle": 1, "blocksize": 0},
+        "compressor": {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 1, "blocksize": 0},
     }
     assert (tmp_path / "h" / "0" / "1" / "0" / "1").is_file()
 

@@ -47,7 +47,7 @@ ATTRIBUTES = "slidecam"
 BLOSC_V2: Mapping[str, Any] = {
     "id": "blosc",
     "cname": "zstd",
-    "clevel": 5,
+    "clevel": 1,
     "shuffle": 1,
     "blocksize": 0,
 }
@@ -224,7 +224,7 @@ def empty_array(
         shape=shape,
         chunks=chunks,
         dtype="float32",
-        compressors=codecs.BloscCodec(typesize=4, cname="zstd", clevel=5, shuffle="shuffle"),
+        compressors=codecs.BloscCodec(typesize=4, cname="zstd", clevel=1, shuffle="shuffle"),
         dimension_names=("c", *"zyx"[1 - len(shape) :]),
         fill_value=0,
     )

@@ -147,7 +147,15 @@ def paint_bands(heatmap: Heatmap, plane: int = 0) -> Iterator[NDArray[np.float32
             rows = touched[start : start + maps.per_read]
             for box, values in zip(maps.boxes[rows], maps.read(rows), strict=True):
                 canvas.add(box, _kept(values, heatmap.spec), window)
-        yield _scaled(canvas.means(), heatmap)
+        yield _painted(canvas, heatmap)
+
+
+def _painted(canvas: _Canvas, heatmap: Heatmap) -> NDArray[np.float32]:
+    """Return a band as shares of its scales; between columns without a tile nothing is reckoned."""
+    shares = np.full(canvas.shape, np.nan, np.float32)
+    columns = canvas.columns
+    shares[:, :, columns] = _scaled(canvas.means(columns), heatmap)
+    return shares
 
 
 def _kept(values: NDArray[np.float32], spec: PaintSpec) -> NDArray[np.float32]:
@@ -199,6 +207,19 @@ class _Canvas:
         self._weights = np.zeros((rows, raster.size.width), np.float32)
         self._covered = np.zeros((rows, raster.size.width), np.bool_)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Classes, rows, columns."""
+        return self._sums.shape
+
+    @property
+    def columns(self) -> slice:
+        """From the first column that a tile covers to the last."""
+        covered = np.flatnonzero(self._covered.any(axis=0))
+        if not len(covered):
+            return slice(0, 0)
+        return slice(int(covered[0]), int(covered[-1]) + 1)
+
     def touching(self, boxes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the indices of the tiles whose samples reach into this band.
 
@@ -229,11 +250,12 @@ class _Canvas:
             _centres_within(x, width, pitch, 0, self._raster.size.width),
         ] = True
 
-    def means(self) -> NDArray[np.float32]:
-        """Return the band's raw means; NaN where no tile is."""
-        known = self._covered & (self._weights > 0)
+    def means(self, columns: slice) -> NDArray[np.float32]:
+        """Return the band's raw means in some columns; NaN where no tile is."""
+        weights = self._weights[:, columns]
+        known = self._covered[:, columns] & (weights > 0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(known, self._sums / self._weights, np.float32(np.nan))
+            return np.where(known, self._sums[:, :, columns] / weights, np.float32(np.nan))
 
 
 def _tents(start: int, length: int, cells: int, pitch: int) -> tuple[int, NDArray[np.float32]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.metadata import PackageNotFoundError
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from slidecam.explain.map_request import request_maps
 from slidecam.models import open_bundle
 from slidecam.models.backends import choose_device
 from slidecam.registry import deferred, version_of
+from slidecam.sources import reader_packages
 from slidecam.store import read_attributes
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from slidecam.runs.spec import PredictSpec
 else:
     torch, inference = map(deferred, ("torch", "slidecam.inference"))
+
+PACKAGES = ("slidecam", "torch", "timm", "numpy", "zarr", "openvino")
+"""Whose versions `run.json` records beside the readers': each can move a result's last digits."""
 
 KEPT_WARM = 2
 """Classifiers that a long-lived program keeps on their devices, where memory is scarce."""
@@ -233,6 +239,15 @@ def _methods_begun(folder: Path, request: MapRequest) -> tuple[str, ...]:
     if not set(stored) <= set(request.raw):
         return ()
     return tuple(stored)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what classifies and what reads; a reader may lack its library."""
+    found: dict[str, str] = {}
+    for package in (*PACKAGES, *reader_packages()):
+        with suppress(PackageNotFoundError):
+            found[package] = version_of(package)
+    return found
 
 
 @cache

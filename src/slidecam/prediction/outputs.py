@@ -7,10 +7,9 @@ other in between.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +21,17 @@ from slidecam.exchange.tables import write_tiles_csv
 from slidecam.foreground import save_foreground
 from slidecam.objects import said
 from slidecam.prediction import volumes
-from slidecam.prediction.pictures import write_heatmaps, write_overview
-from slidecam.registry import resolve, version_of
+from slidecam.prediction.model import versions
+from slidecam.prediction.pictures import thumbnail, write_heatmaps, write_overview
+from slidecam.registry import resolve
 from slidecam.runs.legend import classified_tissue, summarise_classes
-from slidecam.runs.outputs import chosen_outputs, clear_leftovers, clear_others, painting
+from slidecam.runs.outputs import (
+    OVERVIEW,
+    chosen_outputs,
+    clear_leftovers,
+    clear_others,
+    painting,
+)
 from slidecam.runs.record import RunRecord
 from slidecam.runs.record_parts import (
     RecordedBundle,
@@ -35,18 +41,20 @@ from slidecam.runs.record_parts import (
     RecordedInput,
     RecordedOutcome,
     RecordedSpacing,
-    RecordedVolume,
 )
 from slidecam.runs.slices import write_slices_csv
 from slidecam.runs.tiles import TileTable
 from slidecam.runs.written import output_marks
-from slidecam.sources import reader_packages
 from slidecam.sources.identifiers import hidden_parts
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Future
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from slidecam.exchange.manifest import SlideStatus
     from slidecam.prediction.pictures import WrittenHeatmap
@@ -73,6 +81,9 @@ class Results:
         Of a volume, its slices and its call; None of a slide.
     written
         Its heatmaps, as far as they are on disk: outputs that show them come after them.
+    thumbnail
+        The slide as ``overview.png`` shows it, which is read beside the outputs before that one;
+        None where nothing shows it.
     """
 
     name: str
@@ -81,6 +92,7 @@ class Results:
     parts: OwnParts
     of_volume: volumes.VolumeResults | None
     written: list[WrittenHeatmap] = field(default_factory=list)
+    thumbnail: Future[NDArray[np.uint8]] | None = None
 
     @property
     def volume(self) -> volumes.VolumeResults:
@@ -108,9 +120,12 @@ def write_outputs(results: Results) -> None:
     work = results.work
     rows = chosen_outputs(work.spec.outputs, volume=work.is_volume)
     clear_others(work.folder, kept=rows)
-    for row in rows:
-        if not row.wanted or resolve(row.wanted)(work):
-            resolve(row.write)(results, work.folder / row.name)
+    with ThreadPoolExecutor(1, "slidecam-thumbnail") as beside:
+        if OVERVIEW in {row.name for row in rows}:
+            results = replace(results, thumbnail=beside.submit(thumbnail, work.source))
+        for row in rows:
+            if not row.wanted or resolve(row.wanted)(work):
+                resolve(row.write)(results, work.folder / row.name)
 
 
 def heatmap_records(results: Results) -> list[dict[str, Any]]:
@@ -145,8 +160,9 @@ def heatmaps(results: Results, _path: Path) -> None:
 
 def overview(results: Results, path: Path) -> None:
     """Write ``overview.png``."""
+    assert results.thumbnail is not None  # noqa: S101  (for the type checker: it is chosen)
     drawn = results.table, results.parts, results.written
-    write_overview(path, results.name, results.work, drawn)
+    write_overview(path, results.name, results.work, drawn, results.thumbnail.result())
 
 
 def montage(results: Results, path: Path) -> None:
@@ -181,9 +197,6 @@ def for_qupath(results: Results, path: Path) -> None:
     write_for_qupath(export, path)
 
 
-PACKAGES = ("slidecam", "torch", "timm", "numpy", "zarr", "openvino")
-"""Whose versions `run.json` records beside the readers': each can move a result's last digits."""
-
 TRY_AGAIN = "run.json lists the tiles and why. Repeat the call with --resume to try them again."
 
 FAILURES_LISTED = 100
@@ -212,7 +225,7 @@ def _record(slide: FoundSlide, work: SlideWork) -> RunRecord:
         started=started,
         resumed=resumed,
         made_in=_working_folder(slide),
-        input=RecordedInput.of(slide.shown, work.source.facts, _volume(work), slide.group),
+        input=RecordedInput.of(slide.shown, work.source.facts, volumes.recorded(work), slide.group),
         spacing=None if spacing is None else RecordedSpacing(spacing.spacing, spacing.origin),
         foreground=RecordedForeground(work.foreground.origin, work.foreground.share),
         bundle=RecordedBundle(work.card.name, said(bundle.path), bundle.digest, work.card.classes),
@@ -222,7 +235,7 @@ def _record(slide: FoundSlide, work: SlideWork) -> RunRecord:
         painting=painting(work.model.request, work.spec),
         device=str(work.model.classifier.device),
         machine=work.model.machine,
-        versions=_versions(),
+        versions=versions(),
     )
 
 
@@ -237,28 +250,6 @@ def _working_folder(slide: FoundSlide) -> str | None:
     if hidden_parts(folder / slide.path):
         return None
     return str(folder)
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of what classifies and what reads; a reader may lack its library."""
-    found: dict[str, str] = {}
-    for package in (*PACKAGES, *reader_packages()):
-        with suppress(PackageNotFoundError):
-            found[package] = version_of(package)
-    return found
-
-
-def _volume(work: SlideWork) -> RecordedVolume | None:
-    stack = work.source.facts.stack
-    if stack is None:
-        return None
-    return RecordedVolume(
-        axis=stack.axis,
-        planes=stack.shape[0],
-        voxels=tuple(stack.grid.shape),
-        spacing_mm=tuple(stack.spacing_mm),
-        affine_ras_mm=tuple(map(tuple, stack.grid.affine.tolist())),
-    )
 
 
 def finish_slide(slide: FoundSlide, work: SlideWork) -> SlideReport:

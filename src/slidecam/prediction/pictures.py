@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,6 +106,10 @@ class WrittenHeatmap:
         }
 
 
+AT_ONCE = 2
+"""Heatmaps that are painted at once: one is computed while another is packed and written."""
+
+
 def write_heatmaps(work: SlideWork) -> tuple[WrittenHeatmap, ...]:
     """Write the heatmap of every method, in their order.
 
@@ -114,15 +120,13 @@ def write_heatmaps(work: SlideWork) -> tuple[WrittenHeatmap, ...]:
     clear_heatmaps(work.folder, kept=files.values())
     if request is None:
         return ()
-    written = []
-    for method, name in files.items():
-        one = _write(work.folder / name, method, work)
-        if one is not None:
-            written.append(one)
-    return tuple(written)
+    places = [work.folder / name for name in files.values()]
+    with ThreadPoolExecutor(AT_ONCE, "slidecam-heatmap") as painters:
+        written = painters.map(partial(_write, work), places, files)
+        return tuple(one for one in written if one is not None)
 
 
-def _write(path: Path, method: str, work: SlideWork) -> WrittenHeatmap | None:
+def _write(work: SlideWork, path: Path, method: str) -> WrittenHeatmap | None:
     run, request, card = work.run, work.model.request, work.card
     if run is None or request is None:
         return None
@@ -232,10 +236,12 @@ def write_overview(
     slide: str,
     work: SlideWork,
     results: tuple[TileTable, OwnParts, Sequence[WrittenHeatmap]],
+    shown_as: NDArray[np.uint8],
 ) -> None:
     """Draw a slide with its classes and heatmaps.
 
-    ``results`` are its tiles, what each of them counts for, and what was written of its maps.
+    ``results`` are its tiles, what each of them counts for, and what was written of its maps;
+    ``shown_as`` its `thumbnail`.
     """
     table, parts, written = results
     shown, whose = written, "slide"
@@ -246,11 +252,11 @@ def write_overview(
         whose = "picture"
     heats = [_heat(one, _label(one, whose), alone=len(shown) == 1) for one in shown]
     facts = _facts(slide, work, written)
-    write_overview_png(path, _thumbnail(work.source), table, parts, heats, facts)
+    write_overview_png(path, shown_as, table, parts, heats, facts)
 
 
-def _thumbnail(source: Source) -> NDArray[np.uint8]:
-    """Return the best picture of the slide that can still be decoded.
+def thumbnail(source: Source) -> NDArray[np.uint8]:
+    """Return the best picture of a slide that can still be decoded, (rows, columns, 3).
 
     Damage costs sharpness, then everything.
     """

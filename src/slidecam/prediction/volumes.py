@@ -32,6 +32,7 @@ from slidecam.reports.montage import (
     write_montage_png,
 )
 from slidecam.runs.outputs import clear_heatmaps, heatmap_files, nifti_name
+from slidecam.runs.record_parts import RecordedVolume
 from slidecam.runs.slices import DONE, FAILED, MISSING, SKIPPED, SliceTable
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import Status
@@ -125,6 +126,20 @@ def _volume(work: SlideWork) -> VolumeSource:
     if not isinstance(work.source, VolumeSource):
         raise StoreError(work.folder, "This is no run of a volume.", "Pass the folder of one.")
     return work.source
+
+
+def recorded(work: SlideWork) -> RecordedVolume | None:
+    """Return what ``run.json`` says of a volume; None of a slide."""
+    stack = work.source.facts.stack
+    if stack is None:
+        return None
+    return RecordedVolume(
+        axis=stack.axis,
+        planes=stack.shape[0],
+        voxels=tuple(stack.grid.shape),
+        spacing_mm=tuple(stack.spacing_mm),
+        affine_ras_mm=tuple(map(tuple, stack.grid.affine.tolist())),
+    )
 
 
 def heatmap_record(written: WrittenHeatmap, work: SlideWork) -> dict[str, Any]:

@@ -31,6 +31,7 @@ SourceKind = Literal["slide", "volume"]
 HEATMAP = "heatmap.ome.zarr"
 FURTHER_HEATMAPS = "heatmap-*.ome.zarr"
 NIFTIS = "heatmap*.nii.gz"
+OVERVIEW = "overview.png"
 
 QUPATH_FOLDER = "qupath"
 """What our QuPath scripts load, where the call says how QuPath shows it."""
@@ -169,7 +170,7 @@ OUTPUT_TABLE: Registry[Output] = Registry(
             help="the heatmaps, one for each method; of a volume as NIfTI as well",
         ),
         Output(
-            "overview.png",
+            OVERVIEW,
             write=f"{_HERE}:overview",
             media="image/png",
             pictured=True,
