@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,9 +15,22 @@ from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
 
 
+LATER = (
+    "openvino",
+    "timm",
+    "slidecam.inference",
+    "slidecam.streaming",
+    "slidecam.prediction.outputs",
+    "slidecam.prediction.preparation",
+)
+"""What slidecam imports when it is needed, so that its help answers at once; peers import first."""
+
+
 def main() -> None:
     """Classify the job's tiles."""
     job, watch = Job.of_call(), Stopwatch()
+    for name in LATER:
+        import_module(name)
     torch.set_num_threads(job.threads)
     spec = PredictSpec(mask=Path(job.mask), batch=job.batch, **job.settings)  # type: ignore[arg-type]
     with watch.running():
