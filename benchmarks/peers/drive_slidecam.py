@@ -14,7 +14,6 @@ from slidecam.events import Finished
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
 
-
 LATER = (
     "openvino",
     "timm",
