@@ -116,6 +116,12 @@ def test_a_mean_leaves_out_what_is_not_a_number() -> None:
     np.testing.assert_array_equal(halved(block), expected)
 
 
+@pytest.mark.parametrize("nothing", [NAN, np.inf])
+def test_a_mean_of_no_number_is_none(nothing: float) -> None:
+    block = np.full((3, 5), nothing, np.float32)
+    np.testing.assert_array_equal(halved(block), np.full((2, 3), NAN, np.float32))
+
+
 def test_version_0_4_is_zarr_v2_with_blosc_and_slashes(tmp_path: Path) -> None:
     write_heatmap_ome_zarr(tmp_path / "h", bands(raster()), SPEC)
     assert as_json(tmp_path / "h" / ".zgroup") == {"zarr_format": 2}
