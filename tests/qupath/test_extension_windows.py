@@ -51,6 +51,7 @@ def seen(
     )
     path = jvm_path(folder / "classes", built, built.parent / "standins")
     command = ["java", "-Dprism.order=sw", "-Djava.awt.headless=true", "-XX:TieredStopAtLevel=1"]
+    command.append(f"-Djava.io.tmpdir={tmp_path_factory.mktemp('java')}")
     places = (folder / "models", folder / "out", Path(PICTURES or folder / "pictures"))
     words = (slide, *SIZE, sys.executable, *places)
     done = subprocess.run(  # noqa: S603  (our own command)
@@ -101,6 +102,13 @@ def test_the_extension_is_found_and_has_its_menu_once(seen: dict[str, Any]) -> N
 
 
 @slow
+def test_help_names_every_command_of_the_menu(seen: dict[str, Any]) -> None:
+    commands = {name for name in seen["menu"] if name} - {"Preferences...", "Help"}
+    assert {name for name in commands if name not in seen["help"]} == set()
+    assert "Not for diagnosis" in seen["help"]
+
+
+@slow
 def test_without_slidecam_a_window_says_what_to_install(seen: dict[str, Any]) -> None:
     assert "/nowhere/python cannot be started" in seen["not installed"]
     assert "pip install slidecam" in seen["not installed"]
@@ -145,6 +153,8 @@ def test_the_window_shows_and_gives_back_on_leaving(seen: dict[str, Any]) -> Non
     ]
     assert seen["map"] == ["prob_B", pytest.approx(0.4), 1, True]
     assert f"of {seen['tiles']} tiles have a probability of 0.40 or more" in seen["map words"]
+    assert seen["the same map"], "a slider counts no tile again"
+    assert seen["opacity"] == pytest.approx(0.3)
     assert seen["overlays"] == 1
     assert (seen["display after show"], seen["overlays after show"]) == ([False, 1, True, False], 0)
 
@@ -153,6 +163,7 @@ def test_the_window_shows_and_gives_back_on_leaving(seen: dict[str, Any]) -> Non
 def test_a_click_on_the_slide_is_explained(seen: dict[str, Any]) -> None:
     width, height = seen["panel"]
     assert width > height > 50
+    assert seen["left of panels"] == []
 
 
 @slow
@@ -174,6 +185,7 @@ def test_a_project_counts_what_failed_and_saves_the_rest(seen: dict[str, Any]) -
 
 @slow
 def test_regions_are_merged_and_all_of_ours_is_removed_alone(seen: dict[str, Any]) -> None:
+    assert "'a third' is no number" in seen["no threshold"]
     assert seen["regions"] > 0
     assert f"{seen['regions']} regions" in seen["merged"]
     assert "Undo does not bring them back" in seen["remove"]

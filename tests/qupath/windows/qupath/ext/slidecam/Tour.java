@@ -104,7 +104,19 @@ public final class Tour {
         teach(image);
         export();
         project(image, args);
+        help();
         remove(image);
+    }
+
+    private static void help() throws Exception {
+        fx(() -> {
+            item("Help").fire();
+            return null;
+        });
+        Stage alert = stage("slidecam");
+        SEEN.put("help", fx(() -> words(alert)));
+        picture(alert, "help");
+        close(alert);
     }
 
     private static ImageData<BufferedImage> image(Path slide, String width, String height) {
@@ -211,6 +223,7 @@ public final class Tour {
         Stage window = open("Show...", "Show what slidecam found");
         ComboBox<String> what = fx(() -> (ComboBox<String>) all(window, ComboBox.class).get(0));
         SEEN.put("choices", fx(() -> List.copyOf(what.getItems())));
+        awaitLabel(window, text -> text.contains("in the colour of its class"));
         picture(window, "show-classes");
         String second = fx(() -> what.getItems().get(2).substring("Probability of ".length()));
         fx(() -> {
@@ -218,16 +231,24 @@ public final class Tour {
             all(window, Slider.class).get(1).setValue(0.4);
             return null;
         });
+        SEEN.put("map words", awaitLabel(window, text -> text.contains("have a probability")));
         picture(window, "show-probability");
         var map = OverlayOptions.SHARED.getMeasurementMapper();
         SEEN.put("map", List.of(map.measurement, map.low, map.high, map.excluded));
-        SEEN.put("map words", awaitLabel(window, text -> text.contains("have a probability")));
+        fx(() -> {
+            all(window, Slider.class).get(0).setValue(0.3);
+            return null;
+        });
+        var again = OverlayOptions.SHARED.getMeasurementMapper();
+        SEEN.put("the same map", map == again);
+        SEEN.put("opacity", OverlayOptions.SHARED.getOpacity());
         String heatmap = fx(() -> what.getItems().stream()
                 .filter(each -> each.startsWith("Heatmap of " + second)).findFirst().orElseThrow());
         fx(() -> {
             what.setValue(heatmap);
             return null;
         });
+        await("a heatmap", () -> !qupath.getViewer().getCustomOverlayLayers().isEmpty());
         picture(window, "show-heatmap");
         SEEN.put("overlays", qupath.getViewer().getCustomOverlayLayers().size());
         close(window);
@@ -282,15 +303,27 @@ public final class Tour {
         await("panel", () -> panel.getImage() != null && !panel.getImage().isError());
         picture(window, "explain");
         SEEN.put("panel", List.of(panel.getImage().getWidth(), panel.getImage().getHeight()));
+        try (var left = Files.list(Path.of(System.getProperty("java.io.tmpdir")))) {
+            SEEN.put("left of panels", left.map(Path::getFileName).map(Path::toString)
+                    .filter(each -> each.startsWith("slidecam-explained-")).toList());
+        }
         close(window);
     }
 
     @SuppressWarnings("unchecked")
     private static void regions(ImageData<BufferedImage> image) throws Exception {
         Stage window = open("Regions...", "Merge tiles into regions");
+        Spinner<Double> threshold = fx(() -> (Spinner<Double>) all(window, Spinner.class).get(0));
         fx(() -> {
-            Spinner<Double> threshold = (Spinner<Double>) all(window, Spinner.class).get(0);
-            threshold.getValueFactory().setValue(0.3);
+            threshold.getEditor().setText("a third");
+            return null;
+        });
+        press(window, "Merge");
+        Stage alert = stage("slidecam");
+        SEEN.put("no threshold", fx(() -> words(alert)));
+        close(alert);
+        fx(() -> {
+            threshold.getEditor().setText("0.3"); // and not entered
             return null;
         });
         press(window, "Merge");
@@ -322,6 +355,7 @@ public final class Tour {
         });
         Stage alert = stage("slidecam");
         SEEN.put("exported", fx(() -> words(alert)));
+        picture(alert, "export");
         close(alert);
     }
 

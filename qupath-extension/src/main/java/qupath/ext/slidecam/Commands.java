@@ -5,6 +5,7 @@ import java.nio.file.Path;
 import java.util.Map;
 import qupath.lib.gui.QuPathGUI;
 import qupath.lib.images.ImageData;
+import qupath.lib.projects.Project;
 
 /** Commands of the menu that need no window of their own. */
 final class Commands {
@@ -14,20 +15,27 @@ final class Commands {
 
     /** Export for training...: the annotations of the open image, as files. */
     static void export(QuPathGUI qupath) {
-        try {
-            String out = Preferences.value(Preferences.OUT);
-            Settings settings = new Settings(out.isEmpty() ? Map.of()
-                    : Map.of("out", Path.of(out).resolve("slidecam-annotations").toString()));
-            Path file = Slidecam.exportTraining(settings, qupath.getImageData(), qupath.getProject());
-            if (file == null)
-                throw new IllegalStateException("This image has no annotations with a class and an area."
-                        + " Draw some, and give each its class (Set class).");
-            Messages.say(qupath, "Annotations are written", file + "\n\nTeach or measure with them:\n\n"
-                    + "slidecam tiles SLIDES --annotations \"" + file.getParent() + "\" --mpp-csv \""
-                    + file.resolveSibling("slides.csv") + "\" --out tiles/");
-        } catch (IOException | IllegalStateException | IllegalArgumentException error) {
-            Messages.problem(qupath, "Nothing was exported", error);
-        }
+        String out = Preferences.value(Preferences.OUT);
+        Settings settings = new Settings(out.isEmpty() ? Map.of()
+                : Map.of("out", Path.of(out).resolve("slidecam-annotations").toString()));
+        ImageData<?> imageData = qupath.getImageData();
+        Project<?> project = qupath.getProject();
+        Job<Path> job = new Job<>(now -> exported(settings, imageData, project));
+        job.setOnSucceeded(event -> Messages.say(qupath, "Annotations are written", job.getValue()
+                + "\n\nTeach or measure with them:\n\nslidecam tiles SLIDES --annotations \""
+                + job.getValue().getParent() + "\" --mpp-csv \""
+                + job.getValue().resolveSibling("slides.csv") + "\" --out tiles/"));
+        job.setOnFailed(event -> Messages.problem(qupath, "Nothing was exported", job.getException()));
+        job.begin();
+    }
+
+    private static Path exported(Settings settings, ImageData<?> imageData, Project<?> project)
+            throws IOException {
+        Path file = Slidecam.exportTraining(settings, imageData, project);
+        if (file == null)
+            throw new IllegalStateException("This image has no annotations with a class and an area."
+                    + " Draw some, and give each its class (Set class).");
+        return file;
     }
 
     /** Remove slidecam's objects...: asked for, since QuPath's Undo does not bring them back. */

@@ -5,7 +5,9 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
+import java.util.stream.Stream;
 import javafx.event.EventHandler;
 import javafx.scene.control.Label;
 import javafx.scene.control.ScrollPane;
@@ -31,7 +33,7 @@ final class ExplainWindow extends Form {
     private final EventHandler<MouseEvent> click = this::clicked;
     private QuPathViewer viewer;
     private ImageData<?> imageData;
-    Job<Path> job;
+    Job<Image> job;
 
     ExplainWindow(QuPathGUI qupath) {
         super(qupath, "Explain a place", WIDE);
@@ -82,7 +84,7 @@ final class ExplainWindow extends Form {
         job.setOnSucceeded(event -> {
             message.textProperty().unbind();
             message.setText("The tile round " + x + ", " + y + ":");
-            panel.setImage(new Image(job.getValue().toUri().toString()));
+            panel.setImage(job.getValue());
         });
         job.setOnFailed(event -> {
             message.textProperty().unbind();
@@ -93,19 +95,35 @@ final class ExplainWindow extends Form {
         job.begin();
     }
 
-    private static Path explained(ImageData<?> imageData, int x, int y, String methods, Job<Path> now)
+    private static Image explained(ImageData<?> imageData, int x, int y, String methods, Job<?> now)
             throws IOException, InterruptedException {
         Slide slide = Slide.of(imageData);
         Results results = Results.of(imageData, "", slide);
         Path out = Files.createTempDirectory("slidecam-explained-");
-        List<String> words = new ArrayList<>(List.of("explain", slide.path().toString(), "--model",
-                results.bundle(), "--out", out.toString(), "--overwrite", "--json", "--methods", methods,
-                "--at", (x + results.corner()[0]) + "," + (y + results.corner()[1])));
-        if (slide.mpp() != null)
-            words.addAll(List.of("--mpp", slide.mpp().toString()));
-        if (slide.series() > 0)
-            words.addAll(List.of("--image", Integer.toString(slide.image())));
-        new ByProcess("").run(words, new Heed(Engine.LOG, now));
-        return out.resolve("panel.png");
+        try {
+            List<String> words = new ArrayList<>(List.of("explain", slide.path().toString(), "--model",
+                    results.bundle(), "--out", out.toString(), "--overwrite", "--json", "--methods",
+                    methods, "--at", (x + results.corner()[0]) + "," + (y + results.corner()[1])));
+            if (slide.mpp() != null)
+                words.addAll(List.of("--mpp", slide.mpp().toString()));
+            if (slide.series() > 0)
+                words.addAll(List.of("--image", Integer.toString(slide.image())));
+            new ByProcess("").run(words, new Heed(Engine.LOG, now));
+            Image image = new Image(out.resolve("panel.png").toUri().toString());
+            if (image.isError())
+                throw new IOException("The panel cannot be shown: " + image.getException().getMessage());
+            return image;
+        } finally {
+            takeAway(out);
+        }
+    }
+
+    private static void takeAway(Path folder) {
+        try (Stream<Path> inside = Files.walk(folder)) {
+            for (Path each : inside.sorted(Comparator.reverseOrder()).toList())
+                Files.deleteIfExists(each);
+        } catch (IOException left) {
+            Engine.LOG.debug("left behind: {}", folder);
+        }
     }
 }

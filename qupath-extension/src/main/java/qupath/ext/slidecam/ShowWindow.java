@@ -4,7 +4,10 @@ import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import java.awt.image.BufferedImage;
 import java.io.IOException;
+import java.util.Arrays;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.function.DoubleFunction;
 import javafx.scene.canvas.Canvas;
@@ -18,6 +21,7 @@ import qupath.lib.gui.QuPathGUI;
 import qupath.lib.gui.tools.MeasurementMapper;
 import qupath.lib.gui.viewer.QuPathViewer;
 import qupath.lib.images.ImageData;
+import qupath.lib.objects.PathObject;
 import qupath.lib.objects.classes.PathClass;
 
 /** Show...: tiles by class, the probability of a class, or a heatmap; given back on leaving. */
@@ -37,8 +41,15 @@ final class ShowWindow extends Form {
     final Canvas bar = new Canvas(WIDTH, HEIGHT);
     final Label words = text("");
     private final Map<String, JsonObject> heatmaps = new LinkedHashMap<>();
+    private final Map<String, Drawing> made = new HashMap<>();
     private ImageData<BufferedImage> imageData;
     private Results results;
+    private Job<Drawing> making;
+
+    /** What a choice looks like: made once, and drawn anew while the sliders move. */
+    private interface Drawing {
+        void show(QuPathViewer viewer);
+    }
 
     ShowWindow(QuPathGUI qupath) {
         super(qupath, "Show what slidecam found");
@@ -51,7 +62,11 @@ final class ShowWindow extends Form {
         what.valueProperty().addListener((value, before, now) -> draw());
         opacity.valueProperty().addListener((value, before, now) -> draw());
         threshold.valueProperty().addListener((value, before, now) -> draw());
+        // Tiles may have come and gone while another window was in use.
+        stage.focusedProperty().addListener((value, before, now) -> made.clear());
         stage.setOnHidden(event -> {
+            if (making != null)
+                making.cancel(true);
             QuPathViewer viewer = Views.of(imageData);
             if (viewer != null)
                 Views.clear(viewer);
@@ -87,21 +102,53 @@ final class ShowWindow extends Form {
         }
         String chosen = what.getValue();
         threshold.setDisable(!chosen.startsWith(PROBABILITY));
-        Views.clear(viewer);
-        try {
-            if (heatmaps.containsKey(chosen))
-                heatmap(viewer, heatmaps.get(chosen));
-            else
-                tiles(viewer, chosen);
-        } catch (IOException error) {
-            Messages.problem(qupath, "The heatmap cannot be read", error);
+        Drawing drawing = made.get(chosen);
+        if (drawing == null) {
+            make(chosen);
+            return;
         }
+        Views.clear(viewer);
+        drawing.show(viewer);
         stage.sizeToScene();
     }
 
-    private void heatmap(QuPathViewer viewer, JsonObject heatmap) throws IOException {
+    /** Read or count what a choice needs, beside the window, and draw it then. */
+    private void make(String chosen) {
+        if (making != null)
+            making.cancel(true);
+        words.setText("One moment...");
+        Job<Drawing> job = new Job<>(now -> drawing(chosen));
+        making = job;
+        job.setOnSucceeded(event -> {
+            made.put(chosen, job.getValue());
+            draw();
+        });
+        job.setOnFailed(event -> {
+            words.setText("This cannot be shown.");
+            Messages.problem(qupath, "This cannot be shown", job.getException());
+        });
+        job.begin();
+    }
+
+    private Drawing drawing(String chosen) throws IOException {
+        if (heatmaps.containsKey(chosen)) {
+            JsonObject heatmap = heatmaps.get(chosen);
+            BufferedImage picture = Views.picture(results, heatmap);
+            return viewer -> heatmap(viewer, heatmap, picture);
+        }
+        List<PathObject> tiles = Results.tilesOn(imageData.getHierarchy());
+        if (chosen.equals(CLASSES))
+            return viewer -> classes(viewer, tiles.size());
+        String measurement = results.measurements().get(chosen.substring(PROBABILITY.length()));
+        MeasurementMapper map = Views.map(measurement, tiles);
+        double[] values = tiles.stream().mapToDouble(tile ->
+                tile.getMeasurementList().get(measurement)).toArray();
+        return viewer -> probability(viewer, map, values);
+    }
+
+    private void heatmap(QuPathViewer viewer, JsonObject heatmap, BufferedImage picture) {
         bar.getGraphicsContext2D().clearRect(0, 0, WIDTH, HEIGHT);
-        Views.lay(viewer, results, heatmap, opacity.getValue());
+        Views.lay(viewer, heatmap, picture, opacity.getValue());
         words.setText((Heed.text(heatmap, "shows") + " " + Heed.text(heatmap, "measured")).strip());
         boolean signed = heatmap.get("signed").getAsBoolean();
         JsonArray colors = heatmap.getAsJsonArray("bar");
@@ -111,25 +158,21 @@ final class ShowWindow extends Form {
                 signed ? "against the class" : "least", signed ? "for the class" : "most");
     }
 
-    private void tiles(QuPathViewer viewer, String chosen) {
-        var tiles = Results.tilesOn(imageData.getHierarchy());
-        if (chosen.equals(CLASSES)) {
-            Views.fill(viewer, (MeasurementMapper) null, opacity.getValue());
-            legend();
-            words.setText(tiles.size() + " tiles, each in the colour of its class.");
-            return;
-        }
-        String measurement = results.measurements().get(chosen.substring(PROBABILITY.length()));
-        MeasurementMapper map = Views.map(measurement, tiles);
-        map.setDisplayMinValue(threshold.getValue());
-        map.setExcludeOutsideRange(threshold.getValue() > 0);
+    private void classes(QuPathViewer viewer, int tiles) {
+        Views.fill(viewer, (MeasurementMapper) null, opacity.getValue());
+        legend();
+        words.setText(tiles + " tiles, each in the colour of its class.");
+    }
+
+    private void probability(QuPathViewer viewer, MeasurementMapper map, double[] values) {
+        double least = threshold.getValue();
+        map.setDisplayMinValue(least);
+        map.setExcludeOutsideRange(least > 0);
         Views.fill(viewer, map, opacity.getValue());
         ColorMaps.ColorMap colors = Views.colors();
-        ramp(x -> color(colors.getColor(x, 0, WIDTH - 1)), String.format("%.2f", threshold.getValue()), "1.00");
-        long shown = tiles.stream().filter(tile ->
-                tile.getMeasurementList().get(measurement) >= threshold.getValue()).count();
-        words.setText(String.format("%d of %d tiles have a probability of %.2f or more.", shown,
-                tiles.size(), threshold.getValue()));
+        ramp(x -> color(colors.getColor(x, 0, WIDTH - 1)), String.format("%.2f", least), "1.00");
+        words.setText(String.format("%d of %d tiles have a probability of %.2f or more.",
+                Arrays.stream(values).filter(value -> value >= least).count(), values.length, least));
     }
 
     private void ramp(DoubleFunction<Color> colors, String low, String high) {

@@ -172,7 +172,7 @@ public final class Slidecam {
         if (heatmap == null)
             throw new IllegalArgumentException("No heatmap of the class '" + settings.of("class")
                     + "' by '" + settings.of("method") + "'. There are: " + listed(heatmaps));
-        Views.lay(viewer, results, heatmap, opacity);
+        Views.lay(viewer, heatmap, Views.picture(results, heatmap), opacity);
         LOG.info("{} of {} at {}, {}, {} x {} px", Heed.text(heatmap, "method"),
                 Heed.text(heatmap, "class"), Heed.whole(heatmap, "x"), Heed.whole(heatmap, "y"),
                 Heed.whole(heatmap, "width"), Heed.whole(heatmap, "height"));

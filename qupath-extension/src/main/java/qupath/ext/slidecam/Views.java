@@ -85,10 +85,17 @@ final class Views {
         return ColorMaps.getColorMaps().getOrDefault("Inferno", ColorMaps.getDefaultColorMap());
     }
 
-    /** Lay a heatmap over its place, instead of earlier ones of ours. */
-    static void lay(QuPathViewer viewer, Results results, JsonObject heatmap, double opacity)
-            throws IOException {
+    /** The picture of a heatmap, from its file; read beside the window. */
+    static BufferedImage picture(Results results, JsonObject heatmap) throws IOException {
         BufferedImage picture = ImageIO.read(results.file(Heed.text(heatmap, "file")).toFile());
+        if (picture == null)
+            throw new IOException("The heatmap is no picture. Classify the slide again: "
+                    + results.file(Heed.text(heatmap, "file")));
+        return picture;
+    }
+
+    /** Lay a heatmap over its place, instead of earlier ones of ours. */
+    static void lay(QuPathViewer viewer, JsonObject heatmap, BufferedImage picture, double opacity) {
         ImageRegion region = ImageRegion.createInstance((int) Heed.whole(heatmap, "x"),
                 (int) Heed.whole(heatmap, "y"), (int) Heed.whole(heatmap, "width"),
                 (int) Heed.whole(heatmap, "height"), 0, 0);
