@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import pytest
 
+from slidecam.events import SlideFailed
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
@@ -232,6 +233,50 @@ def test_an_impossible_job_is_refused_before_it_waits(
     answer = client.post("/v1/jobs", json={"slides": [str(server.root / "small.tif")], **change})
     assert answer.status_code == status
     assert len(client.get("/v1/jobs").json()["jobs"]) == before
+
+
+def drawn(*corners: list[int]) -> dict[str, Any]:
+    """Return an area as GeoJSON."""
+    return {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
+
+
+def test_an_area_that_lies_off_the_slide_is_refused_when_it_is_sent_as_predict_refuses_it(
+    client: httpx.Client, server: Running, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    off = drawn([9000, 9000], [9900, 9000], [9900, 9900])
+    path, mask = server.root / "small.tif", tmp_path / "options.mask"
+    order = {"slides": [str(path)], "options": {"mask": off}}
+    answer = client.post("/v1/jobs", json=order)
+    assert answer.status_code == 400
+    mask.write_text(json.dumps(off))
+    spec = PredictSpec(device="cpu", mask=mask)
+    failed = [
+        event
+        for event in predict(path, tiny_bundle, tmp_path / "out", spec)
+        if isinstance(event, SlideFailed)
+    ]
+    assert "none lies on the slide of 700 x 500 px" in failed[0].problem
+    assert answer.json()["error"] == failed[0].problem.replace(str(mask), "options.mask")
+    assert answer.json()["remedy"] == failed[0].remedy
+
+
+def test_what_many_slides_or_a_run_that_is_there_do_not_allow_is_refused_when_it_is_sent(
+    client: httpx.Client, server: Running, tmp_path: Path
+) -> None:
+    both = [str(server.root / name) for name in ("small.tif", "large.tif")]
+    mask = server.root / "one.geojson"
+    mask.write_text(json.dumps(drawn([0, 0], [300, 0], [300, 300])))
+    for given in (str(mask), json.loads(mask.read_text())):
+        answer = client.post("/v1/jobs", json={"slides": both, "options": {"mask": given}})
+        assert answer.status_code == 400
+        assert "of 2 slides" in answer.json()["error"]
+    mask.unlink()
+    out = str(server.home / tmp_path.name)
+    order = {"slides": both[:1], "out": out, "options": {"heatmap": "none"}}
+    finished(client, client.post("/v1/jobs", json=order).json())
+    again = client.post("/v1/jobs", json=order)
+    assert again.status_code == 409
+    assert "There is a run of small here already" in again.json()["error"]
 
 
 def test_a_mask_on_this_machine_is_read_before_its_job_waits(

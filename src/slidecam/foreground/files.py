@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,16 @@ def load_foreground(
         another shape than the slide.
     """
     path = Path(path)
-    content = read_content(path)
+    return foreground_in(path, read_content(path), size, offset)
+
+
+def foreground_in(
+    path: Path,
+    content: bytes,
+    size: Size,
+    offset: tuple[float, float] = (0.0, 0.0),
+) -> Foreground:
+    """Return the mask that some bytes are, which errors call ``path``; see `load_foreground`."""
     readings: tuple[str, ...] = ()
     if content.startswith(PNG):
         mask = _png(path, content, size)
@@ -249,7 +259,7 @@ def _png(path: Path, content: bytes, size: Size) -> NDArray[np.bool_]:
         )
     _check_aspect(path, columns, rows, size)
     try:
-        return _tissue_of(path)
+        return _tissue_of(content)
     # The boundary of a picture: Pillow's plugins promise no list of what they raise.
     except Exception as error:
         raise MaskError(f"The PNG is damaged: {error}.", "Write the mask again.", path) from error
@@ -272,9 +282,9 @@ def _near(pixels: int, expected: float) -> bool:
     return abs(pixels - expected) <= max(1.0, ASPECT * expected)
 
 
-def _tissue_of(path: Path) -> NDArray[np.bool_]:
+def _tissue_of(content: bytes) -> NDArray[np.bool_]:
     """Return where a PNG is neither 0 nor transparent; a palette counts by index."""
-    with Image.open(path, formats=["PNG"]) as image:
+    with Image.open(BytesIO(content), formats=["PNG"]) as image:
         tissue = np.asarray(image) != 0
         bands = image.getbands()
     tissue = np.atleast_3d(tissue)

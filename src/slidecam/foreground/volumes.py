@@ -52,6 +52,9 @@ MOVED = (
     " belong together?"
 )
 
+MEANT = "Give a volume (NIfTI, NRRD, MGZ) in which what is meant is above 0."
+"""What a volume is masked by."""
+
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -148,7 +151,6 @@ def mask_on(path: Path, stack: PlaneStack) -> MaskOnVolume:
     MaskError
         If it is no volume, cannot be read, or is 0 wherever the volume is.
     """
-    remedy = "Give a volume (NIfTI, NRRD, MGZ) in which what is meant is above 0."
     try:
         # The volume is named, as no option chooses another one of a mask.
         with open_source(path, view=VolumeView(axis=stack.axis, volume="0")) as opened:
@@ -159,9 +161,9 @@ def mask_on(path: Path, stack: PlaneStack) -> MaskOnVolume:
                 mask = _moved(mask, own.stack, stack)
             readings = tuple(_readings(path, own, stack))
     except NothingToChooseError as error:
-        raise MaskError("This is no volume.", remedy, path) from error
+        raise MaskError("This is no volume.", MEANT, path) from error
     except SourceError as error:
-        raise MaskError(f"The mask cannot be read: {error}", remedy, path) from error
+        raise MaskError(f"The mask cannot be read: {error}", MEANT, path) from error
     if not mask.any():
         raise MaskError(
             "Nothing in this mask is above 0 where the volume lies.",

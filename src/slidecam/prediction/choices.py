@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from slidecam.errors import MaskError
 from slidecam.files import marks_of
-from slidecam.foreground import VOLUME_MASKS, load_foreground, load_head, mask_file
+from slidecam.foreground import VOLUME_MASKS, load_head, mask_file
+from slidecam.foreground.files import foreground_in, read_content
+from slidecam.foreground.volumes import MEANT
 from slidecam.models.card_parts import VolumeCard
 from slidecam.sources import shown_corner
 from slidecam.sources.apart import open_apart
@@ -98,10 +101,14 @@ def given_head(source: VolumeSource, mask: Path) -> VolumeForeground:
     return load_head(mask_file(source.facts, mask, VOLUME_MASKS), source)
 
 
-def given_mask(source: Source, mask: Path, spec: PredictSpec) -> Foreground:
-    """Return the mask of a slide; MaskError."""
-    corner = corner_shown(source, spec)
-    return load_foreground(mask_file(source.facts, mask), source.facts.size, corner)
+def given_mask(
+    source: Source, mask: Path, spec: PredictSpec, content: bytes | None = None
+) -> Foreground:
+    """Return the mask of a slide, of a file or of the ``content`` that was sent; MaskError."""
+    if content is None:
+        mask = mask_file(source.facts, mask)
+        content = read_content(mask)
+    return foreground_in(mask, content, source.facts.size, corner_shown(source, spec))
 
 
 def corner_shown(source: Source, spec: PredictSpec) -> tuple[int, int]:
@@ -110,16 +117,27 @@ def corner_shown(source: Source, spec: PredictSpec) -> tuple[int, int]:
     return shown_corner(facts.path, facts.size, facts.bounds, spec.shown_size(facts))
 
 
-def refuse_unfit(slide: FoundSlide, card: Card, spec: PredictSpec) -> None:
+def refuse_unfit(
+    slide: FoundSlide, card: Card, spec: PredictSpec, drawn: bytes | None = None
+) -> None:
     """Refuse a call whose choices do not fit its slide, or whose mask does not, as its run would.
 
     The slide is opened for it, where anything was chosen.
+
+    Parameters
+    ----------
+    slide, card, spec
+        As of `open_chosen`.
+    drawn
+        GeoJSON that was sent with the call: what ``spec.mask`` stands for, which is no file then.
 
     Raises
     ------
     SlidecamError
         If it cannot be opened so, or the mask is none.
     """
+    if slide.mask is not None:
+        drawn = None
     chosen = view_of(card, spec).slide.chosen.keys() - {"profile"}
     if not chosen and (spec.mask, spec.volume, spec.reader) == (None, None, None):
         return
@@ -128,8 +146,10 @@ def refuse_unfit(slide: FoundSlide, card: Card, spec: PredictSpec) -> None:
         if spec.mask is None:
             return
         if isinstance(source, VolumeSource):
+            if drawn is not None:
+                raise MaskError("A drawing is no mask of a volume.", MEANT, spec.mask)
             given_head(source, spec.mask)
         elif card.spacing is not None:  # else it sees whole pictures, and the run says so
-            given_mask(source, spec.mask, spec)
+            given_mask(source, spec.mask, spec, drawn)
     finally:
         source.let_go()

@@ -66,8 +66,8 @@ async def tile(
 ) -> Response:
     """Return one Deep Zoom tile; of a volume, of one plane."""
 
-    def cut(_caller: Caller) -> bytes:
-        return service.slides.tile(name, level, column, row, plane)
+    def cut(caller: Caller) -> bytes:
+        return service.slides.tile(name, level, column, row, plane, caller)
 
     return Response(
         await answered(request, service.tile_threads, cut),
@@ -125,16 +125,16 @@ async def submit(request: Request, service: CurrentService) -> JSONResponse:
     """Put slides in line to be classified."""
     content = await request.body()
 
-    def put_in_line() -> JSONResponse:
+    def put_in_line(caller: Caller) -> JSONResponse:
         # On a thread: megabytes of a mask hold up nobody's tiles.
         try:
             wanted = json_of(content)
         except ParseError as error:
             raise RequestError(400, f"The body is no JSON: {error}.", SEE) from error
-        job = service.submit(wanted)
+        job = service.submit(wanted, caller)
         return JSONResponse(job.record(), 202, {"Location": f"/v1/jobs/{job.id}"})
 
-    return await anyio.to_thread.run_sync(put_in_line)
+    return await answered(request, service.opening_threads, put_in_line)
 
 
 @router.get("/v1/jobs")
@@ -268,14 +268,20 @@ def heatmap(
 
 
 @router.get("/v1/slides")
-def folder(
-    service: CurrentService, folder: Annotated[str, Query(max_length=4096)] = ""
+async def folder(
+    request: Request,
+    service: CurrentService,
+    folder: Annotated[str, Query(max_length=4096)] = "",
 ) -> dict[str, Any]:
     """List the slides and folders in a folder.
 
     Without one, the folders that the server may read.
     """
-    return folder_listing(service.defaults.roots, folder)
+
+    def listed(_caller: Caller) -> dict[str, Any]:
+        return folder_listing(service.defaults.roots, folder)
+
+    return await answered(request, service.opening_threads, listed)
 
 
 @router.get("/v1/slides/open")

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from slidecam.geometry import LevelBox, Size, nearest_better_level
+from slidecam.server.callers import Caller
 from slidecam.server.guard import RequestError
 
 if TYPE_CHECKING:
@@ -68,8 +69,12 @@ class DeepZoom:
         shrink, size = 1 << (self.max_level - level), self.size
         return Size(-(-size.width // shrink), -(-size.height // shrink))
 
-    def tile(self, level: int, column: int, row: int, plane: int = 0) -> NDArray[np.uint8]:
+    def tile(
+        self, level: int, column: int, row: int, plane: int = 0, caller: Caller | None = None
+    ) -> NDArray[np.uint8]:
         """Return a tile of a plane, uint8, (up to `TILE`, up to `TILE`, 3); a slide has one plane.
+
+        Where the ``caller`` leaves, the rest of a tile that is made by quarters is not.
 
         Raises
         ------
@@ -85,7 +90,7 @@ class DeepZoom:
         finest = nearest_better_level(self.source.facts.levels, shrink)
         if shrink > NEAR * finest.downsample and max(size.width, size.height) <= WHOLE:
             return self._from_whole(box, size)
-        return self._from_level(box, shrink)
+        return self._from_level(box, shrink, caller or Caller())
 
     def _box(self, level: int, column: int, row: int) -> LevelBox:
         """Return the box of a tile on its level; RequestError 404 if there is none."""
@@ -114,7 +119,7 @@ class DeepZoom:
                 self._whole = Image.fromarray(self.source.thumbnail(WHOLE))
             return self._whole
 
-    def _from_level(self, box: LevelBox, shrink: float) -> NDArray[np.uint8]:
+    def _from_level(self, box: LevelBox, shrink: float, caller: Caller) -> NDArray[np.uint8]:
         """Return a box of a Deep Zoom level of that ``shrink``.
 
         It is read from the slide's level that is fine enough.
@@ -129,7 +134,7 @@ class DeepZoom:
         )
         read = LevelBox(left, top, max(1, right - left), max(1, bottom - top))
         if read.width * read.height > MOST_READ and min(box.width, box.height) > 1:
-            return self._by_quarters(box, shrink)
+            return self._by_quarters(box, shrink, caller)
         pixels = self.source.read(level.index, read)
         if factor == 1 and pixels.shape[:2] == (box.height, box.width):
             return pixels  # the level's own, as of all tiles that are looked at closely
@@ -137,13 +142,14 @@ class DeepZoom:
         picture = Image.fromarray(_widened(pixels, _up(part[2]), _up(part[3])))
         return np.asarray(picture.resize((box.width, box.height), _filter(factor), box=part))
 
-    def _by_quarters(self, box: LevelBox, shrink: float) -> NDArray[np.uint8]:
+    def _by_quarters(self, box: LevelBox, shrink: float, caller: Caller) -> NDArray[np.uint8]:
         pixels = np.empty((box.height, box.width, 3), np.uint8)
         across, down = box.width // 2, box.height // 2
         for y, height in ((0, down), (down, box.height - down)):
             for x, width in ((0, across), (across, box.width - across)):
+                caller.stays()
                 part = LevelBox(box.x + x, box.y + y, width, height)
-                pixels[y : y + height, x : x + width] = self._from_level(part, shrink)
+                pixels[y : y + height, x : x + width] = self._from_level(part, shrink, caller)
         return pixels
 
 
@@ -184,7 +190,9 @@ class PlaneZoom(DeepZoom):
         super().__init__(source, Size(max(1, round(columns * across)), max(1, round(rows * down))))
         self._planes = stack.shape[0]
 
-    def tile(self, level: int, column: int, row: int, plane: int = 0) -> NDArray[np.uint8]:
+    def tile(
+        self, level: int, column: int, row: int, plane: int = 0, caller: Caller | None = None
+    ) -> NDArray[np.uint8]:
         """Return a tile of a plane; see `DeepZoom.tile`."""
         if not 0 <= plane < self._planes:
             raise RequestError(
@@ -199,6 +207,7 @@ class PlaneZoom(DeepZoom):
         )
         across, down = whole.width / size.width, whole.height / size.height
         part = (box.x * across, box.y * down, box.right * across, box.bottom * down)
+        (caller or Caller()).stays()
         picture = Image.fromarray(
             self.source.read(0, LevelBox(0, 0, whole.width, whole.height), plane=plane)
         )

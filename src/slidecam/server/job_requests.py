@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from slidecam.explain.map_request import request_maps
 from slidecam.foreground.annotations import tissue_of
 from slidecam.models import open_bundle
 from slidecam.options import options_of
+from slidecam.prediction.checks import refuse_unclear
 from slidecam.prediction.choices import refuse_unfit
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.guard import SEE, RequestError
@@ -29,6 +31,7 @@ from slidecam.settings import (
     strict,
 )
 from slidecam.sources.discovery import find_slides
+from slidecam.store import Outlet
 
 if TYPE_CHECKING:
     from slidecam.server.folders import Roots
@@ -193,8 +196,9 @@ class JobDefaults:
             used.
         """
         slides = tuple(self.roots.existing(text) for text in request.slides)
-        found = find_slides(slides).slides
-        for one in found:
+        keep = bool(request.options.get("keep_identifiers", False))
+        found = find_slides(slides, keep_identifiers=keep)
+        for one in found.slides:
             # A folder's links and a project's images may lead elsewhere.
             self.roots.existing(one.path)
         outputs = self.roots.with_folder(self.home)
@@ -207,6 +211,9 @@ class JobDefaults:
         if request.out is not None:
             out = outputs.allowed(request.out)
         spec = self._predict_spec(request.options, trust=trust)
+        place = out or self.home / secrets.token_hex(8)  # as new as the folder of its own
+        refuse_unclear(found, Outlet(place), spec)
+        mask = _sent_mask(request, len(found.slides))
         # Which classes and methods there are is known before any slide is: nobody waits for a no.
         request_maps(
             bundle.card,
@@ -215,8 +222,11 @@ class JobDefaults:
             spec.heatmap_against,
             has_map=True,
         )
-        if len(found) == 1:  # of many slides each says for itself, in its turn, what does not fit
-            refuse_unfit(found[0], bundle.card, replace(spec, slide_timeout=LOOK_SECONDS))
+        if len(found.slides) == 1:  # of many each says for itself, in its turn, what does not fit
+            look, drawn = replace(spec, slide_timeout=LOOK_SECONDS), None
+            if mask:
+                look, drawn = replace(look, mask=SENT_MASK), mask.encode()
+            refuse_unfit(found.slides[0], bundle.card, look, drawn)
         return JobSpec(
             slides=slides,
             out=out,
@@ -224,7 +234,7 @@ class JobDefaults:
             predict=spec,
             home=self.home,
             outputs=outputs,
-            mask=_sent_mask(request),
+            mask=mask,
         )
 
     def _predict_spec(self, options: Mapping[str, Any], *, trust: bool) -> PredictSpec:
@@ -237,12 +247,12 @@ class JobDefaults:
         return PredictSpec(**settings, trust=trust)
 
 
-def _sent_mask(request: JobRequest) -> str:
+def _sent_mask(request: JobRequest, slides: int) -> str:
     mask = request.options.get("mask")
     if not isinstance(mask, dict):
         return ""
-    if len(request.slides) > 1:
-        problem = f"One GeoJSON cannot be options.mask of {len(request.slides)} slides."
+    if slides > 1:
+        problem = f"One GeoJSON cannot be options.mask of {slides} slides."
         raise RequestError(400, problem, "Send a job for each slide, or name a folder of masks.")
     text = json.dumps(mask)
     tissue_of(SENT_MASK, text)  # what is no GeoJSON of areas is refused before it waits

@@ -140,9 +140,15 @@ class Service:
         if not self.admitted.acquire(blocking=False):
             raise busy(503, f"{self.limits.waiting_images} pictures are waiting already.", 1)
 
-    def submit(self, wanted: Mapping[str, Any]) -> Job:
-        """Put a job in line, and keep what it was sent for; SlidecamError if it is impossible."""
-        job = self.jobs.submit(self.defaults.job_of(read_request(wanted)))
+    def submit(self, wanted: Mapping[str, Any], caller: Caller) -> Job:
+        """Put a job in line, and keep what it was sent for; SlidecamError if it is impossible.
+
+        CallerLeftError where its sender has left before: nobody would know of it.
+        """
+        caller.stays()
+        spec = self.defaults.job_of(read_request(wanted))
+        caller.stays()
+        job = self.jobs.submit(spec)
         self.runs.requests.keep(job.id, job.out, wanted)
         return job
 

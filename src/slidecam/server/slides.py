@@ -17,6 +17,7 @@ from PIL import Image
 from slidecam.errors import SpacingError, StoreError
 from slidecam.runs.located import open_recorded_slide, recorded_view
 from slidecam.runs.record import RunRecord
+from slidecam.server.callers import Caller
 from slidecam.server.deepzoom import DeepZoom, PlaneZoom, plane_facts
 from slidecam.server.guard import RequestError
 from slidecam.server.standing import standing_of
@@ -189,13 +190,23 @@ class SlideCache:
         with self._reading(name) as zoom:
             return zoom.xml()
 
-    def tile(self, name: str, level: int, column: int, row: int, plane: int = 0) -> bytes:
-        """Return one tile of a plane as JPEG.
+    def tile(
+        self,
+        name: str,
+        level: int,
+        column: int,
+        row: int,
+        plane: int = 0,
+        caller: Caller | None = None,
+    ) -> bytes:
+        """Return one tile of a plane as JPEG; CallerLeftError where its ``caller`` has left.
 
         RequestError 404 if there is none, RegionReadError if it is damaged.
         """
+        caller = caller or Caller()
         with self._reading(name) as zoom:
-            pixels = zoom.tile(level, column, row, plane)
+            caller.stays()  # opening it once more may have taken long
+            pixels = zoom.tile(level, column, row, plane, caller)
         file = BytesIO()
         Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY)
         return file.getvalue()
