@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from slidecam.errors import DeviceError
 from slidecam.explain.activation_maps import plan_maps
+from slidecam.models.backends import too_large
 from slidecam.models.classifier import NOT_A_NUMBER
 from slidecam.store import TileResults
 
@@ -228,9 +228,7 @@ class _Device:
             ]
         except torch.OutOfMemoryError as error:
             if min(tiles, len(pixels)) == 1:
-                problem = f"One tile of {pixels.shape[1]} px does not fit into the GPU's memory."
-                remedy = "Free some of it: other programs use it; or pass --device cpu."
-                raise DeviceError(problem, remedy) from error
+                raise too_large(f"One tile of {pixels.shape[1]} px") from error
             self.most = min(tiles, len(pixels)) // 2
             return None
         return _Scores(*map(_joined, zip(*parts, strict=True)))

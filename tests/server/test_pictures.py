@@ -11,7 +11,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from slidecam.explain.activation_maps import plan_maps
-from slidecam.models import Card, open_bundle, save_bundle
+from slidecam.models import Card, Classifier, open_bundle, save_bundle
 from slidecam.models.architectures import build_network
 from slidecam.models.cell_graph import CellGraph, packed_names
 from slidecam.server import service
@@ -247,6 +247,23 @@ def test_an_explanation_that_takes_too_long_is_stopped_and_leaves_no_trace(
         explain_picture(picture(), classifier, asked, Limits(image_seconds=0.0), FairLock())
     assert refusal.value.status == 504
     assert [len(module._forward_hooks) for module in classifier.network.modules()] == before
+
+
+def test_memory_that_does_not_suffice_is_said_of_a_picture_and_of_a_place_with_what_to_do(
+    client: httpx.Client, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_given: Any, **_how: Any) -> NoReturn:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    server.service.classifier()  # which is loaded, and proven by a run
+    monkeypatch.setattr(Classifier, "run", full)
+    query = {"x": 320, "y": 240, "methods": "cam"}
+    place: dict[str, Any] = {"path": str(server.root / "small.tif"), **query}
+    sent = client.post("/v1/image?methods=none", content=picture())
+    for answer, what in ((sent, "picture"), (client.get("/v1/explain", params=place), "place")):
+        assert answer.status_code == 400
+        assert answer.json()["error"] == f"One {what} does not fit into the GPU's memory."
+        assert "--device cpu" in answer.json()["remedy"]
 
 
 def test_a_picture_whose_sender_has_left_is_not_worked_at(tiny_bundle: Path) -> None:

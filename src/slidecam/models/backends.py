@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from slidecam.errors import DeviceError
 from slidecam.registry import Entry, Registry, deferred
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     import torch
     from torch import Tensor
@@ -112,6 +113,22 @@ def choose_device(name: str) -> torch.device:
         raise DeviceError(f"there is no device called {name!r}.", _DEVICES) from error
     check_device(device, "fp32", "eager")
     return device
+
+
+def too_large(what: str) -> DeviceError:
+    """Return the error of what does not fit into a GPU's memory."""
+    problem = f"{what} does not fit into the GPU's memory."
+    remedy = "Free some of it: other programs use it; or pass --device cpu."
+    return DeviceError(problem, remedy)
+
+
+@contextmanager
+def within_memory(what: str) -> Iterator[None]:
+    """Say of a GPU whose memory runs out what did not fit into it; DeviceError."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise too_large(what) from error
 
 
 def check_device(device: torch.device, precision: str, backend: str) -> None:

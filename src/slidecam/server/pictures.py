@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 
 from slidecam.close_up.methods import choose_methods, class_indices
-from slidecam.errors import DataSetError, DeviceError
+from slidecam.errors import DataSetError
 from slidecam.explain.facts import shown_by, usual_methods
 from slidecam.explain.map_request import MANY_CLASSES
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.icc import colours_of, in_colours
 from slidecam.learning.data.pixels import StoredPicture, stored_picture
+from slidecam.models.backends import within_memory
 from slidecam.pixels import RESAMPLING
 from slidecam.runs.tiles import DISAGREEMENT
 from slidecam.server.callers import Caller
@@ -158,7 +159,7 @@ def explain_picture(
     fitted = picture.resize((card.input_px, card.input_px), RESAMPLING[card.interpolation])
     pixels = torch.from_numpy(np.array(fitted)[None]).to(classifier.device)
     turn = Turn(caller, start + limits.image_seconds)
-    with device.held():
+    with device.held(), within_memory("One picture"):
         caller.stays()
         explained = explained_pixels(classifier, pixels, indices, methods, turn)
     shown = None
@@ -243,21 +244,16 @@ def explained_pixels(
 ) -> dict[str, Any]:
     """Classify pixels, uint8 (1, H, W, 3), as the network takes them, and explain them.
 
-    DeviceError if the memory does not hold it; else as `explain_picture`.
+    Raises as `explain_picture` does.
     """
     card = classifier.card
-    try:
-        passed = classifier.run(pixels, gradients=False)
-        logits, apart = passed.logits, classifier.disagreement(passed)
-        probabilities = classifier.probabilities(logits)[0].tolist()
-        called = card.classes.called_names(probabilities)
-        classes = indices or _usual_classes(card, probabilities)
-        maps = [_map(classifier, pixels, classes, chosen, turn) for chosen in methods.values()]
-        neighbours = _neighbours(classifier, pixels, classes)
-    except torch.OutOfMemoryError as error:
-        raise DeviceError(
-            "One picture does not fit into the GPU's memory.", "Start with --device cpu."
-        ) from error
+    passed = classifier.run(pixels, gradients=False)
+    logits, apart = passed.logits, classifier.disagreement(passed)
+    probabilities = classifier.probabilities(logits)[0].tolist()
+    called = card.classes.called_names(probabilities)
+    classes = indices or _usual_classes(card, probabilities)
+    maps = [_map(classifier, pixels, classes, chosen, turn) for chosen in methods.values()]
+    neighbours = _neighbours(classifier, pixels, classes)
     rows = zip(
         card.class_names,
         card.class_colors,

@@ -18,6 +18,7 @@ from slidecam.close_up.findings import removal_curves
 from slidecam.close_up.methods import choose_methods, class_indices
 from slidecam.close_up.tiles import TileChoice, choose_tiles
 from slidecam.faithfulness.removal import ClassScorer, CurveSpec
+from slidecam.models.backends import within_memory
 from slidecam.reports.panel_rows import PanelMap
 from slidecam.server.pictures import Turn, data_url, explained_pixels
 from slidecam.viewing import PictureView
@@ -100,7 +101,7 @@ def explain_place(
     tiles = _chosen(choose_tiles(str(place.path), classifier, place.choice), caller)
     pixels = torch.from_numpy(tiles.pixels[:1]).to(classifier.device)
     turn = Turn(caller, start + limits.image_seconds)
-    with device.held():
+    with device.held(), within_memory("One place"):
         caller.stays()
         answer = explained_pixels(classifier, pixels, indices, methods, turn)
         trust = _faithfulness(classifier, tiles, answer, turn)
