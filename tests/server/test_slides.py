@@ -6,6 +6,7 @@ Files do not stay open for nothing.
 from __future__ import annotations
 
 import io
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -431,6 +432,28 @@ def test_volumes_on_the_shelf_count_by_what_was_unpacked_and_is_kept(
             shelf.tile(one, 0, 0, 0)
         shelf.tile(told[1], 0, 0, 0)
         assert list(shelf._open) == told[1:]
+
+
+@pytest.mark.parametrize("deed", ["abort", "hang", "eat"])
+def test_a_file_that_ends_holds_or_fills_its_reader_costs_its_own_look_alone(
+    client: httpx.Client,
+    server: Running,
+    write_hostile: Callable[[Path, str], Path],
+    deed: str,
+) -> None:
+    if deed == "eat" and not sys.platform.startswith("linux"):
+        pytest.skip("no limit on memory elsewhere")
+    ours = client.get("/v1/slides/open", params={"path": str(server.root / "small.tif")}).json()
+    path = write_hostile(server.root / f"{deed}.hst", f"read {deed}")
+    slide = client.get("/v1/slides/open", params={"path": str(path)}).json()
+    source = server.service.slides._open[slide["id"]].zoom.source
+    assert isinstance(source, SourceApart)
+    source._seconds = 0.3 if deed == "hang" else PATIENCE
+    refusal = client.get(f"/v1/slides/{slide['id']}_files/8/0_0.jpeg")
+    assert refusal.status_code == 422
+    assert refusal.json()["remedy"]
+    assert client.get(f"/v1/slides/{ours['id']}_files/8/0_0.jpeg").status_code == 200
+    path.unlink()
 
 
 def test_a_slide_whose_process_was_ended_is_opened_again(
