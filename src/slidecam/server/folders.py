@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import UsageError
+from slidecam.exchange.manifest import MANIFEST_NAME
 from slidecam.server.guard import RequestError
+from slidecam.server.job import REPORT
 from slidecam.sources.discovery import slides_in
 
 if TYPE_CHECKING:
@@ -177,7 +179,7 @@ def result_record(job: SeenRun) -> dict[str, Any]:
         if "folder" in slide
     ]
     place = job.place()
-    manifest, report = place / "manifest.json", place / "report.html"
+    manifest, report = place / MANIFEST_NAME, place / REPORT
     return {
         **{name: record[name] for name in ("id", "status", "exit_code", "out", "error")},
         "manifest": str(manifest) if manifest.is_file() else None,
@@ -219,8 +221,5 @@ def result_file(job: SeenRun, inner: str) -> Path:
 
 def _is_ours(job: SeenRun, path: Path) -> bool:
     """Whether a file is of this job and not of another that wrote into the same folder."""
-    mine = {slide["slide"] for slide in job.slide_records()} | {
-        "manifest.json",
-        "report.html",
-    }
-    return path.parts[0] in mine
+    mine = {slide["slide"] for slide in job.slide_records()}
+    return path.parts[0] in mine | {MANIFEST_NAME, REPORT}

@@ -80,6 +80,10 @@ class SeenRun(Protocol):
         """What it is called here."""
 
     @property
+    def key(self) -> str:
+        """What a link to its results needs to know, since a link can carry no token."""
+
+    @property
     def out(self) -> Path:
         """The folder of results."""
 
@@ -111,6 +115,18 @@ class SeenRun(Protocol):
 
     def record(self) -> dict[str, Any]:
         """Return what a client sees of it."""
+
+
+REPORT = "report.html"
+
+
+def report_link(run: SeenRun) -> str | None:
+    """Return the link to a run's report; None where there is none that may be read."""
+    try:
+        there = (run.place() / REPORT).is_file()
+    except RequestError:
+        return None
+    return f"/results/{run.key}/{REPORT}" if there else None
 
 
 class Job:
@@ -292,8 +308,8 @@ class Job:
         with self._lock:
             here = f"/v1/jobs/{self.id}"
             report = None
-            if self._status in ENDED and self._has_report():
-                report = f"/results/{self.key}/report.html"
+            if self._status in ENDED:
+                report = report_link(self)
             return {
                 "id": self.id,
                 "status": self._status,
@@ -309,12 +325,6 @@ class Job:
                 "report": report,
                 "error": self._error,
             }
-
-    def _has_report(self) -> bool:
-        try:
-            return (self.place() / "report.html").is_file()
-        except RequestError:
-            return False
 
     def slide_records(self) -> list[dict[str, Any]]:
         """Return what is known of each slide that was begun."""

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from slidecam.runs import RunRecord
-from slidecam.server.guard import RequestError
+from slidecam.server.job import report_link
 from slidecam.server.progress import Journal
 from slidecam.server.standing import standing_of
 from slidecam.store import RUN_FILE
@@ -142,14 +142,6 @@ class PastRun:
             return None
         return self.slide_records()[0]
 
-    def report(self) -> str | None:
-        """Return the link to its report, where there is one."""
-        try:
-            there = (self.place() / "report.html").is_file()
-        except RequestError:
-            return None
-        return f"/results/{self.key}/report.html" if there else None
-
     def record(self) -> dict[str, Any]:
         """Return what a client sees of it, as of a job."""
         here, ended = f"/v1/jobs/{self.id}", ""
@@ -179,7 +171,7 @@ class PastRun:
             },
             "events": f"{here}/events",
             "result": f"{here}/result",
-            "report": self.report(),
+            "report": report_link(self),
             "error": error,
         }
 
