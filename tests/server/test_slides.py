@@ -21,6 +21,7 @@ from PIL import Image
 
 from slidecam.errors import RegionReadError
 from slidecam.geometry import LevelBox, Size
+from slidecam.runs import located
 from slidecam.server import deepzoom, folders, slides
 from slidecam.server.deepzoom import TILE, DeepZoom
 from slidecam.server.guard import RequestError
@@ -217,6 +218,26 @@ def test_a_runs_slide_is_opened_and_another_one_under_its_path_is_refused_in_wor
     assert other["id"] != plain["id"]
     path.unlink()
     assert client.get("/v1/slides/open", params=query).status_code == 404
+
+
+def test_a_runs_slide_is_opened_once_for_its_run(
+    client: httpx.Client, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = server.root / "small.tif"
+    order = {"slides": [str(path)], "options": {"heatmap": "none"}}
+    job = client.post("/v1/jobs", json=order).json()
+    finished(client, job)
+    places: list[Path] = []
+
+    def counted(place: Path, *given: Any, **how: Any) -> Source:
+        places.append(place)
+        return open_apart(place, *given, **how)
+
+    for module in (slides, located):
+        monkeypatch.setattr(module, "open_apart", counted)
+    query = {"path": str(path), "job": job["id"], "slide": "small"}
+    assert client.get("/v1/slides/open", params=query).status_code == 200
+    assert places == [path]
 
 
 def test_a_slide_that_was_never_begun_has_no_run_to_be_opened_for(

@@ -97,7 +97,7 @@ def open_recorded_slide(
     SourceError
         If nothing lies there, or it cannot be opened.
     """
-    expected = plan.get("slide", record.input.fingerprint)
+    expected = recorded_fingerprint(record, plan)
     reader = if_known(plan.get("reader", record.input.reader), str)
     view = recorded_view(plan)
     written, other = record.input.path, None
@@ -119,6 +119,11 @@ def open_recorded_slide(
         return written, open_apart(written, reader, view)
     problem = f"What lies at {other} is not the slide that was classified."
     raise StoreError(folder, problem, NAME_SLIDE)
+
+
+def recorded_fingerprint(record: RunRecord, plan: Mapping[str, Any]) -> str:
+    """Return the digest of the content of a run's slide, by its plan or else its record."""
+    return str(plan.get("slide", record.input.fingerprint))
 
 
 def recorded_view(plan: Mapping[str, Any]) -> VolumeView:

@@ -23,6 +23,7 @@ from slidecam.runs.arrays import run_anndata, run_arrays, run_frame, run_geofram
 from slidecam.runs.located import (
     open_recorded_bundle,
     open_recorded_slide,
+    recorded_fingerprint,
     recorded_view,
     with_classes,
     with_extent,
@@ -179,7 +180,7 @@ class Run:
     @property
     def fingerprint(self) -> str:
         """Digest of the slide's content."""
-        return str(self.digest.get("slide", self.record.input.fingerprint))
+        return recorded_fingerprint(self.record, self.digest)
 
     @property
     def bundle_path(self) -> str:

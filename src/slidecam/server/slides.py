@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from slidecam.errors import SpacingError, StoreError
-from slidecam.runs.located import open_recorded_slide, recorded_view
+from slidecam.errors import SpacingError
+from slidecam.runs.located import recorded_fingerprint, recorded_view
 from slidecam.runs.record import RunRecord
 from slidecam.server.callers import Caller
 from slidecam.server.deepzoom import DeepZoom, PlaneZoom, plane_facts
@@ -147,19 +147,14 @@ class SlideCache:
         SlidecamError
             If it cannot be read, or there is no run.
         """
+        # The record's plan and not the store's: on Windows, reading the store would hinder the
+        # thread that writes it.
         record = RunRecord.read(folder)
-        try:
-            # The record's plan and not the store's: on Windows, reading the store would hinder the
-            # thread that writes it.
-            _place, seen_by_run = open_recorded_slide(folder, record, record.plan, str(path))
-        except StoreError as error:
-            raise _another_slide(path) from error
-        seen_by_run.let_go()
         # The picture that the run classified, which need not be the file's largest.
         view = self._shown(recorded_view(record.plan).slide)
         standing = standing_of(path)
         source = open_apart(path, view=view, seconds=self.seconds)
-        if source.facts.fingerprint != seen_by_run.facts.fingerprint:
+        if source.facts.fingerprint != recorded_fingerprint(record, record.plan):
             source.let_go()
             raise _another_slide(path)
         facts = self._cached(path, source, standing, view)
