@@ -13,12 +13,13 @@ import pytest
 from napari.layers import Layer
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
+from slidecam.plugin.hanging import HUNG, hang
 from slidecam.plugin.job import Ended, NewTiles, RunJob
 from slidecam.plugin.overlays import is_volume_run
 from slidecam.plugin.panels import ProfilePanel, read_profile
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.run_request import RunRequest
-from slidecam.plugin.slide import HUNG, KEY, hang
+from slidecam.plugin.slide import KEY
 from slidecam.plugin.viewer_state import ViewerState
 from slidecam.runs.spec import PredictSpec
 

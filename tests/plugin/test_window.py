@@ -18,9 +18,11 @@ from slidecam.geometry import Size, Spacing
 from slidecam.plugin import tile_explanation
 from slidecam.plugin.compat import camera
 from slidecam.plugin.dock import PredictAndExplain
+from slidecam.plugin.hanging import is_letters
+from slidecam.plugin.opening import read_slide
 from slidecam.plugin.overlays import CLASS, heat_layers
 from slidecam.plugin.reading import get_reader
-from slidecam.plugin.slide import read_slide, slide_layer
+from slidecam.plugin.slide import slide_layer
 from slidecam.plugin.tile_explanation import MAP
 from slidecam.store import RunStore
 from stopping import gate_before
@@ -302,7 +304,7 @@ def test_a_run_that_is_opened_beside_its_own_dock_is_not_laid_twice(
             made = [Layer.create(*layer) for layer in reader(str(folder))]
         for layer in made:
             viewer.add_layer(layer)
-        assert list(viewer.layers) == made
+        assert [one for one in viewer.layers if not is_letters(one)] == made
     assert dock.state.volume == volume_run
     assert dock.profile is not None
     dock.release()

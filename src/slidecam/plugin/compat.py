@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
 
 def camera(viewer: Any) -> Any:  # noqa: ANN401  (napari's models differ by version)
@@ -43,6 +43,13 @@ def show_scale_bar(viewer: Any, unit: str | None) -> None:  # noqa: ANN401
     bar.visible = True
     if getattr(viewer, "canvas", None) is None:
         bar.unit = unit
+
+
+def later(call: Callable[[], object]) -> None:
+    """Call something once the window is done with what it does; without a window, never."""
+    core: Any = sys.modules.get("qtpy.QtCore")
+    if core is not None and core.QCoreApplication.instance() is not None:
+        core.QTimer.singleShot(0, call)
 
 
 MAPS = Path("/proc/self/maps")

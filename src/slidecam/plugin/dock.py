@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 from slidecam.plugin import compat
 from slidecam.plugin.classify_tab import ClassifyTab
 from slidecam.plugin.closing import ClosingGuard, window_of
+from slidecam.plugin.hanging import hang
 from slidecam.plugin.header import Header
 from slidecam.plugin.loading import is_loaded, load_libraries
 from slidecam.plugin.open_run import ShownRun
@@ -22,7 +23,7 @@ from slidecam.plugin.placing import NO_TILE
 from slidecam.plugin.read_tab import ReadTab
 from slidecam.plugin.remembered import Remembered
 from slidecam.plugin.save_tab import SaveTab
-from slidecam.plugin.slide import KEY, SlideFacts, hang
+from slidecam.plugin.slide import KEY, SlideFacts
 from slidecam.plugin.tasks import in_background, inform, step_in_words
 from slidecam.plugin.teach_tab import TeachTab
 from slidecam.plugin.tile_explanation import explanation_layer
@@ -216,8 +217,8 @@ class PredictAndExplain(QWidget):
             facts = layer.metadata.get(KEY)
             if event.type == "inserted":
                 self._take_layer(layer)
-        if isinstance(facts, SlideFacts) and facts.is_volume:
-            hang(self.state.viewer)
+                if isinstance(facts, SlideFacts) and facts.is_volume:
+                    hang(self.state.viewer)
         # What we lay over a slide ourselves changes nothing about what is open.
         opened = isinstance(facts, SlideFacts) or getattr(layer, "rgb", False)
         self._follow(opened=opened)

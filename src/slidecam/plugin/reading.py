@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import SlidecamError
-from slidecam.plugin.slide import is_annotations, is_heatmap, read_slide, run_folder
+from slidecam.plugin.opening import read_slide
+from slidecam.plugin.slide import is_annotations, is_heatmap, run_folder
 from slidecam.plugin.tasks import warn
 from slidecam.sources import suffixes_for_viewers
 from slidecam.sources.apart import open_apart

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from slidecam.errors import SourceError, StoreError
 from slidecam.plugin.areas import annotation_layer
 from slidecam.plugin.open_run import ShownRun, align, read_shown
+from slidecam.plugin.opening import read_slide
 from slidecam.plugin.overlays import (
     is_volume_run,
     opened_heat,
@@ -28,7 +29,6 @@ from slidecam.plugin.slide import (
     SlideFacts,
     is_annotations,
     is_heatmap,
-    read_slide,
     run_folder,
     shown_viewer,
     slide_layer,

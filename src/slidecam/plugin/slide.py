@@ -2,8 +2,8 @@
 
 A slide is multiscale, lazy and in µm. A volume lies the way radiologists hang it: arrays are
 (S, P, L) and the world is LPS+ mm as (z, y, x); sliced, anterior is up and the patient's right is
-on the left of the screen. In 3-D napari's own handedness would show the mirror image, so the camera
-is turned for as long as a volume lies in the viewer.
+on the left of the screen. In 3-D napari's own handedness would show the mirror image: see
+`slidecam.plugin.hanging`.
 
 It lies on the screen before torch would be loaded, so that nothing here may need that.
 """
@@ -19,15 +19,12 @@ import numpy as np
 
 from slidecam.errors import SourceError, SpacingError, StoreError, UsageError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
-from slidecam.plugin import compat
 from slidecam.plugin.placing import Placing
-from slidecam.plugin.tasks import inform, warn
 from slidecam.sources import Source, settle_spacing
 from slidecam.sources.apart import open_apart
 from slidecam.sources.display import displayed, readings_to_show
 from slidecam.sources.images import choose_image
 from slidecam.sources.tasks import TaskSlide
-from slidecam.sources.volume import VolumeSource
 from slidecam.store import RUN_FILE, STORE_FOLDER
 from slidecam.viewing import AS_THE_FILE_SAYS, PictureView, VolumeView
 
@@ -39,6 +36,7 @@ if TYPE_CHECKING:
 
     from slidecam.geometry import Box, LevelBox, Size, Spacing
     from slidecam.sources.images import FileImage
+    from slidecam.sources.volume import VolumeSource
 
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -296,8 +294,6 @@ def _associated(source: Source) -> dict[str, NDArray[np.uint8]]:
 
 
 VOLUME_AXES = ("S", "P", "L")
-HUNG = ("away", "down", "right")
-"""Camera orientation in which (S, P, L) is not mirrored in 3-D."""
 
 
 def volume_layer(source: VolumeSource) -> LayerData:
@@ -330,42 +326,7 @@ def volume_place(scale: Any, translate: Any) -> dict[str, Any]:  # noqa: ANN401 
     return {**place, "axis_labels": VOLUME_AXES, "units": ("mm",) * 3}
 
 
-def hang(viewer: Any) -> None:  # noqa: ANN401  (napari's viewer or its model)
-    """Turn the camera so that volumes are not mirrored in 3-D, until the last one is taken away."""
-    camera = compat.camera(viewer)
-    before = camera.orientation
-
-    def look(_event: Any = None) -> None:  # noqa: ANN401  (napari's event)
-        volumes = [
-            layer for layer in viewer.layers if getattr(layer.metadata.get(KEY), "is_volume", False)
-        ]
-        camera.orientation = HUNG if volumes else before
-        if not volumes:
-            viewer.layers.events.removed.disconnect(look)
-
-    if tuple(map(str, before)) != HUNG:
-        camera.orientation = HUNG
-        viewer.layers.events.removed.connect(look)
-
-
 GEOJSON = (".geojson", ".geojson.gz")
-
-
-def read_slide(path: Path) -> list[LayerData]:
-    """Open a slide or a volume, and say what must be known of it."""
-    source = open_apart(path)
-    if isinstance(source, VolumeSource):
-        for note in source.facts.readings:
-            inform(note)
-        viewer = shown_viewer()
-        if viewer is not None:
-            hang(viewer)
-        return [volume_layer(source)]
-    source.let_go()
-    layer, notes = slide_layer(path)
-    for note in notes:
-        warn(note)
-    return [layer]
 
 
 def run_folder(path: Path) -> Path | None:
