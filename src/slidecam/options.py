@@ -212,7 +212,7 @@ class PredictOptions:
         without={"napari": "napari's own menu chooses who opens a file"},
     )
     axis: Axis | None = option(
-        None, "Of volumes: along which slices are taken.", unset="the card's", without=NO_TAB
+        None, "Of volumes: along which slices are taken.", unset="the card's"
     )
     volume: str | None = option(
         None,

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from slidecam.plugin.slide import SlideFacts
 
 TISSUE, VIEW, SHAPES = "Whole tissue", "Tissue in the current view", "Selected shapes"
+OF_SLIDES, OF_VOLUMES = ("mpp", "overlap"), ("axis",)
+"""Options that mean nothing for the other kind, whose form does not have them."""
 RESULTS = "slidecam-results"
 STATUS_HEIGHT = 54
 OVERRIDES = "color: #d0342c; font-weight: bold"
@@ -45,6 +47,7 @@ class ClassifyForm(QWidget):
         self._spacings: dict[str, float] = {}
         self._spacing_of = ""
         self._own_spacing = ""
+        self._is_volume = False
         self._make_fields()
         self._make_controls()
         self._lay_out()
@@ -166,7 +169,7 @@ class ClassifyForm(QWidget):
             "More options",
             "Show what most people leave as it is.",
         )
-        form = form_layout()
+        form = self.more_form = form_layout()
         form.setContentsMargins(0, 0, 0, 0)
         self.rest.setLayout(form)
         for field in fields:
@@ -192,6 +195,27 @@ class ClassifyForm(QWidget):
         if chosen not in names:
             chosen = ALL_CLASSES
         box.fill((ALL_CLASSES, *names), chosen)
+
+    def show_kind(self, facts: SlideFacts | None) -> None:
+        """Show the fields that mean something for what is open: a slide, or a volume."""
+        self._is_volume = facts is not None and facts.is_volume
+        for field in (self.region, self._spacing_field, self.own):
+            self.form.setRowVisible(field, not self._is_volume)
+        for name in ("overlap", *OF_VOLUMES):
+            self.more_form.setRowVisible(self.options[name].widget, self.is_meant(name))
+
+    def is_meant(self, name: str) -> bool:
+        """Whether an option means something for what is open."""
+        if self._is_volume:
+            return name not in OF_SLIDES
+        return name not in OF_VOLUMES
+
+    @property
+    def where(self) -> str:
+        """Which part is classified; of a volume all of its slices."""
+        if self._is_volume:
+            return TISSUE
+        return str(self.region.currentText())
 
     def show_spacing(self, facts: SlideFacts | None) -> None:
         """Show what was typed for a slide, beside what its file says."""

@@ -162,7 +162,7 @@ class ClassifyTab(ClassifyForm):
 
     def _show_command(self, _changed: object = None) -> None:
         facts = self.state.slide()
-        if facts is None or self.card is None or self.region.currentText() != TISSUE:
+        if facts is None or self.card is None or self.where != TISSUE:
             # A region's mask is written when it is run; until then there is no command that means
             # the same.
             self.command.setText("")
@@ -186,7 +186,8 @@ class ClassifyTab(ClassifyForm):
 
     def spec(self) -> PredictSpec:
         """Return what is chosen, as the pipeline takes it; UsageError if that is out of range."""
-        return PredictSpec(**{name: field.value() for name, field in self.options.items()})
+        chosen = {name: self.options[name].value() for name in filter(self.is_meant, self.options)}
+        return PredictSpec(**chosen)
 
     def request(self) -> RunRequest:
         """Return what *Run* would run.
@@ -200,9 +201,9 @@ class ClassifyTab(ClassifyForm):
         if facts is None:
             raise UsageError("No slide is open.", "Open one first: drag it into the window.")
         region = None
-        if self.region.currentText() == VIEW:
+        if self.where == VIEW:
             region = region_in_view(self.state.viewer, facts)
-        elif self.region.currentText() == SHAPES:
+        elif self.where == SHAPES:
             region = drawn_region(self.state.viewer, facts.placing)
         return RunRequest(
             facts.path,
@@ -337,6 +338,7 @@ class ClassifyTab(ClassifyForm):
         """Name the slide, and set which buttons can be pressed."""
         facts, busy = self.state.slide(), self.job is not None
         self._offer_pictures(facts)
+        self.show_kind(facts)
         self.show_spacing(facts)
         self.facts = facts
         self.slide.setText("none is open" if facts is None else facts.in_words)

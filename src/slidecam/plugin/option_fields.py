@@ -26,7 +26,7 @@ DECIMALS = 4
 """Of a number in the form: a tenth of a nanometre per pixel."""
 
 DEVICES = ("auto", "cpu", "cuda")
-TITLES = {"mpp": "µm/px", "heatmap_classes": "Heat of"}
+TITLES = {"mpp": "µm/px", "heatmap_classes": "Heat of", "axis": "Slices"}
 """Of options that are not called in the form as their fields are."""
 
 
@@ -128,6 +128,15 @@ def _heatmap_field(option: NamedOption) -> OptionField:
     return _choice_field(option, {**choices, "none": NO_METHOD}, None)
 
 
+AS_LEARNT = "as the model learnt"
+"""What the box of axes says where none is chosen."""
+
+
+def _axis_field(option: NamedOption) -> OptionField:
+    axes = literal_choices(option.kind)
+    return _choice_field(option, {AS_LEARNT: None, **dict(zip(axes, axes, strict=True))}, None)
+
+
 ALL_CLASSES = "all classes"
 """What the box of classes says where none is chosen."""
 
@@ -172,6 +181,7 @@ def _title(option: NamedOption) -> str:
 
 
 _OWN_FIELDS: Mapping[str, Callable[[NamedOption], OptionField]] = {
+    "axis": _axis_field,
     "heatmap": _heatmap_field,
     "heatmap_classes": _classes_field,
     "device": _device_field,
