@@ -13,15 +13,17 @@ import pytest
 from napari.layers import Layer
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
+from slidecam.plugin.dock import PredictAndExplain
 from slidecam.plugin.hanging import HUNG, hang
 from slidecam.plugin.job import Ended, NewTiles, RunJob
 from slidecam.plugin.overlays import is_volume_run
 from slidecam.plugin.panels import ProfilePanel, read_profile
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.run_request import RunRequest
-from slidecam.plugin.slide import KEY
+from slidecam.plugin.slide import KEY, SlideFacts
 from slidecam.plugin.viewer_state import ViewerState
 from slidecam.runs.spec import PredictSpec
+from windows import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,3 +128,65 @@ def test_a_click_into_the_profile_turns_to_the_slice(
     assert panel.grab().toImage().width() == 500
     panel.release()
     panel.deleteLater()
+
+
+@pytest.fixture
+def series(tmp_path: Path, head: Any) -> Path:
+    """Return a 4-D file of three volumes, the second one twice as bright as the first."""
+    path = tmp_path / "series.nii.gz"
+    voxels = np.stack([head, 2 * head, head[::-1]], axis=-1).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-2.0, 2.0, 3.0, 1.0])), path)
+    return path
+
+
+def brightest(layer: Any) -> float:
+    return float(np.asarray(layer.data).max())
+
+
+@pytest.mark.gui
+def test_another_volume_of_a_file_is_shown_classified_and_known_again(
+    make_napari_viewer: Any,
+    series: Path,
+    slice_bundle: Path,
+    tmp_path: Path,
+    notices: list[str],
+) -> None:
+    viewer = make_napari_viewer()
+    for layer in opened(series):
+        viewer.add_layer(layer)
+    assert any("holds 3 volumes" in words for words in notices)
+    dock = PredictAndExplain(viewer)
+    tab = dock.classify
+    tab.out.setText(str(tmp_path / "out"))
+    tab.bundle.setCurrentText(str(slice_bundle))
+    assert [tab.picture.itemText(row) for row in range(tab.picture.count())] == ["0", "1", "2"]
+    assert (tab.picture_of.text(), tab.picture.currentText()) == ("Volume", "0")
+    first = brightest(volume_in(viewer))
+    assert "--volume" not in tab.command.text()
+    tab.picture.setCurrentIndex(1)
+    tab.picture.activated.emit(1)
+    assert brightest(volume_in(viewer)) == 2 * first
+    assert "volume 1 of 3" in tab.slide.text()
+    assert "--volume 1" in tab.command.text()
+    tab.run.click()
+    until(lambda: tab.job is None)
+    folder = dock.state.volume
+    assert folder is not None
+    tab.picture.activated.emit(0)
+    assert dock.state.volume is None, "that run is of the other volume"
+    assert not [one for one in viewer.layers if one.metadata.get("volume run")]
+    tab.picture.activated.emit(1)
+    assert dock.state.volume == folder
+    tab.picture.activated.emit(0)
+    for layer in opened(folder):
+        viewer.add_layer(layer)
+    assert brightest(volume_in(viewer)) == 2 * first, "a result is opened with its own volume"
+    dock.release()
+    assert dock.profile is not None
+    dock.profile.deleteLater()
+    dock.deleteLater()
+
+
+def volume_in(viewer: Any) -> Any:
+    (layer,) = [one for one in viewer.layers if isinstance(one.metadata.get(KEY), SlideFacts)]
+    return layer

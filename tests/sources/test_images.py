@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from slidecam.errors import UsageError
 from slidecam.geometry import Size
-from slidecam.sources.images import FileImage, associated_name, choose_image
+from slidecam.sources.images import FileImage, associated_name, choose_image, file_volumes
 
 SIZES = st.builds(Size, st.integers(1, 9999), st.integers(1, 9999))
 
@@ -74,3 +74,14 @@ def test_of_many_pictures_some_are_named() -> None:
     images = [FileImage(number, "", Size(100 + number, 97)) for number in range(1, 38)]
     (reading,) = choose_image("a.tif", images, None)[2]
     assert "24 (124x97 px); and 12 more." in reading
+
+
+def test_a_files_volumes_are_called_by_number_from_0_and_by_name() -> None:
+    assert file_volumes(1, 0, ["only"]) == ()
+    first, second, third = file_volumes(3, 1, ["", "b=1000"])
+    assert [str(one) for one in (first, second, third)] == ["0", "1 (b=1000)", "2"]
+    assert [one.chosen for one in (first, second, third)] == [False, True, False]
+    assert second.is_called("1")
+    assert second.is_called("B=1000")
+    assert not second.is_called(None)
+    assert first.is_called(None)

@@ -26,10 +26,13 @@ from slidecam.sources.discovery import sample_folders
 if TYPE_CHECKING:
     from slidecam.plugin.option_fields import OptionField
     from slidecam.plugin.slide import SlideFacts
+    from slidecam.sources.images import FileImage, FileVolume
 
 TISSUE, VIEW, SHAPES = "Whole tissue", "Tissue in the current view", "Selected shapes"
 OF_SLIDES, OF_VOLUMES = ("mpp", "overlap"), ("axis",)
 """Options that mean nothing for the other kind, whose form does not have them."""
+PICTURES = "Picture", "Volume"
+"""What a file of several has several of: of slides, and of volumes."""
 RESULTS = "slidecam-results"
 STATUS_HEIGHT = 54
 OVERRIDES = "color: #d0342c; font-weight: bold"
@@ -74,7 +77,7 @@ class ClassifyForm(QWidget):
         named(
             self.picture,
             "Picture",
-            "Which of the file's pictures is shown and classified.",
+            "Which of the file's pictures or volumes is shown and classified.",
         )
         named(
             self.bundle,
@@ -135,7 +138,8 @@ class ClassifyForm(QWidget):
         titled = {name: field for name, field in self.options.items() if field.title}
         untitled = [field for field in self.options.values() if not field.title]
         form.addRow("Slide", self.slide)
-        form.addRow("Picture", self.picture)
+        self.picture_of = QLabel()
+        form.addRow(self.picture_of, self.picture)
         self.form = form
         # The slide's own, so it stands below it; the others follow in the options' order.
         spacing = titled.pop("mpp")
@@ -195,6 +199,17 @@ class ClassifyForm(QWidget):
         if chosen not in names:
             chosen = ALL_CLASSES
         box.fill((ALL_CLASSES, *names), chosen)
+
+    def offer_pictures(self, facts: SlideFacts | None) -> None:
+        """Offer the pictures, or volumes, of a file that has several; one of them is shown."""
+        offered: tuple[FileImage | FileVolume, ...] = ()
+        if facts is not None:
+            offered = (*facts.images, *facts.volumes)
+        self.picture.clear()
+        self.picture.addItems(list(map(str, offered)))
+        self.picture.setCurrentText("".join(str(one) for one in offered if one.chosen))
+        self.form.setRowVisible(self.picture, bool(offered))
+        self.picture_of.setText(PICTURES[facts is not None and facts.is_volume])
 
     def show_kind(self, facts: SlideFacts | None) -> None:
         """Show the fields that mean something for what is open: a slide, or a volume."""

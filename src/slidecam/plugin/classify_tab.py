@@ -28,6 +28,7 @@ from slidecam.plugin.job import (
     Writing,
     duration,
 )
+from slidecam.plugin.opening import another_of
 from slidecam.plugin.remembered import MODEL, OUT
 from slidecam.plugin.run_request import RunRequest, drawn_region, quoted, region_in_view
 from slidecam.plugin.tasks import in_background, in_viewer_words, inform, report_error, warn
@@ -102,7 +103,7 @@ class ClassifyTab(ClassifyForm):
         if self.facts is None:
             return
         try:
-            self.state.show_image(self.facts, self.facts.images[place])
+            self.state.show_instead(self.facts, another_of(self.facts, place))
         except SlidecamError as error:
             report_error(str(error))
         self.refresh()
@@ -209,7 +210,7 @@ class ClassifyTab(ClassifyForm):
             facts.path,
             Path(self.bundle.currentText()),
             self.out_folder(region),
-            replace(self.spec(), image=facts.seen.image),
+            replace(self.spec(), image=facts.seen.image, volume=facts.volume),
             region,
         )
 
@@ -337,7 +338,8 @@ class ClassifyTab(ClassifyForm):
     def refresh_buttons(self) -> None:
         """Name the slide, and set which buttons can be pressed."""
         facts, busy = self.state.slide(), self.job is not None
-        self._offer_pictures(facts)
+        self.offer_pictures(facts)
+        self.picture.setEnabled(not busy)
         self.show_kind(facts)
         self.show_spacing(facts)
         self.facts = facts
@@ -346,14 +348,6 @@ class ClassifyTab(ClassifyForm):
         self.run.setEnabled(not busy and self.card is not None and facts is not None)
         self.hold.setEnabled(busy)
         self.cancel.setEnabled(busy)
-
-    def _offer_pictures(self, facts: SlideFacts | None) -> None:
-        images = () if facts is None else facts.images
-        self.picture.clear()
-        self.picture.addItems(list(map(str, images)))
-        self.picture.setCurrentText("".join(str(image) for image in images if image.chosen))
-        self.form.setRowVisible(self.picture, bool(images))
-        self.picture.setEnabled(self.job is None)
 
     def pause(self) -> None:
         """Pause a run, or let it go on."""

@@ -21,7 +21,7 @@ from slidecam.plugin.overlays import (
     volume_heat_layers,
     volume_run_layers,
 )
-from slidecam.plugin.ownership import chosen_in, facts_in
+from slidecam.plugin.ownership import chosen_in, facts_in, owner_of
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.slide import (
     KEY,
@@ -36,6 +36,7 @@ from slidecam.plugin.slide import (
 from slidecam.plugin.tasks import inform, warn
 from slidecam.prediction.pipeline import predict
 from slidecam.runs import Run
+from slidecam.runs.located import recorded_view
 from slidecam.sources.discovery import sample_folder
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def _volume_run(folder: Path) -> list[LayerData]:
     if not _is_open(run):
         path = _found(run, "volume")
         if path is not None:
-            layers += read_slide(path)
+            _close_others(run)
+            layers += read_slide(path, _volume_of(run))
     return [*layers, *_anew(volume_run_layers(folder))]
 
 
@@ -95,7 +97,25 @@ def _is_open(run: Run) -> bool:
     if viewer is None:
         return False
     facts = facts_in(viewer.layers, str(run.fingerprint))
-    return facts is not None and (facts.is_volume or facts.is_picture(run.seen))
+    if facts is None:
+        return False
+    if facts.is_volume:
+        return facts.is_volume_called(_volume_of(run))
+    return facts.is_picture(run.seen)
+
+
+def _volume_of(run: Run) -> str | None:
+    return recorded_view(run.record.plan).volume
+
+
+def _close_others(run: Run) -> None:
+    """Take other volumes of a run's file away: its heat would lie over them, too."""
+    viewer = shown_viewer()
+    if viewer is None:
+        return
+    for layer in [one for one in viewer.layers if owner_of(one) == run.fingerprint]:
+        if isinstance(layer.metadata.get(KEY), SlideFacts) or "volume run" in layer.metadata:
+            viewer.layers.remove(layer)
 
 
 def _slide_of(run: ShownRun) -> list[LayerData]:

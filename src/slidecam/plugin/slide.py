@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import Box, LevelBox, Size, Spacing
-    from slidecam.sources.images import FileImage
+    from slidecam.sources.images import FileImage, FileVolume
     from slidecam.sources.volume import VolumeSource
 
 
@@ -81,8 +81,8 @@ class SlideFacts:
         be believed.
     seen
         Which picture of the file it is, as far as somebody chose.
-    images
-        The pictures of the file, where it has several.
+    images, volumes
+        The pictures or volumes of the file, where it has several.
     """
 
     path: str
@@ -95,6 +95,7 @@ class SlideFacts:
     seen: PictureView = AS_THE_FILE_SAYS
     images: tuple[FileImage, ...] = ()
     own_spacing: Spacing | None = None
+    volumes: tuple[FileVolume, ...] = ()
 
     def is_picture(self, seen: PictureView) -> bool:
         """Whether a run that saw the file so classified the picture that is shown."""
@@ -107,6 +108,15 @@ class SlideFacts:
         return any(one.chosen and one.number == classified.number for one in self.images)
 
     @property
+    def volume(self) -> str | None:
+        """Which of a file's volumes it is, as ``--volume`` names it; None for the first."""
+        return next((str(one.number) for one in self.volumes if one.chosen and one.number), None)
+
+    def is_volume_called(self, wanted: str | None) -> bool:
+        """Whether a run of the file's volume of this number or name classified what is shown."""
+        return not self.volumes or any(one.chosen and one.is_called(wanted) for one in self.volumes)
+
+    @property
     def placing(self) -> Placing:
         """Where the slide lies in napari's world."""
         return Placing(self.spacing)
@@ -115,7 +125,10 @@ class SlideFacts:
     def in_words(self) -> str:
         """Its name, its size and its µm per pixel, in a line."""
         if self.is_volume:
-            return f"{self.name} (volume; its slices are classified)"
+            which = "volume"
+            if self.volumes:
+                which = f"volume {self.volume or 0} of {len(self.volumes)}, from 0"
+            return f"{self.name} ({which}; its slices are classified)"
         size = f"{self.size.width} x {self.size.height} px"
         if self.spacing is None:
             return f"{self.name} ({size}, µm per pixel unknown)"
@@ -146,6 +159,7 @@ def facts_of(
         seen,
         facts.images,
         own,
+        facts.volumes,
     )
     return kept, said
 

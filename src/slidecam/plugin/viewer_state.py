@@ -6,7 +6,6 @@ tested without a screen.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,10 +41,10 @@ from slidecam.plugin.ownership import (
     show_only,
 )
 from slidecam.plugin.placing import NO_TILE
-from slidecam.plugin.slide import KEY, SlideFacts, slide_layer
-from slidecam.plugin.tasks import warn
+from slidecam.plugin.slide import KEY, SlideFacts
 from slidecam.plugin.tile_explanation import MAP
 from slidecam.runs import RunRecord, most_suspicious
+from slidecam.runs.located import recorded_view
 from slidecam.sources.discovery import find_slides
 from slidecam.store import has_run
 
@@ -58,7 +57,6 @@ if TYPE_CHECKING:
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.placing import Placing
     from slidecam.plugin.slide import LayerData
-    from slidecam.sources.images import FileImage
 
 OVERLAYS = (CLASS, PROBABILITY, HEAT)
 
@@ -115,21 +113,13 @@ class ViewerState(OpenSlides):
         self.run_changed.emit()
         return True
 
-    def show_image(self, facts: SlideFacts, image: FileImage) -> None:
-        """Show another picture of a slide's file in its place.
-
-        Raises
-        ------
-        SourceError
-            If it cannot be opened: what is shown stays then.
-        """
-        layer, readings = slide_layer(facts.path, seen=replace(facts.seen, image=str(image.number)))
+    def show_instead(self, facts: SlideFacts, layer: LayerData) -> None:
+        """Show another picture or volume of a file in the place of the one that is shown."""
         self.clear()
+        self._clear_volume(facts.fingerprint)
         for before in [one for one in self.viewer.layers if one.metadata.get(KEY) == facts]:
             self.viewer.layers.remove(before)
-        self._add([layer])
-        for reading in readings:
-            warn(reading)
+        (self.viewer.layers.selection.active,) = self._add([layer])
 
     def overlays(self, *kinds: str) -> list[Any]:
         """Return the layers of the shown run that are of these kinds."""
@@ -167,18 +157,24 @@ class ViewerState(OpenSlides):
         record = RunRecord.find(folder)
         if record is None or record.input.fingerprint != facts.fingerprint:
             return
+        if not facts.is_volume_called(recorded_view(record.plan).volume):
+            return
         shown = any(layer.metadata.get("volume run") == str(folder) for layer in self.viewer.layers)
         if record.is_finished and not (shown and folder == self.volume):
             self.show_volume(folder)
 
     def show_volume(self, folder: Path) -> None:
         """Lay the heatmaps of a volume's run over it, and tell of the run."""
-        owner = RunRecord.read(folder).input.fingerprint
-        for layer in [one for one in self.viewer.layers if one.metadata.get("volume run")]:
-            if owner_of(layer) == owner:
-                self.viewer.layers.remove(layer)
+        self._clear_volume(str(RunRecord.read(folder).input.fingerprint))
         self._add(volume_run_layers(folder))
         self.take_volume(folder)
+
+    def _clear_volume(self, fingerprint: str) -> None:
+        for layer in [one for one in self.viewer.layers if one.metadata.get("volume run")]:
+            if owner_of(layer) == fingerprint:
+                self.viewer.layers.remove(layer)
+        if fingerprint in self._views:
+            self._views[fingerprint].volume = None
 
     def take_volume(self, folder: Path) -> None:
         """Tell of a volume's run whose heat lies in the viewer."""

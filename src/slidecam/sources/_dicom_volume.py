@@ -5,7 +5,7 @@ Pydicom decodes them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,7 @@ from slidecam.sources._voxels import (
     chosen_volume,
 )
 from slidecam.sources.identifiers import shown_source
+from slidecam.sources.images import file_volumes
 from slidecam.sources.placement import refuse_flat
 from slidecam.sources.volume import VolumeSource, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
@@ -107,6 +108,7 @@ def open_slide(probe: Probe) -> VolumeSource:
     first = next(filter(None, stack.frames))
     kind = ("dicom", _format(series.header), f"{first.spacing_from} and positions")
     facts = volume_facts(probe, planes, kind, fingerprint_of_files(series.paths), notes)
+    facts = replace(facts, volumes=file_volumes(len(names), number, names))
     facts = shown_source(facts, probe.local, keep=probe.view.keep_identifiers)
     unplaced = max(0, series.unread - stack.frames.count(None))
     voxels = _voxels(stack, layout, broken, padded=padding_of(series.header) is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import nibabel
@@ -31,6 +32,7 @@ from slidecam.sources._voxels import (
     refuse_short,
     words_beyond,
 )
+from slidecam.sources.images import file_volumes
 from slidecam.sources.placement import assumed, farthest, mirrored, refuse_flat
 from slidecam.sources.volume import VolumeSource, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
@@ -108,7 +110,9 @@ def open_slide(probe: Probe) -> VolumeSource:
     stack = PlaneStack(layout.grid, probe.view.axis)
     kind = ("nifti", _format(image, packed=packed), "the affine")
     notes = (*which, *beyond, *_notes(probe, image, layout.grid))
-    return VolumeSource(volume_facts(probe, stack, kind, fingerprint, notes), voxels, probe.view)
+    facts = volume_facts(probe, stack, kind, fingerprint, notes)
+    facts = replace(facts, volumes=file_volumes(count, number))
+    return VolumeSource(facts, voxels, probe.view)
 
 
 def _image(

@@ -6,6 +6,7 @@ StoredSamples that lie in one piece, packed or not, are read as they lie.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import nrrd
@@ -17,6 +18,7 @@ from slidecam.sources._library import opening
 from slidecam.sources._nrrd_samples import Axes, Pieces, StoredSamples
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._voxels import VoxelLayout, chosen_volume, refuse_short, words_beyond
+from slidecam.sources.images import file_volumes
 from slidecam.sources.placement import assumed, refuse_flat
 from slidecam.sources.volume import VolumeSource, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
@@ -85,11 +87,13 @@ def open_slide(probe: Probe) -> VolumeSource:
             refuse_short(samples.file, samples.start, wanted, encoding)
             start = samples.start * (encoding == "raw")
             notes += words_beyond(samples.file, start, wanted, encoding, layout.plane_bytes)
-    number, which = chosen_volume(probe, axes.before * axes.after)
+    count = axes.before * axes.after
+    number, which = chosen_volume(probe, count)
     voxels = samples.voxels(Pieces(axes, number, layout))
     stack = PlaneStack(layout.grid, probe.view.axis)
     kind = ("nrrd", f"nrrd, {encoding}", _said_by(header))
     facts = volume_facts(probe, stack, kind, fingerprint, (*which, *notes))
+    facts = replace(facts, volumes=file_volumes(count, number))
     return VolumeSource(facts, voxels, probe.view)
 
 

@@ -71,6 +71,48 @@ class FileImage:
         return f"{self.number}{name} ({self.size.width}x{self.size.height} px)"
 
 
+@dataclass(frozen=True)
+class FileVolume:
+    """One volume of a file of several: of a 4-D file, or of a series of several stacks.
+
+    Attributes
+    ----------
+    number
+        From 0, as ``--volume`` counts.
+    name
+        What the file calls it; empty where it does not.
+    chosen
+        Whether it is the one that is read.
+    """
+
+    number: int
+    name: str = ""
+    chosen: bool = False
+
+    def __str__(self) -> str:
+        """Return number and name: ``1 (b=1000)``."""
+        if self.name:
+            return f"{self.number} ({self.name})"
+        return str(self.number)
+
+    def is_called(self, wanted: str | None) -> bool:
+        """Whether ``--volume`` means it, by number or name; None means the first."""
+        if wanted is None:
+            return self.number == 0
+        return wanted.casefold() in {str(self.number), self.name.casefold()}
+
+
+def file_volumes(count: int, chosen: int, names: Sequence[str] = ()) -> tuple[FileVolume, ...]:
+    """Return the volumes of a file, one of them chosen; nothing where it has but one.
+
+    ``names`` are empty where the file calls them nothing.
+    """
+    if count == 1:
+        return ()
+    called = [*names, *[""] * (count - len(names))]
+    return tuple(FileVolume(number, called[number], number == chosen) for number in range(count))
+
+
 def associated_name(name: str) -> str | None:
     """Return what people call a picture of this name where it is no slide, else None."""
     for word, known in ASSOCIATED.items():

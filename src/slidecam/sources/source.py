@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from slidecam.geometry import Box, Level, Size, Spacing
     from slidecam.icc import ToSrgb
     from slidecam.pixels import RGB
-    from slidecam.sources.images import FileImage
+    from slidecam.sources.images import FileImage, FileVolume
     from slidecam.sources.overview import Overview
     from slidecam.sources.tasks import Opening
     from slidecam.sources.volume_grid import PlaneStack
@@ -70,8 +70,9 @@ class SourceFacts:
     readings
         Every choice that was made about what the file means, as sentences: which of its pictures,
         which of its planes, whose colours, what was mended or scaled. Told wherever the slide is.
-    images
-        Its pictures that ``--image`` may name, where it has several.
+    images, volumes
+        Its pictures that ``--image`` may name, and volumes that ``--volume`` may, where it has
+        several.
     offers
         Fields of `PictureView` that this file leaves to choose: of others a choice is refused.
     stack
@@ -100,6 +101,7 @@ class SourceFacts:
     stack: PlaneStack | None = None
     window: tuple[float, float] | None = None
     aliases: tuple[str, ...] = ()
+    volumes: tuple[FileVolume, ...] = ()
 
     @property
     def file_name(self) -> str:
