@@ -9,13 +9,16 @@ import pytest
 from napari.layers import Layer
 from PIL import Image
 
+from slidecam.explain.catalogue import method_for, title_of
 from slidecam.plugin.colour_bar import scale_shown
 from slidecam.plugin.compat import scale_bar
 from slidecam.plugin.dock import PredictAndExplain
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
+from slidecam.plugin.reading import get_reader
 from slidecam.plugin.slide import slide_layer
 from slidecam.plugin.viewer_state import ViewerState
 from slidecam.plugin.writing import write_view
+from slidecam.runs import RunRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +77,23 @@ def test_a_figure_has_the_colours_that_are_seen(state: ViewerState, tmp_path: Pa
         found.append((np.abs(pixels - middle).max(axis=2) <= 2).sum())
         state.show_class(CLASS, "B")
     assert found[0] > 10 * (found[1] + 1)
+
+
+def test_a_volumes_heat_has_a_bar_while_it_is_seen(viewer: ViewerModel, volume_run: Path) -> None:
+    reader = get_reader(str(volume_run))
+    assert reader is not None
+    for layer in reader(str(volume_run)):
+        viewer.add_layer(Layer.create(*layer))
+    state = ViewerState(viewer)
+    state.take_volume(volume_run)
+    (seen,) = [one for one in viewer.layers if one.metadata.get("kind") == HEAT and one.visible]
+    scale = scale_shown(state)
+    assert scale is not None
+    method, name = RunRecord.read(volume_run).heatmaps[0].method, seen.metadata["class"]
+    assert scale.label == f"{title_of(method)} for {name}, share of the volume's scale"
+    assert scale.signed is method_for(method).signed
+    seen.visible = False
+    assert scale_shown(state) is None
 
 
 @pytest.mark.gui

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from slidecam.exchange.volumes import read_volume_ome_zarr
 from slidecam.explain.catalogue import method_for, title_of
 from slidecam.plugin.overlays import HEAT, PROBABILITY
 from slidecam.plugin.panels import pixmap
 from slidecam.registry import deferred
+from slidecam.runs import RunRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.viewer_state import ViewerState
     from slidecam.reports import sidebar
@@ -30,6 +36,8 @@ def scale_shown(state: ViewerState) -> HeatScale | None:
 
     None where classes alone are shown, whose colours stand in the legend.
     """
+    if state.volume is not None:
+        return _of_volume(state.viewer.layers, state.volume)
     seen = [layer.metadata for layer in state.overlays(PROBABILITY, HEAT) if layer.visible]
     if state.run is None or not seen:
         return None
@@ -37,6 +45,22 @@ def scale_shown(state: ViewerState) -> HeatScale | None:
     if facts["kind"] == PROBABILITY:
         return _of_probability(state.run, facts["class"], state.threshold)
     return _of_heat(state.run, facts["class"], facts["method"])
+
+
+def _of_volume(layers: Iterable[Any], folder: Path) -> HeatScale | None:
+    """Return what the colours mean of the topmost heat that is seen of a volume's run."""
+    theirs = [one for one in layers if one.metadata.get("volume run") == str(folder)]
+    seen = [layer.metadata for layer in theirs if layer.visible]
+    if not seen:
+        return None
+    facts, heat = seen[-1], read_volume_ome_zarr(Path(seen[-1]["heatmap"])).spec
+    channel = heat.class_names.index(facts["class"])
+    title = f"{title_of(facts['method'])} for {facts['class']}"
+    scale = sidebar.HeatScale(f"{title}, {sidebar.OWN_SCALE}", signed=heat.signed)
+    for record in RunRecord.read(folder).heatmaps:
+        if record.method == facts["method"]:
+            scale = sidebar.recorded_scale(title, record, channel, signed=heat.signed)
+    return replace(scale, label=scale.label.replace("the slide's", "the volume's"))
 
 
 def _of_probability(run: ShownRun, name: str, least: float) -> HeatScale:

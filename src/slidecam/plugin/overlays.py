@@ -358,6 +358,7 @@ def volume_heat_layers(path: Path, shown: str | None = None) -> list[LayerData]:
                 "kind": HEAT,
                 "class": class_name,
                 "heatmap": str(path),
+                "method": str(heat.spec.attributes.get("method", "heatmap")),
                 "volume run": str(folder),
                 SLIDE: owner,
             },
