@@ -227,8 +227,8 @@ def a_visit(viewer: Any, folder: str) -> dict[str, tuple[float, ...]]:
     with watch.during("next likely tile"):
         read.next.click()
     with watch.during("explain it"):
-        read.explain_button.click()
-        wait(lambda: read.worker is None)
+        read.close_up.button.click()
+        wait(lambda: read.close_up.worker is None)
     with watch.during("draw an area"):
         widget.teach.take(Tool.DRAW)
     with watch.during("what to annotate next"):

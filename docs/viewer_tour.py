@@ -115,8 +115,9 @@ class Tour:
         read = self.dock.read
         read.next.click()
         start = time.monotonic()
-        read.explain_button.click()
-        self.until(lambda: read.worker is None and self.dock.explanation is not None, "explaining")
+        box = read.close_up
+        box.button.click()
+        self.until(lambda: box.worker is None and self.dock.explanation is not None, "explaining")
         print(f"explained in {time.monotonic() - start:.1f} s", flush=True)
         self.picture("why")
 

@@ -11,7 +11,8 @@ import tifffile
 from profiles import bundle_pair, classified, slide_pair
 from slidecam.plugin.open_run import read_shown
 from slidecam.plugin.slide import BLOCK, slide_layer
-from slidecam.plugin.tile_explanation import explain_tile
+from slidecam.plugin.subjects import tile_of
+from slidecam.plugin.tile_explanation import explain
 from slidecam.sources import open_source
 from slidecam.steps import result_of
 from slidecam.viewing import PictureView
@@ -43,7 +44,7 @@ def test_napari_shows_srgb_and_explains_what_the_run_saw(
     run = classified(slides["stored"], bundles["srgb"], tmp_path / "out", **how)
     shown = read_shown(run.folder)
     row = len(run) // 2
-    found = result_of(explain_tile(shown, row, "B", methods=("cam",), device="cpu"))
+    (found,) = result_of(explain(tile_of(shown.stored, row), "B", methods=("cam",), device="cpu"))
     expected = run.tiles.probabilities[row]
     assert found.probability == pytest.approx(float(expected[1]), abs=1e-5)
     x, y, width, height = run.tiles.boxes[row].tolist()

@@ -67,7 +67,7 @@ def test_the_dock_shows_what_is_looked_at_of_1_000_classes(
     assert read.left.text() == "and 950 more, fewer tiles each"
     assert len(viewer.layers) == 1, "the class of each tile"
     read.layer.setCurrentIndex(1)
-    for box in (read.suspect, read.explained_class):
+    for box in (read.suspect, read.close_up.of_class):
         box.lineEdit().selectAll()
         assert typed(box, "ss 345") == "class 345"
     assert read.of_class == "class 345"

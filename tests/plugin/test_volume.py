@@ -20,7 +20,8 @@ from slidecam.plugin.overlays import is_volume_run
 from slidecam.plugin.panels import ProfilePanel, read_profile
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.run_request import RunRequest
-from slidecam.plugin.slide import KEY, SlideFacts
+from slidecam.plugin.slide import KEY, SlideFacts, slide_layer
+from slidecam.plugin.tile_explanation import MAP
 from slidecam.plugin.viewer_state import ViewerState
 from slidecam.runs.spec import PredictSpec
 from windows import until
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari.components import ViewerModel
+
+    from slidecam.plugin.open_run import ShownRun
 
 SPEC = PredictSpec(workers=1, batch=4, device="cpu", existing="resume")
 
@@ -190,3 +193,62 @@ def test_another_volume_of_a_file_is_shown_classified_and_known_again(
 def volume_in(viewer: Any) -> Any:
     (layer,) = [one for one in viewer.layers if isinstance(one.metadata.get(KEY), SlideFacts)]
     return layer
+
+
+@pytest.mark.gui
+def test_the_slice_that_is_seen_is_explained_and_each_map_takes_the_others_place(
+    make_napari_viewer: Any, volume_run: Path
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    dock = PredictAndExplain(viewer)
+    viewer.window.add_dock_widget(dock)
+    for layer in opened(volume_run):
+        viewer.add_layer(layer)
+    assert dock.profile is not None
+    plot, box = dock.profile.plot, dock.read.close_up
+    plot.turn(plot.place_of(5, 0.5).x())
+    assert (box.button.text(), box.area.isHidden()) == ("Explain this slice", True)
+    for action in box.methods.actions():
+        action.setChecked(action.data() == "usual")
+    box.button.click()
+    until(lambda: dock.explanation is not None and box.worker is None)
+    assert dock.explanation is not None
+    assert "slice 5" in dock.explanation.title.text()
+    assert box.status.text() == ""
+    for place in (1, 2, 1):
+        dock.explanation.row.itemAt(place).widget().pressed.emit()
+    (laid,) = [one for one in viewer.layers if one.metadata.get("kind") == MAP]
+    assert laid.data.shape[0] == 1
+    assert laid.translate[0] == pytest.approx(plot.profile.table.positions[5])
+    dock.release()
+    for panel in (dock.explanation, dock.profile, dock):
+        panel.deleteLater()
+
+
+@pytest.mark.gui
+def test_a_drawn_area_is_explained_tile_by_tile(
+    make_napari_viewer: Any, small_slide: Path, own_run: ShownRun, notices: list[str]
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    dock = PredictAndExplain(viewer)
+    viewer.window.add_dock_widget(dock)
+    viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
+    dock.state.show(own_run)
+    box = dock.read.close_up
+    box.area.click()
+    assert "No shapes layer is selected" in notices[-1]
+    layer = dock.teach.layers.draw("B")
+    for x, y, width, height in own_run.table.boxes[:2].tolist():
+        corners = [[y, x], [y, x + width], [y + height, x + width], [y + height, x]]
+        layer.add(np.array(corners, np.float64), shape_type="polygon")
+    layer.selected_data = set()
+    for action in box.methods.actions():
+        action.setChecked(action.data() == "usual")
+    box.area.click()
+    until(lambda: dock.explanation is not None and box.worker is None)
+    assert dock.explanation is not None
+    assert "these 2 tiles" in dock.explanation.title.text()
+    assert dock.explanation.row.count() == 2 * 3
+    dock.release()
+    for panel in (dock.explanation, dock):
+        panel.deleteLater()

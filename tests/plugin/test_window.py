@@ -139,8 +139,8 @@ def test_the_dock_runs_stops_goes_on_reads_and_explains(
     read.next.click()
     assert dock.state.selected == dock.state.suspicious(read.suspect.currentText())[0]
     assert f"tile {dock.state.selected}" in read.card.text()
-    read.explain_button.click()
-    until(lambda: dock.explanation is not None and read.worker is None)
+    read.close_up.button.click()
+    until(lambda: dock.explanation is not None and read.close_up.worker is None)
     assert dock.explanation is not None
     assert dock.explanation.row.count() > 2
     for kind in ("csv", "geojson", "zarr", "png"):
@@ -340,7 +340,7 @@ def test_a_panel_that_the_user_closed_comes_again_when_there_is_more_to_show(
     tile = np.zeros((8, 8, 3), np.uint8)
     found = tile_explanation.TileExplanation((0, 0, 8, 8), "A", 0.5, tile, (), own_run.folder)
     for _twice in range(2):
-        dock.show_explanation(found)
+        dock.show_explanations((found,))
         dock.show_profile(volume_run)
         for panel in (dock.explanation, dock.profile):
             assert panel is not None
@@ -426,20 +426,20 @@ def test_explaining_shows_maps_as_they_come_and_can_be_left_off(
     viewer.window.add_dock_widget(dock)
     dock.state.show(own_run)
     dock.state.select(2)
-    read = dock.read
-    read.explained_class.setCurrentIndex(read.explained_class.findText("B"))
-    for action in read.method_menu.actions():
+    box = dock.read.close_up
+    box.of_class.setCurrentIndex(box.of_class.findText("B"))
+    for action in box.methods.actions():
         action.setChecked(action.data() in {"usual", "lime"})
-    read.explain_button.click()
+    box.button.click()
     until(lambda: dock.explanation is not None and dock.explanation.row.count() > 1)
-    assert read.worker is not None, "LIME goes on"
+    assert box.worker is not None, "LIME goes on"
     assert dock.explanation is not None
     assert "Why B?" in dock.explanation.title.text()
-    assert read.explain_button.text() == "Stop explaining"
-    read.explain_button.click()
-    until(lambda: read.worker is None)
-    assert read.explain_status.text() == "Stopped: maps that were done stay."
-    assert read.explain_button.text() == "Explain this tile"
+    assert box.button.text() == "Stop explaining"
+    box.button.click()
+    until(lambda: box.worker is None)
+    assert box.status.text() == "Stopped: maps that were done stay."
+    assert box.button.text() == "Explain this tile"
     shown = dock.explanation.row.count()
     for _twice in range(2):
         dock.explanation.row.itemAt(1).widget().pressed.emit()

@@ -9,6 +9,7 @@ from napari.layers import Labels, Layer, Points, Shapes
 from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
+from slidecam.errors import SlidecamError
 from slidecam.plugin import compat
 from slidecam.plugin.classify_tab import ClassifyTab
 from slidecam.plugin.closing import ClosingGuard, window_of
@@ -24,14 +25,14 @@ from slidecam.plugin.read_tab import ReadTab
 from slidecam.plugin.remembered import Remembered
 from slidecam.plugin.save_tab import SaveTab
 from slidecam.plugin.slide import KEY, SlideFacts
-from slidecam.plugin.tasks import in_background, inform, step_in_words
+from slidecam.plugin.tasks import in_background, inform, report_error, step_in_words
 from slidecam.plugin.teach_tab import TeachTab
-from slidecam.plugin.tile_explanation import explanation_layer
+from slidecam.plugin.tile_explanation import explanation_layer, slice_layer
 from slidecam.plugin.tools import moves_the_view
 from slidecam.plugin.viewer_state import OVERLAYS, ViewerState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from qtpy.QtGui import QShowEvent
 
@@ -66,7 +67,7 @@ class PredictAndExplain(QWidget):
             ReadTab(self.state),
             SaveTab(self.state),
         )
-        self.teach = TeachTab(self.state)
+        self.teach, self.close_up = TeachTab(self.state), self.read.close_up
         self.explanation: ExplanationPanel | None = None
         self.profile: ProfilePanel | None = None
         self.loader: Any = None
@@ -105,7 +106,7 @@ class PredictAndExplain(QWidget):
         viewer.mouse_drag_callbacks.append(self._click)
         viewer.bind_key("n", self._key_next, overwrite=True)
         viewer.bind_key("p", self._key_previous, overwrite=True)
-        self.read.explained.connect(self.show_explanation)
+        self.close_up.explained.connect(self.show_explanations)
         # A method of what is destroyed would never be called.
         self.destroyed.connect(lambda _gone=None: self.release())
         self.state.volume_shown.connect(self.show_profile)
@@ -158,14 +159,14 @@ class PredictAndExplain(QWidget):
         """Return what goes on and ends with the window, in words; nothing where nothing does."""
         if self.teach.worker is not None:
             return self.classify.going_on or f"A model is being taught. {GIVEN_UP}"
-        if self.read.worker is not None:
+        if self.close_up.worker is not None:
             return self.classify.going_on or f"A tile is being explained. {GIVEN_UP}"
         return self.classify.going_on
 
     def stop_all(self) -> None:
         """Stop whatever goes on, at its next step."""
         self.classify.halt()
-        for worker in (self.teach.worker, self.read.worker, self.loader):
+        for worker in (self.teach.worker, self.close_up.worker, self.loader):
             if worker is not None:
                 worker.quit()
 
@@ -289,14 +290,14 @@ class PredictAndExplain(QWidget):
     def _key_previous(self, _viewer: Any) -> None:  # noqa: ANN401
         self.read.step(-1)
 
-    def show_explanation(self, found: TileExplanation) -> None:
-        """Show an explained tile below the viewer."""
+    def show_explanations(self, explained: Sequence[TileExplanation]) -> None:
+        """Show explained tiles, or a slice, below the viewer."""
         if self.explanation is None:
             self.explanation = ExplanationPanel()
             self.explanation.chosen.connect(self._lay_on_slide)
-        self._explained = self.read.explaining
+        self._explained = self.close_up.explaining
         self._place(self.explanation, "Why this tile")
-        self.explanation.show_explanation(found)
+        self.explanation.show_explanations(explained)
         self._show_panels()
 
     def show_profile(self, folder: Path) -> None:
@@ -330,5 +331,13 @@ class PredictAndExplain(QWidget):
 
     def _lay_on_slide(self, chosen: tuple[TileExplanation, MethodMap]) -> None:
         found, picture = chosen
-        if self.state.run is not None:
-            self.state.lay_map(explanation_layer(found, picture, self.state.run))
+        run = self.state.run
+        try:
+            if run is None:
+                layer = slice_layer(found, picture, self.state.chosen)
+            else:
+                layer = explanation_layer(found, picture, run)
+        except SlidecamError as error:
+            report_error(str(error))
+            return
+        self.state.lay_map(layer)

@@ -191,7 +191,7 @@ class OpenSlides:
         """What tells what is shown now from what was before: the slide, and its run's folder."""
         run = self.run
         if run is None:
-            return self.chosen, None
+            return self.chosen, self.volume
         return run.fingerprint, run.folder
 
     @property

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QPixmap, QPolygonF
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from slidecam.errors import StoreError
 from slidecam.runs import Run
 from slidecam.runs.record import RUN_AGAIN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -28,8 +29,14 @@ EDGE = 224
 """Screen pixels of a picture."""
 
 
+HOW_TO_READ = (
+    "A faithful map has a small deletion and a large insertion area. Click a map to lay it on the"
+    " slide."
+)
+
+
 class ExplanationPanel(QWidget):
-    """A row of pictures, the tile itself first."""
+    """A row of pictures for each tile, the tile itself first."""
 
     chosen = Signal(object)
     """A method's picture was clicked."""
@@ -37,8 +44,8 @@ class ExplanationPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.title = QLabel("Click a tile, then “Explain this tile”.")
-        self.row = QHBoxLayout()
-        self.row.setAlignment(Qt.AlignmentFlag.AlignLeft)
+        self.row = QGridLayout()
+        self.row.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         inner = QWidget()
         inner.setLayout(self.row)
         area = QScrollArea()
@@ -49,24 +56,38 @@ class ExplanationPanel(QWidget):
         whole.addWidget(self.title)
         whole.addWidget(area)
 
-    def show_explanation(self, found: TileExplanation) -> None:
-        """Show what was found of a tile."""
-        x, y, *_size = found.box
-        called = "" if found.call in {"", found.class_name} else f" (called: {found.call})"
-        self.title.setText(
-            f"<b>Why {found.class_name}?</b> &nbsp; {100 * found.probability:.1f} %{called} at x"
-            f" {x}, y {y}. A faithful map has a small deletion and a large insertion area. Click a"
-            " map to lay it on the slide."
-        )
+    def show_explanations(self, explained: Sequence[TileExplanation]) -> None:
+        """Show what was found of a tile or slice, or of several: a row each."""
+        head, name = f"<b>Why these {len(explained)} tiles?</b>", ""
+        if len(explained) == 1:
+            head = _headline(explained[0])
+            name = ("the tile", "the slice")[explained[0].number is not None]
+        self.title.setText(f"{head} {HOW_TO_READ}")
         while self.row.count():
             self.row.takeAt(0).widget().deleteLater()
-        self.row.addWidget(_Picture(found.tile, "the tile", ""))
-        for picture in found.pictures:
+        for number, found in enumerate(explained):
+            self._add_row(number, found, name or _in_short(found))
+
+    def _add_row(self, number: int, found: TileExplanation, name: str) -> None:
+        self.row.addWidget(_Picture(found.tile, name, ""), number, 0)
+        for column, picture in enumerate(found.pictures, 1):
             shown = _Picture(picture.pixels, picture.title, _scores(picture))
             shown.pressed.connect(
                 lambda _=None, picture=picture: self.chosen.emit((found, picture))
             )
-            self.row.addWidget(shown)
+            self.row.addWidget(shown, number, column)
+
+
+def _headline(found: TileExplanation) -> str:
+    called = ""
+    if found.call not in {"", found.class_name}:
+        called = f" (called: {found.call})"
+    share = f"{100 * found.probability:.1f} %"
+    return f"<b>Why {found.class_name}?</b> &nbsp; {share}{called} at {found.place}."
+
+
+def _in_short(found: TileExplanation) -> str:
+    return f"{found.class_name} {100 * found.probability:.0f} %, {found.place}"
 
 
 class _Picture(QWidget):
@@ -151,6 +172,12 @@ def read_profile(folder: Path) -> Profile:
     return Profile(table, ANATOMIC[volume.axis], run.tiles.class_colors, called)
 
 
+def slice_seen(viewer: Any, profile: Profile) -> int:  # noqa: ANN401  (napari's viewer or a proxy)
+    """Return the slice that a viewer shows, or that lies nearest."""
+    apart = np.abs(profile.table.positions - viewer.dims.point[profile.axis])
+    return int(np.nanargmin(apart))
+
+
 class ProfilePanel(QWidget):
     """The profile with its heading.
 
@@ -231,11 +258,7 @@ class ProfilePlot(QWidget):
     @property
     def shown(self) -> int:
         """The slice that the viewer shows, or that lies nearest."""
-        return int(
-            np.nanargmin(
-                np.abs(self.profile.table.positions - self.viewer.dims.point[self.profile.axis])
-            )
-        )
+        return slice_seen(self.viewer, self.profile)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: ARG002, N802  (Qt's name)
         """Draw axes, lines and the slice that is shown."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QHeaderView,
     QLabel,
-    QMenu,
     QPushButton,
     QSlider,
     QTableWidget,
@@ -20,32 +19,23 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from slidecam.close_up.methods import USUAL_METHODS
 from slidecam.errors import SlidecamError
 from slidecam.explain.catalogue import title_of
 from slidecam.plugin.cards import class_rows, classes_left, tile_card
 from slidecam.plugin.class_picker import ClassPicker
+from slidecam.plugin.close_up_box import CloseUpBox
 from slidecam.plugin.colour_bar import ColourBar, scale_shown
 from slidecam.plugin.controls import form_layout, named
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.placing import NO_TILE
-from slidecam.plugin.tasks import (
-    in_background,
-    in_viewer_words,
-    now_and_then,
-    report_error,
-    step_in_words,
-)
-from slidecam.plugin.tile_explanation import METHODS, TileSoFar, explain_tile
+from slidecam.plugin.tasks import report_error
 from slidecam.runs.legend import SHARE_MEANS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.plugin.open_run import ShownRun
-    from slidecam.plugin.tile_explanation import TileExplanation
     from slidecam.plugin.viewer_state import ViewerState
-    from slidecam.steps import Step
 
 PERCENT = 100
 HALF = 50
@@ -65,16 +55,13 @@ SUSPICIOUS = (
 MOST_ROWS, MOST_LISTED = 8, 50
 """Classes that the legend shows without scrolling, and with."""
 
-EXPLAIN, CANCEL = "Explain this tile", "Stop explaining"
-LEAVING_OFF = "Stopping …"
-AS_CALLED = "for the class it is called"
-METHOD_TITLES = {USUAL_METHODS: "the model's usual ones"}
-EXPLAINED_BY = (*METHODS, "score-cam-clustered", "occlusion", "integrated-gradients", "smoothgrad")
-"""Methods that can be ticked; those of `METHODS` are at first, the quickest in front."""
-
 CLASS_SHOWN = (
     "Whose probability or heat is shown, and whose likeliest tiles N and P go through. Type a part"
     " of its name."
+)
+VOLUME_SHOWN = (
+    "A volume's result is shown: heat on its voxels, and its slices below. The slice that is seen"
+    " can be explained; all else here is for slides."
 )
 HINT = "Point at a tile. A click selects it."
 
@@ -88,17 +75,12 @@ class ReadTab(QWidget):
         The viewer and what lies in it.
     """
 
-    explained = Signal(object)
-    """A `TileExplanation` is ready."""
-
     def __init__(self, state: ViewerState) -> None:
         super().__init__()
-        self.state = state
-        self.worker: Any = None
+        self.state, self.close_up = state, CloseUpBox(state)
         self._place = -1
         self._shown: tuple[int, object] = (NO_TILE, None)
         self._of: tuple[str, Path | None] = ("", None)
-        self.explaining: tuple[str, Path | None] | None = None
         self._make_fields()
         self._name_controls()
         self._lay_out()
@@ -132,18 +114,7 @@ class ReadTab(QWidget):
         self.card.setWordWrap(True)
         self.card.setMinimumHeight(110)
         self.card.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.explain_button = QPushButton(EXPLAIN)
-        self.explained_class = ClassPicker()
-        self.chosen_methods = QPushButton("Methods")
-        self.method_menu = QMenu(self)
-        self.chosen_methods.setMenu(self.method_menu)
-        for method in EXPLAINED_BY:
-            action = self.method_menu.addAction(METHOD_TITLES.get(method) or title_of(method))
-            action.setCheckable(True)
-            action.setChecked(method in METHODS)
-            action.setData(method)
-        self.explain_status = QLabel()
-        for label in (self.about, self.left, self.ranked, self.explain_status):
+        for label in (self.about, self.left, self.ranked):
             label.setWordWrap(True)
 
     def _name_controls(self) -> None:
@@ -155,9 +126,6 @@ class ReadTab(QWidget):
             (self.opacity, "Opacity", "How much the overlay covers the slide."),
             (self.previous, "Previous tile", "Of those likeliest of the class (key P)."),
             (self.next, "Next tile", "Of those likeliest of the class (key N)."),
-            (self.explain_button, EXPLAIN, "Show what in the tile speaks for the class."),
-            (self.explained_class, "Class to explain", "For which class the maps speak."),
-            (self.chosen_methods, "Methods", "By which methods the tile is explained."),
         ):
             named(control, name, tip)
 
@@ -183,13 +151,8 @@ class ReadTab(QWidget):
         whole.addLayout(form)
         whole.addWidget(self.bar)
         whole.addLayout(steps)
-        how = QHBoxLayout()
-        how.addWidget(self.explained_class, 1)
-        how.addWidget(self.chosen_methods)
-        for field in (self.ranked, self.card, self.explain_button):
+        for field in (self.ranked, self.card, self.close_up):
             whole.addWidget(field)
-        whole.addLayout(how)
-        whole.addWidget(self.explain_status)
         whole.addStretch(1)
 
     def _connect(self) -> None:
@@ -199,7 +162,6 @@ class ReadTab(QWidget):
         self.suspect.currentIndexChanged.connect(self._class_chosen)
         self.next.clicked.connect(lambda: self.step(1))
         self.previous.clicked.connect(lambda: self.step(-1))
-        self.explain_button.clicked.connect(self.explain)
         self.state.run_changed.connect(self.refresh)
         self.state.tile_selected.connect(self.show_tile)
 
@@ -208,7 +170,7 @@ class ReadTab(QWidget):
         run = self.state.run
         names: tuple[str, ...] = ()
         if run is None:
-            self.about.setText(self.state.empty_text)
+            self.about.setText(self._empty)
         else:
             self.about.setText(_about(run))
             names = run.table.class_names
@@ -219,16 +181,16 @@ class ReadTab(QWidget):
             self._of = self.state.shown
             self._start_over()
             self.hover(NO_TILE)
-            if self.worker is None:
-                self.explain_status.setText("")
             self._fill_overlays(run)
         if names != self.suspect.names:
             wanted = [name for name in names if any(word in name.lower() for word in SUSPICIOUS)]
             self.suspect.fill(names, next(iter([*wanted, *names[-1:]]), ""))
-            self.explained_class.fill((AS_CALLED, *names), AS_CALLED)
-        self.explain_button.setEnabled(
-            self.worker is not None or (run is not None and self.state.selected != NO_TILE)
-        )
+
+    @property
+    def _empty(self) -> str:
+        if self.state.volume is None:
+            return self.state.empty_text
+        return VOLUME_SHOWN
 
     def _fill_legend(self, run: ShownRun | None) -> None:
         least = self.threshold.value() or HALF
@@ -329,60 +291,6 @@ class ReadTab(QWidget):
     def show_tile(self, row: int) -> None:
         """Tell of the tile that was selected."""
         self.hover(row)
-        self.explain_button.setEnabled(True)
-
-    def explain(self) -> None:
-        """Explain the selected tile by the chosen methods, or leave off doing so."""
-        run, row = self.state.run, self.state.selected
-        if self.worker is not None:
-            self.explain_status.setText(LEAVING_OFF)
-            self.worker.quit()
-            return
-        if run is None or row == NO_TILE:
-            return
-        self.explaining = (run.fingerprint, run.folder)
-        self.explain_button.setText(CANCEL)
-        self.explain_status.setText("Loading the classifier …")
-        self.worker = in_background(
-            now_and_then(explain_tile(run, row, self.of_class, self.methods)),
-            self._progressed,
-            self._explained,
-            self._over,
-            self._failed,
-        )
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The methods that are ticked; all usual ones where none is."""
-        ticked = [one.data() for one in self.method_menu.actions() if one.isChecked()]
-        return tuple(ticked) or METHODS
-
-    @property
-    def of_class(self) -> str | None:
-        """The class that maps are to speak for; None for the one that the tile is called."""
-        if self.explained_class.currentIndex() <= 0:
-            return None
-        return self.explained_class.chosen
-
-    def _progressed(self, step: Step) -> None:
-        if self.explaining == self.state.shown and self.explain_status.text() != LEAVING_OFF:
-            self.explain_status.setText(step_in_words(step))
-        if isinstance(step, TileSoFar):
-            self.explained.emit(step.explanation)
-
-    def _explained(self, found: TileExplanation) -> None:
-        self.explain_status.setText("")
-        self.explained.emit(found)
-
-    def _failed(self, error: Exception) -> None:
-        self.explain_status.setText(in_viewer_words(str(error)))
-
-    def _over(self) -> None:
-        self.worker = None
-        self.explain_button.setText(EXPLAIN)
-        self.explain_button.setEnabled(self.state.selected != NO_TILE)
-        if self.explain_status.text() == LEAVING_OFF:
-            self.explain_status.setText("Stopped: maps that were done stay.")
 
 
 def _about(run: ShownRun) -> str:

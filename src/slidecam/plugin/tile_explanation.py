@@ -1,4 +1,4 @@
-"""One tile, explained by several methods: the pictures, their scores, and their place on the slide.
+"""Tiles and slices, explained by several methods: pictures, their scores, and where they lie.
 
 It knows no Qt.
 """
@@ -6,7 +6,6 @@ It knows no Qt.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,17 +13,20 @@ import numpy as np
 from slidecam.close_up.methods import USUAL_METHODS
 from slidecam.drawing.heat import enlarged
 from slidecam.drawing.style import drawn_as_one, shares_of
+from slidecam.errors import UsageError
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.explain.facts import least_scale, unit_of
 from slidecam.parsing import json_in
 from slidecam.plugin.overlays import heat_look
 from slidecam.plugin.ownership import SLIDE
+from slidecam.plugin.slide import volume_place
 from slidecam.registry import deferred
 from slidecam.reports.panel_rows import PanelMap, overlaid
+from slidecam.sources.display import displayed
 from slidecam.steps import Milestone
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from slidecam.close_up.findings import CloseUp
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.slide import LayerData
+    from slidecam.plugin.subjects import Subject
+    from slidecam.sources.volume_grid import PlaneStack
     from slidecam.steps import Step
 else:
     # torch comes with them: they are first used beside the window.
@@ -47,7 +51,6 @@ SETTINGS = ("lime.samples=500",)
 MAP = "map of a tile"
 """The kind of an explanation's layer."""
 
-FOLDER = "close-ups"
 EXPLANATION = "explanation.json"
 
 
@@ -89,12 +92,12 @@ class MethodMap:
 
 @dataclass(frozen=True, eq=False)
 class TileExplanation:
-    """All that was found of one tile.
+    """All that was found of one tile, or of one slice of a volume.
 
     Attributes
     ----------
     box
-        x, y, width, height in level-0 pixels.
+        x, y, width, height in level-0 pixels, or in the slice's own.
     class_name, probability
         The class that was explained.
     tile
@@ -105,6 +108,8 @@ class TileExplanation:
         Where the whole report lies.
     call
         What the tile is called, in words.
+    number, stack
+        The slice's number, and the volume's slices; None of a slide's tile.
     """
 
     box: tuple[int, int, int, int]
@@ -114,93 +119,106 @@ class TileExplanation:
     pictures: tuple[MethodMap, ...]
     folder: Path
     call: str = ""
+    number: int | None = None
+    stack: PlaneStack | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it lies, in words."""
+        if self.number is not None:
+            return f"slice {self.number}"
+        x, y, *_size = self.box
+        return f"x {x}, y {y}"
 
 
 @dataclass(frozen=True, eq=False)
-class TileSoFar(Milestone):
-    """One more method's map of a tile is done; its curves follow at the end."""
+class TilesSoFar(Milestone):
+    """One more method's maps are done; their curves follow at the end."""
 
-    explanation: TileExplanation | None = None
+    explanations: tuple[TileExplanation, ...] = ()
 
 
-def explain_tile(
-    run: ShownRun,
-    row: int,
+def explain(
+    subject: Subject,
     class_name: str | None = None,
     methods: tuple[str, ...] = (),
     device: str = "auto",
-) -> Generator[Step, None, TileExplanation]:
-    """Explain one tile of a run, for its predicted class or for another, by `METHODS` or by others.
+) -> Generator[Step, None, tuple[TileExplanation, ...]]:
+    """Explain what was chosen, for its predicted class or another, by `METHODS` or by others.
 
     Raises
     ------
     SlidecamError
-        If the slide or the bundle is not where it was any more, or is another one.
+        If the slide or the bundle is not where it was any more, or is another one; or if too many
+        tiles were chosen, or none.
     """
     methods = methods or METHODS
-    x, y, width, height = (int(value) for value in run.table.boxes[row])
-    folder = run.folder / FOLDER / f"{x}_{y}"
-    # The colours that the run saw, though the card or the call of today may say otherwise.
-    seen = run.stored.seen
-    seen = replace(seen, profile=seen.profile or "ignore")
-    slide, bundle = run.stored.find_slide(), run.stored.open_bundle()
+    folder, choice = subject.folder, subject.choice()
+    slide, bundle = subject.run.find_slide(), subject.run.open_bundle()
     spec = close_up.CloseUpSpec(
         methods=methods,
         settings=tuple(each for each in SETTINGS if each.split(".")[0] in methods),
         classes=() if class_name is None else (class_name,),
-        tiles=close_up.TileChoice(
-            at=((x + width / 2, y + height / 2),),
-            mpp=run.spacing,
-            reader=run.stored.reader,
-            seen=seen,
-        ),
+        tiles=close_up.TileChoice(**choice),
         device=device,
         overwrite=True,
     )
-    shown = partial(_explanation, run=run, box=(x, y, width, height), folder=folder)
     work = close_up.explain_tiles(slide, bundle.path, folder, spec)
     try:
         while True:
             step = next(work)
             if isinstance(step, findings.MapsSoFar) and step.found is not None:
-                so_far = shown(step.found, scores={})
-                yield TileSoFar(step.phase, step.done, step.total, explanation=so_far)
+                so_far = _explanations(subject, step.found, ())
+                yield TilesSoFar(step.phase, step.done, step.total, explanations=so_far)
             else:
                 yield step
     except StopIteration as end:
-        return shown(end.value, scores=_scores(folder))
+        return _explanations(subject, end.value, json_in(folder / EXPLANATION)["curves"])
     finally:
         work.close()
 
 
+def _explanations(
+    subject: Subject, found: CloseUp, curves: Iterable[Mapping[str, Any]]
+) -> tuple[TileExplanation, ...]:
+    """Return what was found of each tile; of several baselines the last one's curves are shown."""
+    scores: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for curve in curves:
+        scores[curve["tile"], curve["method"]] = curve
+    return tuple(_explanation(subject, found, number, scores) for number in range(len(found.tiles)))
+
+
 def _explanation(
+    subject: Subject,
     found: CloseUp,
-    run: ShownRun,
-    box: tuple[int, int, int, int],
-    folder: Path,
-    scores: Mapping[str, Mapping[str, Any]],
+    number: int,
+    scores: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> TileExplanation:
-    index, tile = found.classes[0][0], found.tiles.pixels[0]
-    pictures = tuple(_picture(found, name, scores.get(name, {})) for name in found.maps)
+    tiles, table = found.tiles, subject.run.tiles
+    index, name = found.classes[number][0], tiles.names[number]
+    box = subject.box
+    if box is None and tiles.boxes is not None:
+        x, y, width, height = tiles.boxes[number].tolist()
+        box = x, y, width, height
+    pictures = [
+        _picture(found, method, number, scores.get((name, method), {})) for method in found.maps
+    ]
     return TileExplanation(
-        box,
-        run.table.class_names[index],
-        float(found.probabilities[0, index]),
-        tile,
-        pictures,
-        folder,
-        run.table.classes.call(found.probabilities[0].tolist()),
+        box or (0, 0, 0, 0),
+        table.class_names[index],
+        float(found.probabilities[number, index]),
+        tiles.pixels[number],
+        tuple(pictures),
+        subject.folder,
+        table.classes.call(found.probabilities[number].tolist()),
+        tiles.slices[number] if tiles.slices else None,
+        subject.stack,
     )
 
 
-def _scores(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return each method's scores by the last baseline, which is the one that the panel draws."""
-    record = json_in(folder / EXPLANATION)
-    return {curve["method"]: curve for curve in record["curves"]}
-
-
-def _picture(found: CloseUp, name: str, scores: Mapping[str, Any]) -> MethodMap:
-    method, tile, values = CATALOGUE[name], found.tiles.pixels[0], found.maps[name][0][0]
+def _picture(found: CloseUp, name: str, number: int, scores: Mapping[str, Any]) -> MethodMap:
+    method, tile = CATALOGUE[name], found.tiles.pixels[number]
+    values = found.maps[name][number][0]
     drawn = MethodMap(
         method.title,
         name,
@@ -209,11 +227,57 @@ def _picture(found: CloseUp, name: str, scores: Mapping[str, Any]) -> MethodMap:
         method.signed,
         deletion=float(scores.get("deletion AUC", np.nan)),
         insertion=float(scores.get("insertion AUC", np.nan)),
-        unit=unit_of(name, found.facts[name][0]),
-        notes=found.notes(name, 0, 0),
+        unit=unit_of(name, found.facts[name][number]),
+        notes=found.notes(name, number, 0),
     )
     shown = PanelMap(name, method.title, values, signed=method.signed)
     return replace(drawn, pixels=overlaid(tile, shown, drawn.top))
+
+
+def slice_layer(found: TileExplanation, picture: MethodMap, fingerprint: str) -> LayerData:
+    """Return one method's map as an image that lies on its slice of a volume.
+
+    Raises
+    ------
+    UsageError
+        If nobody knows where the slice lies.
+    """
+    stack = found.stack
+    if stack is None or found.number is None:
+        problem = "The result does not say where its slices lie."
+        raise UsageError(problem, "Run the model again.")
+    _planes, rows, columns = stack.shape
+    x, y, width, height = found.box
+    shares = shares_of(picture.values, picture.top, signed=picture.signed)
+    plane = np.zeros((rows, columns), np.float32)
+    low_x, low_y = max(x, 0), max(y, 0)
+    high_x, high_y = min(x + width, columns), min(y + height, rows)
+    within = slice(low_y - y, high_y - y), slice(low_x - x, high_x - x)
+    plane[low_y:high_y, low_x:high_x] = enlarged(shares, (width, height))[within]
+    meta = {
+        "name": f"{picture.title} {found.class_name} @ {found.place}",
+        "opacity": 0.8,
+        "metadata": {SLIDE: fingerprint, "kind": MAP},
+        **heat_look(signed=picture.signed),
+        "blending": "translucent_no_depth",
+    }
+    voxels, place = _placed(stack, found.number, stack.from_pictures(plane[None]))
+    return voxels, {**meta, **place}, "image"
+
+
+def _placed(
+    stack: PlaneStack, number: int, voxels: NDArray[np.generic]
+) -> tuple[Any, dict[str, Any]]:
+    """Return one slice's voxels as napari shows them, and where they lie."""
+    grid = stack.grid
+    if grid.is_oblique:
+        whole = np.zeros(grid.spl_shape, np.float32)
+        np.moveaxis(whole, stack.place, 0)[number] = np.moveaxis(voxels, stack.place, 0)[0]
+        straight = displayed(whole, grid)
+        return straight.array, volume_place(straight.scale, straight.translate)
+    translate = list(grid.translate)
+    translate[stack.place] += number * grid.scale[stack.place]
+    return voxels, volume_place(grid.scale, translate)
 
 
 def explanation_layer(found: TileExplanation, picture: MethodMap, run: ShownRun) -> LayerData:
