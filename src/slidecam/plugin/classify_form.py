@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from slidecam.plugin.class_picker import ClassPicker
+from slidecam.plugin.cohort_run import CohortRun
 from slidecam.plugin.controls import form_layout, named
 from slidecam.plugin.option_fields import ALL_CLASSES, option_fields
 from slidecam.sources.discovery import sample_folders
@@ -119,6 +120,7 @@ class ClassifyForm(QWidget):
             "Cancel",
             "Stop before the next batch; what is done stays.",
         )
+        self.cohort = CohortRun(self)
         self.progress = QProgressBar()
         named(self.progress, "Progress")
         self.progress.setFormat("%v / %m tiles")
@@ -159,6 +161,7 @@ class ClassifyForm(QWidget):
         for field in untitled:
             whole.addWidget(field.widget)
         whole.addLayout(buttons)
+        whole.addWidget(self.cohort.button)
         whole.addWidget(self.progress)
         whole.addWidget(self.status)
         whole.addWidget(self.command)
@@ -247,6 +250,12 @@ class ClassifyForm(QWidget):
             if facts.own_spacing is not None:
                 self._own_spacing = str(facts.own_spacing)
         self._compare_spacing()
+
+    @property
+    def typed_spacings(self) -> dict[str, float]:
+        """The µm/px that were typed, by the fingerprints of their slides."""
+        unset = self._spacing_field.minimum()
+        return {of: value for of, value in self._spacings.items() if value > unset}
 
     @property
     def _spacing_field(self) -> QDoubleSpinBox:

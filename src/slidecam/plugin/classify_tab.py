@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QFileDialog
 
 from slidecam.errors import SlidecamError, UsageError
-from slidecam.models import open_bundle
-from slidecam.plugin.cards import NAMED, bundle_card, end_in_words
+from slidecam.plugin.cards import end_in_words
 from slidecam.plugin.classify_form import SHAPES, TISSUE, VIEW, ClassifyForm
+from slidecam.plugin.cohort_run import of_several, open_slides
 from slidecam.plugin.job import (
     Began,
     Ended,
@@ -28,7 +27,9 @@ from slidecam.plugin.job import (
     Writing,
     duration,
 )
+from slidecam.plugin.model_choice import ModelChoice
 from slidecam.plugin.opening import another_of
+from slidecam.plugin.pausing import STOPS
 from slidecam.plugin.remembered import MODEL, OUT
 from slidecam.plugin.run_request import RunRequest, drawn_region, quoted, region_in_view
 from slidecam.plugin.tasks import in_background, in_viewer_words, inform, report_error, warn
@@ -37,17 +38,14 @@ from slidecam.runs.spec import PredictSpec
 if TYPE_CHECKING:
     from slidecam.models import Card
     from slidecam.plugin.job import Update
+    from slidecam.plugin.pausing import Pausable
     from slidecam.plugin.remembered import Remembered
     from slidecam.plugin.run_request import Region
     from slidecam.plugin.slide import SlideFacts
     from slidecam.plugin.viewer_state import ViewerState
 
-STOPS = (
-    "It stops at the next batch when the window is closed, and what is done stays: “Run”, or"
-    " --resume on the command line, goes on with it."
-)
 WRITES_ON = "Its heatmaps and files are written to the end, unseen, when the window is closed."
-"""What becomes of a run with its window."""
+"""What becomes with its window of a run whose tiles are done."""
 
 REST_MS = 50
 """Milliseconds between a drawing and the next tiles, at least."""
@@ -75,7 +73,7 @@ class ClassifyTab(ClassifyForm):
         self.state, self.remembered = state, remembered
         self.job: RunJob | None = None
         self.worker: Any = None
-        self.card: Card | None = None
+        self.model = ModelChoice(self.bundle, self.browse, self.about)
         self.facts: SlideFacts | None = None
         self._running: SlideFacts | None = None
         self._said: dict[str, str] = {}
@@ -87,10 +85,13 @@ class ClassifyTab(ClassifyForm):
         self.refresh()
 
     def _connect(self) -> None:
-        self.bundle.currentTextChanged.connect(self._bundle_changed)
-        self.browse.clicked.connect(self._browse)
+        self.model.opened.connect(self._model_read)
         self.run.clicked.connect(self.start)
         self.picture.activated.connect(self._show_picture)
+        self.cohort.all_open.triggered.connect(self._run_open)
+        self.cohort.folder.triggered.connect(self._run_folder)
+        self.cohort.changed.connect(self._show_said)
+        self.cohort.over.connect(self._over)
         self.hold.clicked.connect(self.pause)
         self.cancel.clicked.connect(self.stop)
         self.out.editingFinished.connect(self._name_results)
@@ -108,50 +109,21 @@ class ClassifyTab(ClassifyForm):
             report_error(str(error))
         self.refresh()
 
-    def _browse(self) -> None:
-        folder = QFileDialog.getExistingDirectory(
-            self, "Folder of a model, or of several", self.bundle.currentText()
-        )
-        if folder:
-            self.bundle.setCurrentText(folder)
+    @property
+    def card(self) -> Card | None:
+        """Of the model that is chosen."""
+        return self.model.card
 
-    def _bundle_changed(self, text: str) -> None:
-        self.card = None
-        if not text:
-            self.about.setText("Choose a model.")
-        elif self._offer_models(Path(text)):
-            return
-        elif not Path(text).is_dir():
-            self.about.setText(f"There is no folder {escape(text)}.")
-        else:
-            self._open_bundle(Path(text))
-        self.refresh()
-
-    def _offer_models(self, folder: Path) -> bool:
-        """List the models of a folder that holds several and is none; say whether it does."""
-        models = [path.parent for path in sorted(folder.glob("*/card.json"))]
-        if not models or (folder / "card.json").exists():
-            return False
-        known = [self.bundle.itemText(number) for number in range(self.bundle.count())]
-        self.bundle.addItems([str(one) for one in models if str(one) not in known])
-        names = ", ".join(escape(one.name) for one in models[:NAMED])
-        self.about.setText(f"This folder holds {len(models)} models ({names}): choose one above.")
-        self.refresh()
-        return True
-
-    def _open_bundle(self, folder: Path) -> None:
-        try:
-            self.card = open_bundle(folder).card
+    def _model_read(self) -> None:
+        if self.card is not None:
             self.offer_classes(self.card.class_names)
-            self.about.setText(bundle_card(self.card))
-        except (SlidecamError, OSError) as error:
-            self.about.setText(f"<b>Not usable:</b> {escape(str(error))}")
+        self.refresh()
 
     def refresh(self) -> None:
         """Look again at what is open and chosen; show a run of it that lies there already."""
         facts = self.state.slide()
         self.refresh_buttons()
-        if self.job is not None or facts is None or self.card is None:
+        if self.busy is not None or facts is None or self.card is None:
             return
         self._show_command()
         run = self.state.recognise(self.out_folder())
@@ -214,10 +186,43 @@ class ClassifyTab(ClassifyForm):
             region,
         )
 
+    def _run_open(self) -> None:
+        self.start_several(open_slides(self.state.viewer.layers))
+
+    def _run_folder(self) -> None:
+        self.start_several(self.cohort.ask_folder())
+
+    def start_several(self, inputs: list[str]) -> None:
+        """Run slides, and folders of slides, in turn: all of each, with what is chosen."""
+        if not inputs or self._is_refused():
+            return
+        try:
+            spec = of_several(self.spec(), self.state.viewer.layers, self.typed_spacings)
+        except SlidecamError as error:
+            report_error(str(error))
+            return
+        self._remember()
+        self.cohort.start(inputs, Path(self.bundle.currentText()), self.out_folder(), spec)
+        self.refresh_buttons()
+
+    def _is_refused(self) -> bool:
+        """Whether a run goes on, which is said."""
+        if self.busy is not None:
+            report_error("A run is going on. Wait until it is done, or cancel it.")
+        return self.busy is not None
+
+    @property
+    def busy(self) -> Pausable | None:
+        """What goes on: one slide's run, or that of several."""
+        return self.job or self.cohort.job
+
+    def _remember(self) -> None:
+        self.remembered.choose(MODEL, self.bundle.currentText())
+        self.remembered.choose(OUT, self.out.text())
+
     def start(self) -> None:
         """Run what is chosen."""
-        if self.job is not None:
-            report_error("A run is going on. Wait until it is done, or cancel it.")
+        if self._is_refused():
             return
         try:
             request = self.request()
@@ -225,8 +230,8 @@ class ClassifyTab(ClassifyForm):
             report_error(str(error))
             self.status.setText(in_viewer_words(str(error)))
             return
-        self.remembered.choose(MODEL, str(request.bundle))
-        self.remembered.choose(OUT, self.out.text())
+        self._remember()
+        self.cohort.words = ""
         self.job, self._running = RunJob(request, awaits=True), self.state.slide()
         self._writing = False
         self._advance(0, 0)
@@ -257,12 +262,14 @@ class ClassifyTab(ClassifyForm):
     def _show_said(self) -> None:
         """Show words and progress of the chosen slide, or by name of another one that is run."""
         of, shown = self.state.chosen, "%v / %m tiles"
-        words = self._said.get(of) or self._loading
+        words = self.cohort.words or self._said.get(of) or self._loading
         running = self._running
         if self.job is not None and running is not None and running.fingerprint != of:
             of, shown = running.fingerprint, f"%v / %m tiles of {running.name}"
             words = f"{running.name} is being classified meanwhile. {self._said.get(of, '')}"
         done, total = self._progress.get(of, (0, 0))
+        if self.cohort.job is not None:
+            done, total, shown = self.cohort.progress
         self.progress.setFormat(shown)
         if total:
             self.progress.setMaximum(total)
@@ -332,12 +339,14 @@ class ClassifyTab(ClassifyForm):
     def _over(self) -> None:
         self.job, self.worker = None, None
         self.hold.setText("Pause")
+        if self.cohort.words:
+            self.refresh()
         self.refresh_buttons()
         self._show_said()
 
     def refresh_buttons(self) -> None:
         """Name the slide, and set which buttons can be pressed."""
-        facts, busy = self.state.slide(), self.job is not None
+        facts, busy = self.state.slide(), self.busy is not None
         self.offer_pictures(facts)
         self.picture.setEnabled(not busy)
         self.show_kind(facts)
@@ -346,18 +355,20 @@ class ClassifyTab(ClassifyForm):
         self.slide.setText("none is open" if facts is None else facts.in_words)
         self.options["mpp"].widget.setEnabled(not busy)
         self.run.setEnabled(not busy and self.card is not None and facts is not None)
+        self.cohort.button.setEnabled(not busy and self.card is not None)
+        self.cohort.all_open.setEnabled(facts is not None)
         self.hold.setEnabled(busy)
         self.cancel.setEnabled(busy)
 
     def pause(self) -> None:
         """Pause a run, or let it go on."""
-        if self.job is None:
+        if self.busy is None:
             return
-        if self.job.is_held:
-            self.job.go_on()
+        if self.busy.is_held:
+            self.busy.go_on()
             self.hold.setText("Pause")
         else:
-            self.job.hold()
+            self.busy.hold()
             self.hold.setText("Go on")
             self._say("Paused.")
 
@@ -371,7 +382,7 @@ class ClassifyTab(ClassifyForm):
     def going_on(self) -> str:
         """Which slide is run, how far it is, and what becomes of that when the window is closed."""
         if self.job is None or self._running is None:
-            return ""
+            return self.cohort.going_on
         name = self._running.name
         if self._writing:
             return f"All tiles of {name} are classified. {WRITES_ON}"
@@ -383,5 +394,5 @@ class ClassifyTab(ClassifyForm):
 
     def halt(self) -> None:
         """Stop a run without a word."""
-        if self.job is not None:
-            self.job.stop()
+        if self.busy is not None:
+            self.busy.stop()

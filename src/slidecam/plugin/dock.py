@@ -166,7 +166,8 @@ class PredictAndExplain(QWidget):
     def stop_all(self) -> None:
         """Stop whatever goes on, at its next step."""
         self.classify.halt()
-        for worker in (self.teach.worker, self.close_up.worker, self.loader):
+        reading = self.classify.model.worker
+        for worker in (self.teach.worker, self.close_up.worker, self.loader, reading):
             if worker is not None:
                 worker.quit()
 
@@ -327,7 +328,7 @@ class PredictAndExplain(QWidget):
     def run_taught(self, bundle: str) -> None:
         """Run a bundle that was taught just now, in the place of the one before."""
         self.classify.bundle.setCurrentText(bundle)
-        self.classify.start()
+        self.classify.model.when_read(self.classify.start)
 
     def _lay_on_slide(self, chosen: tuple[TileExplanation, MethodMap]) -> None:
         found, picture = chosen

@@ -23,6 +23,7 @@ from slidecam.explain.catalogue import method_for
 from slidecam.heatmap import PaintSpec, paint
 from slidecam.plugin.open_run import read_shown
 from slidecam.plugin.overlays import is_volume_run, pyramid_of
+from slidecam.plugin.pausing import PAUSE, Pausable
 from slidecam.plugin.run_request import RunRequest, write_region
 from slidecam.plugin.tasks import UNFORESEEN
 from slidecam.prediction.pipeline import predict
@@ -111,8 +112,6 @@ Painting may cost a twentieth.
 HEAT_PIXELS = 40_000_000
 """Raster pixels of all classes up to which a heatmap is painted before the run is over."""
 
-PAUSE = 0.05
-
 
 @dataclass(frozen=True, eq=False)
 class Began:
@@ -188,7 +187,7 @@ class Ended:
 Update = Began | NewTiles | Heat | Writing | Said | Silent | Ended
 
 
-class RunJob:
+class RunJob(Pausable):
     """One run that can be paused and stopped from another thread.
 
     Parameters
@@ -202,11 +201,6 @@ class RunJob:
         slow (no graphics card), it must not take all of the processor from the classifier. For the
         first overlays the classifier waits, or it might be done before anybody sees a tile, and
         could press *Pause*.
-
-    Attributes
-    ----------
-    abandoned
-        Whether whoever follows it is to end and listens no more: the viewer closes.
     """
 
     def __init__(
@@ -216,43 +210,19 @@ class RunJob:
         *,
         awaits: bool = False,
     ) -> None:
+        super().__init__()
         self.request = request
         self._awaits, self._shown = awaits, Flag()
         self._shown.set()
         self._clock = clock
-        self._stop, self._hold = Flag(), Flag()
         self._gathered: list[BatchDone] = []
         self._begun: ShownRun | None = None
         self._rate = Rate(clock)
         self._heat_due = clock() + HEAT_EVERY
-        self.abandoned: Callable[[], bool] = lambda: False
-
-    @property
-    def is_to_stop(self) -> bool:
-        """Whether it is to stop before the next batch."""
-        return self._stop.is_set() or self.abandoned()
 
     def shown(self) -> None:
         """Tell that the last tiles are on the screen."""
         self._shown.set()
-
-    def stop(self) -> None:
-        """Stop before the next batch; what is committed stays."""
-        self._stop.set()
-        self._hold.clear()
-
-    def hold(self) -> None:
-        """Pause before the next batch."""
-        self._hold.set()
-
-    def go_on(self) -> None:
-        """End a pause."""
-        self._hold.clear()
-
-    @property
-    def is_held(self) -> bool:
-        """Whether it is to pause."""
-        return self._hold.is_set()
 
     def updates(self) -> Generator[Update]:
         """Run, and report it; the last update is `Ended`, whatever went wrong on the way.
@@ -352,8 +322,7 @@ class RunJob:
             return
         yield from self._flush()
         with self._rate.standing():
-            while self.is_held and not self.is_to_stop:
-                time.sleep(PAUSE)
+            self.wait_while_held()
 
     def _ended(self, outcome: SlideFinished | SlideFailed | None) -> Ended:
         if isinstance(outcome, SlideFailed):
