@@ -60,6 +60,13 @@ def test_a_tile_is_of_the_class_that_covers_half_of_it(run: Run) -> None:
     assert dict(zip(found.rows.tolist(), found.names, strict=True)) == expected
     assert {"A", "B", "C"} == set(found.counts)
     assert not found.corrected.any()
+    assert found.notes == ()
+
+
+def test_a_class_whose_areas_are_no_tiles_is_said_to_be_not_learnt(run: Run) -> None:
+    found = label_tiles(run, (*DRAWN, square("fat", 0, 0, 2, 2)))
+    assert "fat" not in found.counts
+    assert found.notes == ("No tile lies far enough in the areas of fat: nothing is learnt of it.",)
 
 
 def test_a_correction_wins_over_a_drawing_and_adds_what_was_not_drawn(run: Run) -> None:

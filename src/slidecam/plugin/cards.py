@@ -20,7 +20,7 @@ from slidecam.runs.tiles import UNDECIDED, words_on_disagreement
 from slidecam.store import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from slidecam.models import Card
     from slidecam.plugin.job import Ended
@@ -185,8 +185,11 @@ def labels_in_words(annotations: Sequence[Annotation], corrections: Corrections)
     return "Said so far: " + (", ".join(counts) or "nothing") + "."
 
 
-def tuned_in_words(tuned: FineTuned) -> str:
-    """Return what came of fine-tuning, with its own warning of what that is worth."""
+def tuned_in_words(tuned: FineTuned, known: Collection[str] = ()) -> str:
+    """Return what came of fine-tuning, with its own warning of what that is worth.
+
+    And what must be known of it, but for what is ``known`` of the run already.
+    """
     labelled = ", ".join(f"{count} {escape(name)}" for name, count in tuned.labelled.items())
     right = f"{100 * tuned.right_before:.0f} % right before, {100 * tuned.right_after:.0f} % now"
     if tuned.measured is not None:
@@ -196,11 +199,29 @@ def tuned_in_words(tuned: FineTuned) -> str:
     return (
         f"<b>New model in {tuned.seconds:.1f} s</b>: {escape(str(tuned.bundle.path))}<br>Taught"
         f" {labelled}; {right} (on the very tiles it learnt from, which measures nothing).{held}"
+        + "".join(f"<br>{escape(note)}" for note in tuned.notes if note not in known)
     )
 
 
-def comparison_table(comparison: RunComparison) -> str:
-    """Return what two runs see otherwise."""
+A_THIRD = 1 / 3
+"""Of its share of the tissue: a class that nobody labelled and that moves further is warned of."""
+
+
+def moved_unlabelled(comparison: RunComparison, labelled: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for each class that nobody labelled and that fell or rose by a third."""
+    for each in comparison.classes:
+        before, after = each.share_before, each.share_after
+        if each.name in labelled or abs(after - before) <= A_THIRD * before:
+            continue
+        way = "fell"
+        if after > before:
+            way = "rose"
+        figures = f"from {100 * before:.1f} to {100 * after:.1f} % of the tissue"
+        yield f"{each.name} {way} {figures}, and nobody labelled it."
+
+
+def comparison_table(comparison: RunComparison, labelled: Collection[str] = ()) -> str:
+    """Return what two runs see otherwise, with a warning of classes that moved unlabelled."""
     rows = [
         f"<tr><td>{swatch(each.color, each.name)}&nbsp;&nbsp;</td>"
         f'<td align="right">{100 * each.share_before:.1f} % →&nbsp;</td>'
@@ -215,7 +236,10 @@ def comparison_table(comparison: RunComparison) -> str:
         f"<b>Old and new:</b> {len(comparison.changed)} of {len(comparison.rows_after)} tiles"
         f" changed{agreement}"
     )
-    return f"{head}<table>{''.join(rows)}</table>"
+    warned = "".join(
+        f"<br><b>Look:</b> {escape(words)}" for words in moved_unlabelled(comparison, labelled)
+    )
+    return f"{head}<table>{''.join(rows)}</table>{warned}"
 
 
 def end_in_words(ended: Ended) -> str:

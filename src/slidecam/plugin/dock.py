@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from slidecam.plugin.tile_explanation import MethodMap, TileExplanation
     from slidecam.steps import Step
 
+TEACH = 2
+"""The place of the tab that teaches."""
+
 WIDTH, NARROWEST = 430, 320
 """Screen pixels that the dock asks for, and those that it needs where the screen is small."""
 
@@ -106,6 +109,7 @@ class PredictAndExplain(QWidget):
         viewer.mouse_drag_callbacks.append(self._click)
         viewer.bind_key("n", self._key_next, overwrite=True)
         viewer.bind_key("p", self._key_previous, overwrite=True)
+        viewer.bind_key("h", self._key_flip, overwrite=True)
         self.close_up.explained.connect(self.show_explanations)
         # A method of what is destroyed would never be called.
         self.destroyed.connect(lambda _gone=None: self.release())
@@ -193,7 +197,7 @@ class PredictAndExplain(QWidget):
         ):
             if mine in callbacks:
                 callbacks.remove(mine)
-        for key in ("n", "p"):
+        for key in ("n", "p", "h"):
             viewer.bind_key(key, None, overwrite=True)
 
     def _take_what_is_open(self) -> None:
@@ -286,10 +290,20 @@ class PredictAndExplain(QWidget):
                 self.state.select(row)
 
     def _key_next(self, _viewer: Any) -> None:  # noqa: ANN401
-        self.read.step(1)
+        self._walk(1)
 
     def _key_previous(self, _viewer: Any) -> None:  # noqa: ANN401
-        self.read.step(-1)
+        self._walk(-1)
+
+    def _walk(self, by: int) -> None:
+        """Fly to the next tile of the list that is looked at: changed ones in *Teach*."""
+        if self.tabs.currentIndex() == TEACH and self.teach.changes.tiles:
+            self.teach.changes.step(by)
+        else:
+            self.read.step(by)
+
+    def _key_flip(self, _viewer: Any) -> None:  # noqa: ANN401
+        self.teach.changes.turn_over()
 
     def show_explanations(self, explained: Sequence[TileExplanation]) -> None:
         """Show explained tiles, or a slice, below the viewer."""

@@ -26,7 +26,9 @@ from slidecam import teaching
 from slidecam.errors import SlidecamError
 from slidecam.plugin.annotation_layers import AnnotationLayers
 from slidecam.plugin.cards import comparison_table, labels_in_words, tuned_in_words
+from slidecam.plugin.changes_box import ChangesBox
 from slidecam.plugin.controls import form_layout, named
+from slidecam.plugin.open_run import read_shown
 from slidecam.plugin.tasks import (
     in_background,
     in_viewer_words,
@@ -105,7 +107,7 @@ class TeachTab(QWidget):
         self.tune = QPushButton("Fine-tune the head")
         self.status = QLabel()
         self.again = QPushButton("Run the new model and compare")
-        self.compared = QLabel()
+        self.compared, self.changes = QLabel(), ChangesBox(self.state)
         for control, name, tip in (
             (self.classes, "Class", "Of what is drawn, painted or corrected; type a new one."),
             (self.undo, "Undo correction", "Take the last correction back."),
@@ -141,6 +143,7 @@ class TeachTab(QWidget):
             self.status,
             self.again,
             self.compared,
+            self.changes,
         ):
             whole.addWidget(field)
         whole.addStretch(1)
@@ -207,9 +210,12 @@ class TeachTab(QWidget):
         """Leave nothing standing that was of another slide or another run."""
         if self.state.shown == self._of:
             return
+        if self.state.chosen == self._of[0]:
+            self.changes.take_layers_away()
         self._of = self.state.shown
         self.suggestions.clear()
         self.compared.setText("")
+        self.changes.clear()
         if self.worker is None:
             self.status.setText("")
         if run is not None:
@@ -315,7 +321,7 @@ class TeachTab(QWidget):
             self.status.setText("")
             return
         self.compared.setText("")
-        self.status.setText(tuned_in_words(tuned))
+        self.status.setText(tuned_in_words(tuned, before.stored.notes))
 
     def _failed(self, error: Exception) -> None:
         self.status.setText(escape(in_viewer_words(str(error))))
@@ -338,8 +344,13 @@ class TeachTab(QWidget):
             # What was said of these tiles is as true of them as before, and the next tuning builds
             # on it.
             self.layers.carry(taught.before)
-            self.status.setText(tuned_in_words(taught.tuned))
-            self.compared.setText(comparison_table(compare_runs(taught.before, run.stored)))
+            self.status.setText(tuned_in_words(taught.tuned, taught.before.notes))
+            self._show_comparison(taught, run)
+
+    def _show_comparison(self, taught: Taught, run: ShownRun) -> None:
+        comparison = compare_runs(taught.before, run.stored)
+        self.compared.setText(comparison_table(comparison, taught.tuned.labelled))
+        self.changes.show_changes(comparison, read_shown(taught.before.folder))
 
 
 @dataclass(frozen=True, eq=False)

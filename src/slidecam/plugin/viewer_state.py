@@ -119,7 +119,7 @@ class ViewerState(OpenSlides):
         self._clear_volume(facts.fingerprint)
         for before in [one for one in self.viewer.layers if one.metadata.get(KEY) == facts]:
             self.viewer.layers.remove(before)
-        (self.viewer.layers.selection.active,) = self._add([layer])
+        (self.viewer.layers.selection.active,) = self.lay([layer])
 
     def overlays(self, *kinds: str) -> list[Any]:
         """Return the layers of the shown run that are of these kinds."""
@@ -166,7 +166,7 @@ class ViewerState(OpenSlides):
     def show_volume(self, folder: Path) -> None:
         """Lay the heatmaps of a volume's run over it, and tell of the run."""
         self._clear_volume(str(RunRecord.read(folder).input.fingerprint))
-        self._add(volume_run_layers(folder))
+        self.lay(volume_run_layers(folder))
         self.take_volume(folder)
 
     def _clear_volume(self, fingerprint: str) -> None:
@@ -193,7 +193,7 @@ class ViewerState(OpenSlides):
         view.run, view.selected = run, NO_TILE
         align(self.viewer, run)
         if not self._overlays_of(run):
-            self._add(run_layers(run))
+            self.lay(run_layers(run))
         self.run_changed.emit()
 
     def clear(self) -> None:
@@ -212,7 +212,7 @@ class ViewerState(OpenSlides):
         if self._live is not None and self._live.run.folder == run.folder:
             self._live = None
 
-    def _add(self, layers: list[LayerData]) -> list[Layer]:
+    def lay(self, layers: list[LayerData]) -> list[Layer]:
         """Add layers below what was drawn, and leave the choice of the user as it is."""
         mine = self.viewer.layers
         active = mine.selection.active
@@ -231,7 +231,7 @@ class ViewerState(OpenSlides):
         self._take_away(view)
         view.run = began.run
         align(self.viewer, began.run)
-        (classes,) = self._add([class_layer(began.run)])
+        (classes,) = self.lay([class_layer(began.run)])
         self._live = LiveOverlays(began.run, classes)
         self.run_changed.emit()
 
@@ -249,7 +249,7 @@ class ViewerState(OpenSlides):
         """Show the heatmap as far as it goes."""
         live = self._live
         if live is not None and self._overlays_of(live.run):
-            live.watch(self._add(live.heat(heat)))
+            live.watch(self.lay(live.heat(heat)))
 
     def ended(self, ended: Ended) -> None:
         """Show what a run has come to: its heatmaps as they were written, where it is finished."""
@@ -274,7 +274,7 @@ class ViewerState(OpenSlides):
         for layer in tiles:
             layer.metadata[KEY] = run
         if run.is_finished and tiles:
-            self._add(leading_heat(run))
+            self.lay(leading_heat(run))
         self.run_changed.emit()
 
     def set_threshold(self, threshold: float) -> None:
@@ -313,14 +313,14 @@ class ViewerState(OpenSlides):
         if live is not None and live.run.folder != run.folder:
             live = None
         if kind == PROBABILITY:
-            made = self._add([probability_layer(run, name)])
+            made = self.lay([probability_layer(run, name)])
             self.set_threshold(self.threshold)
         elif kind == HEAT and live is not None:
-            made = self._add(live.heat_of(name))
+            made = self.lay(live.heat_of(name))
         elif kind == HEAT:
-            made = self._add(heat_of(run, name, method))
+            made = self.lay(heat_of(run, name, method))
         else:
-            made = self._add([class_layer(run, self.threshold)])
+            made = self.lay([class_layer(run, self.threshold)])
         if live is not None:
             live.watch(made)
 
@@ -367,14 +367,14 @@ class ViewerState(OpenSlides):
         look = {"edge_color": "#111111", "edge_width": width, "vector_style": "line"}
         kept = {"kind": SPOT, SLIDE: run.fingerprint, ON_TOP: SPOT}
         meta = {"name": SPOT, "opacity": 1.0, "metadata": kept, **look, **run.placing.vectors()}
-        self._add([(lines, meta, "vectors")])
+        self.lay([(lines, meta, "vectors")])
 
     def lay_map(self, layer: LayerData) -> None:
         """Lay a map of a tile on it, in the place of the one before."""
         for one in list(self.viewer.layers):
             if one.metadata.get("kind") == MAP and owner_of(one) == self.chosen:
                 self.viewer.layers.remove(one)
-        self._add([layer])
+        self.lay([layer])
 
     def fly_to(self, row: int) -> None:
         """Select a tile and move the camera to it."""

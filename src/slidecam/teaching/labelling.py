@@ -31,7 +31,7 @@ from slidecam.tile_sets.writing import (
 from slidecam.tiling import lay_again
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -125,6 +125,8 @@ def label_tiles(
     corrected = _corrected(run, corrections, notes)
     found |= {row: (renamed or {}).get(name, name) for row, name in corrected.items()}
     rows = [row for row in sorted(found) if not run.tiles.failed[row]]
+    if classes is not None:
+        notes += _unmet(classes.names, {normal_name(found[row]) for row in rows})
     return LabelledTiles(
         rows=np.array(rows, np.int64),
         names=tuple(found[row] for row in rows),
@@ -132,6 +134,13 @@ def label_tiles(
         ambiguous=ambiguous,
         notes=tuple(notes),
     )
+
+
+def _unmet(drawn: Sequence[str], labelled: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for each class that was drawn and is no tile's."""
+    for name in drawn:
+        if normal_name(name) not in labelled:
+            yield f"No tile lies far enough in the areas of {name}: nothing is learnt of it."
 
 
 def _classes(
