@@ -24,7 +24,13 @@ from hypothesis import strategies as st
 
 from slidecam.classes import ClassSet
 from slidecam.exchange import tables
-from slidecam.exchange.geojson import NAMESPACE, _uuid5, qupath_class_name, write_tiles_geojson
+from slidecam.exchange.geojson import (
+    NAMESPACE,
+    _uuid5,
+    qupath_class_name,
+    read_tiles_geojson,
+    write_tiles_geojson,
+)
 from slidecam.foreground.files import read_content
 from slidecam.geometry import Box
 from slidecam.runs.tiles import TileTable
@@ -231,6 +237,20 @@ def test_a_tile_without_a_winner_has_no_classification(
     assert "classification" not in low["properties"]
     assert low["properties"]["measurements"] == {"prob_Tumor": pytest.approx(0.2)}
     assert high["properties"]["classification"]["name"] == "Tumor"
+
+
+def test_tiles_come_back_where_they_lie_with_class_and_colour(
+    make_table: TableMaker, tmp_path: Path
+) -> None:
+    bounds = Box(30, 20, 1000, 1000)
+    table = make_table([[0.25, 0.75], [0.9, 0.1]], bounds=bounds)
+    for name in ("tiles.geojson", "tiles.geojson.gz"):
+        write_tiles_geojson(table, tmp_path / name)
+        found = read_tiles_geojson(tmp_path / name, bounds)
+        np.testing.assert_array_equal(found.boxes, table.boxes)
+        assert found.names == tuple(table.class_names[winner] for winner in table.winners)
+        colors = dict(zip(table.class_names, table.class_colors, strict=True))
+        assert found.colors == {name: colors[name] for name in found.names}
 
 
 def test_what_is_not_a_number_is_left_out(make_table: TableMaker, tmp_path: Path) -> None:

@@ -15,9 +15,16 @@ import pytest
 import tifffile
 from napari.layers import Layer
 
-from slidecam.errors import UnreadableSourceError
-from slidecam.exchange.geojson import Annotation, write_annotations
+from slidecam.errors import MaskError, UnreadableSourceError
+from slidecam.exchange.geojson import (
+    Annotation,
+    FileTiles,
+    write_annotations,
+    write_tiles_geojson,
+)
 from slidecam.geometry import Size
+from slidecam.plugin.file_tiles import tiles_layer
+from slidecam.plugin.overlays import class_layer
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.slide import KEY, KeptSource, SlideFacts, slide_layer
@@ -256,3 +263,50 @@ def test_a_window_is_how_a_picture_is_shown_and_makes_it_no_other() -> None:
     facts = SlideFacts("a.png", "a", Size(9, 7), None, None, "f")
     assert facts.is_picture(PictureView(window="120.0,3400.0"))
     assert not facts.is_picture(PictureView(plane=2))
+
+
+def test_the_tiles_that_are_saved_come_back_as_tiles_on_their_slide(
+    tmp_path: Path,
+    notices: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    write_slide: Any,
+    small_slide: Path,
+    small_run: ShownRun,
+    viewer: Any,
+) -> None:
+    monkeypatch.setattr("napari.current_viewer", lambda: viewer)
+    for path in (small_slide, write_slide(tmp_path / "other.tif", 200, 100)):
+        viewer.add_layer(opened(path)[0])
+    expected = Layer.create(*class_layer(small_run))
+    classes = ["none", *small_run.table.class_names]
+    for name in ("small-tiles.geojson", "small.geojson.gz"):
+        write_tiles_geojson(small_run.table, tmp_path / name)
+        (layer,) = opened(tmp_path / name)
+        assert "Laid on small" in notices[-1], "by the file's name, though another is chosen"
+        assert layer.data.shape == expected.data.shape
+        np.testing.assert_allclose(layer.extent.world, expected.extent.world)
+        names = list(layer.features["class"])
+        found = [names[value] for value in layer.data[small_run.cells.places]]
+        assert found == [classes[value] for value in expected.data[small_run.cells.places]]
+        shown = [layer.colormap.color_dict[names.index(one)] for one in set(found)]
+        wanted = [expected.colormap.color_dict[classes.index(one)] for one in set(found)]
+        np.testing.assert_allclose(shown, wanted, atol=1e-6)
+
+
+def test_tiles_and_areas_of_one_file_are_a_layer_each_and_tiles_on_no_grid_are_refused(
+    tmp_path: Path, small_run: ShownRun, notices: list[str]
+) -> None:
+    path = tmp_path / "both.geojson"
+    write_tiles_geojson(small_run.table, path)
+    ring = np.array([[10.0, 20], [50, 20], [50, 80]])
+    write_annotations(tmp_path / "area.geojson", [Annotation("A", (ring,), (200, 0, 0))])
+    both = json.loads(path.read_text())
+    both["features"] += json.loads((tmp_path / "area.geojson").read_text())["features"]
+    path.write_text(json.dumps(both))
+    assert [type(layer).__name__ for layer in opened(path)] == ["Labels", "Shapes"]
+    assert "open their slide first" in notices[-1]
+    places = np.random.default_rng(0).integers(0, 100_000, (40, 2))
+    boxes = np.concatenate([places, np.full((40, 2), 50)], axis=1)
+    tiles = FileTiles(boxes, ("A",) * 40, {})
+    with pytest.raises(MaskError, match="no grid"):
+        tiles_layer(path, tiles, Placing(None), "")

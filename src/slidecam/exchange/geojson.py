@@ -25,7 +25,7 @@ import numpy as np
 from slidecam.errors import MaskError
 from slidecam.exchange.tables import pieces
 from slidecam.files import replacing
-from slidecam.foreground.annotations import EXPORT_AGAIN, drawn_areas_of
+from slidecam.foreground.annotations import EXPORT_AGAIN, drawn_areas_of, polygons_in
 from slidecam.foreground.files import read_content
 
 if TYPE_CHECKING:
@@ -320,12 +320,68 @@ def read_annotations(path: Path, bounds: Box | None = None) -> tuple[Annotation,
         If the file cannot be read or is no GeoJSON.
     """
     corner = _corner(bounds)
-    try:
-        drawn = drawn_areas_of(path, read_content(path).decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise MaskError(f"The text is not UTF-8: {error}.", EXPORT_AGAIN, path) from error
     annotations: list[Annotation] = []
-    for one in drawn:
+    for one in drawn_areas_of(path, _text(path)):
         area = tuple(ring + corner for ring in one.area)
         annotations.append(Annotation(one.class_name, area, one.color, one.name))
     return tuple(annotations)
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_content(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MaskError(f"The text is not UTF-8: {error}.", EXPORT_AGAIN, path) from error
+
+
+@dataclass(frozen=True, eq=False)
+class FileTiles:
+    """The tiles of a file.
+
+    Attributes
+    ----------
+    boxes
+        int64, (tiles, 4): x, y, width and height in level-0 pixels of the whole slide.
+    names
+        The class of each, as QuPath holds it; empty where it has none.
+    colors
+        Of the classes.
+    """
+
+    boxes: NDArray[np.int64]
+    names: tuple[str, ...]
+    colors: dict[str, RGB]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def read_tiles_geojson(path: Path, bounds: Box | None = None) -> FileTiles:
+    """Read the tiles that `write_tiles_geojson` wrote; of other files, what QuPath calls tiles.
+
+    Parameters
+    ----------
+    path
+        The file, gzipped or not.
+    bounds
+        The part of the slide from whose corner QuPath counts; None for all of it.
+
+    Raises
+    ------
+    MaskError
+        If the file cannot be read or is no GeoJSON.
+    """
+    corner = _corner(bounds)
+    boxes: list[NDArray[np.float64]] = []
+    names: list[str] = []
+    colors: dict[str, RGB] = {}
+    for one in polygons_in(path, _text(path)):
+        if one.kind != TILE:
+            continue
+        low, high = one.area[0].min(axis=0), one.area[0].max(axis=0)
+        boxes.append(np.concatenate([low + corner, high - low]))
+        names.append(one.class_name)
+        if one.color is not None:
+            colors[one.class_name] = one.color
+    laid = np.rint(np.array(boxes).reshape(-1, 4)).astype(np.int64)
+    return FileTiles(laid, tuple(names), colors)

@@ -118,7 +118,7 @@ def tissue_of(path: Path, text: str) -> DrawnTissue:
     MaskError
         If the text is no GeoJSON, or has no area that is left.
     """
-    found = _polygons_in(path, text)
+    found = polygons_in(path, text)
     drawn = [one for one in found if one.kind not in DETECTED]
     missing = sum(one.is_missing for one in drawn)
     present = [one for one in drawn if not one.is_missing]
@@ -189,16 +189,16 @@ def drawn_areas_of(path: Path, text: str) -> list[DrawnArea]:
     MaskError
         If the text is no GeoJSON, or a class is no text.
     """
-    return [one for one in _polygons_in(path, text) if one.kind not in NOT_DRAWN]
+    return [one for one in polygons_in(path, text) if one.kind not in NOT_DRAWN]
 
 
-def _polygons_in(path: Path, text: str) -> list[DrawnArea]:
+def polygons_in(path: Path, text: str) -> list[DrawnArea]:
+    """Return every polygon of a GeoJSON text, whoever drew or found it; MaskError if it is none."""
     drawn: list[DrawnArea] = []
     with _json_boundary(path):
         for properties, geometry in _features(json_of(text)):
             polygons = filter(None, _polygons(path, geometry))
-            plane = _plane(geometry)
-            drawn.extend(_drawn(path, properties, rings, plane) for rings in polygons)
+            drawn.extend(_drawn(path, properties, rings, _plane(geometry)) for rings in polygons)
     return drawn
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import SourceError, StoreError
+from slidecam.exchange.geojson import read_tiles_geojson
 from slidecam.plugin.areas import annotation_layer
+from slidecam.plugin.file_tiles import TILES_OF, tiles_layer
 from slidecam.plugin.open_run import ShownRun, align, read_shown
 from slidecam.plugin.opening import read_slide
 from slidecam.plugin.overlays import (
@@ -35,7 +37,7 @@ from slidecam.plugin.slide import (
 )
 from slidecam.plugin.tasks import inform, warn
 from slidecam.prediction.pipeline import predict
-from slidecam.runs import Run
+from slidecam.runs import Run, RunRecord
 from slidecam.runs.located import recorded_view
 from slidecam.sources.discovery import sample_folder
 
@@ -163,13 +165,27 @@ def read_annotations(path: Path) -> list[LayerData]:
     if viewer is not None:
         slides = _slides_in(viewer.layers)
     if not slides:
-        layer = annotation_layer(path, Placing(None), None)
+        layers = _areas_and_tiles(path, Placing(None), None, "")
         warn("No slide is open, so these areas are shown in pixels: open their slide first.")
-        return [layer]
+        return layers
     facts = _slide_of_areas(path, slides, chosen_in(viewer.layers))
     if len(slides) > 1:
         inform(f"Laid on {facts.name}: the areas of {path.name}.")
-    return [annotation_layer(path, facts.placing, _shown_part(facts), facts.fingerprint)]
+    return _areas_and_tiles(path, facts.placing, _shown_part(facts), facts.fingerprint)
+
+
+def _areas_and_tiles(
+    path: Path, placing: Placing, bounds: Box | None, slide: str
+) -> list[LayerData]:
+    """Return what was drawn as shapes, and the tiles of a result as such."""
+    areas = annotation_layer(path, placing, bounds, slide)
+    tiles = read_tiles_geojson(path, bounds)
+    if not len(tiles):
+        return [areas]
+    layers = [tiles_layer(path, tiles, placing, slide)]
+    if areas[0]:
+        layers.append(areas)
+    return layers
 
 
 def _slides_in(layers: Iterable[Any]) -> list[SlideFacts]:
@@ -180,7 +196,12 @@ def _slides_in(layers: Iterable[Any]) -> list[SlideFacts]:
 
 def _slide_of_areas(path: Path, slides: Sequence[SlideFacts], chosen: str) -> SlideFacts:
     """Return the one open slide that a file of areas is called after, else the chosen one."""
+    record = RunRecord.find(run_folder(path) or path.parent)
+    for facts in slides:
+        if record is not None and facts.fingerprint == record.input.fingerprint:
+            return facts
     called = path.name.lower().removesuffix(".gz").removesuffix(".geojson")
+    called = called.removesuffix(TILES_OF)
     named = [one for one in slides if called in {one.name.lower(), Path(one.path).stem.lower()}]
     if len({one.fingerprint for one in named}) == 1:
         return named[0]

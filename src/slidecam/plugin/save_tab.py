@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidge
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.plugin import compat
 from slidecam.plugin.controls import named
+from slidecam.plugin.file_tiles import TILES_OF
 from slidecam.plugin.slide import KEY
 from slidecam.plugin.tasks import inform, report_error
 from slidecam.registry import deferred
@@ -74,7 +75,7 @@ class SaveTab(QWidget):
         run = self.state.run
         if run is None:
             return
-        suggested = f"{run.folder.name}-tiles.{name}"
+        suggested = f"{run.folder.name}{TILES_OF}.{name}"
         if name == "zarr":
             suggested = f"{run.folder.name}-heatmap.ome.zarr"
         path, _kind = QFileDialog.getSaveFileName(self, "Save as", str(Path.home() / suggested))
