@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from napari.layers import Layer
 
-from slidecam.plugin.classify_form import VIEW
+from slidecam.plugin.classify_form import OF_SLIDES, OF_VOLUMES, VIEW
 from slidecam.plugin.classify_tab import ClassifyTab
 from slidecam.plugin.option_fields import AS_LEARNT
 from slidecam.plugin.reading import get_reader
@@ -49,7 +49,8 @@ def choose(tab: Any, name: str) -> None:
 
 
 def hidden(tab: Any) -> set[str]:
-    fields = {name: field.widget for name, field in tab.options.items()}
+    """Return which of the fields are hidden that are not of every kind."""
+    fields = {name: tab.options[name].widget for name in (*OF_SLIDES, *OF_VOLUMES)}
     fields |= {"region": tab.region, "own": tab.own}
     return {name for name, widget in fields.items() if widget.isHidden()}
 
