@@ -13,11 +13,13 @@ from napari.layers import Layer
 from slidecam.errors import UsageError
 from slidecam.exchange.geojson import write_annotations
 from slidecam.plugin.annotation_layers import CORRECTED, DRAWN, PAINTED, AnnotationLayers
-from slidecam.plugin.cards import labels_in_words
+from slidecam.plugin.cards import labels_in_words, others_in_words
 from slidecam.plugin.open_run import read_shown
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.slide import slide_layer
 from slidecam.plugin.viewer_state import ViewerState
+from slidecam.prediction.pipeline import predict
+from slidecam.runs.spec import PredictSpec
 from slidecam.teaching import Annotation, Corrections
 
 if TYPE_CHECKING:
@@ -148,3 +150,32 @@ def test_what_was_said_is_counted(layers: AnnotationLayers) -> None:
         labels_in_words(layers.annotations(), layers.corrections)
         == "Said so far: 1 area of B, 1 corrected to C."
     )
+
+
+def test_what_was_said_of_other_open_slides_is_found_and_other_models_are_named(
+    layers: AnnotationLayers, write_slide: Any, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    state, ring = layers.state, np.array([[50.0, 60], [50, 160], [120, 160]])
+    small = state.viewer.layers[0]
+    path = write_slide(tmp_path / "other.tif", 400, 300, seed=7)
+    spec = PredictSpec(batch=4, workers=1, device="cpu", heatmap="none")
+    for _event in predict(path, tiny_bundle, tmp_path / "out", spec):
+        pass
+    other = state.viewer.add_layer(Layer.create(*slide_layer(path)[0]))
+    run = read_shown(tmp_path / "out" / "other")
+    state.show(run)
+    state.viewer.layers.selection.active = other
+    layers.draw("B").add(ring, shape_type="polygon")
+    (drawn,) = layers.annotations()
+    state.viewer.layers.selection.active = small
+    assert layers.annotations() == ()
+    ((found, areas),), left_out = layers.others()
+    assert (found.folder, left_out) == (run.folder, [])
+    assert areas[0].class_name == "B"
+    np.testing.assert_array_equal(areas[0].area[0], drawn.area[0])
+    said = others_in_words([found.folder.name], left_out)
+    assert said == " What was said of other teaches, too."
+    digest = {**run.stored.digest, "model": "another"}
+    state.show(replace(run, stored=replace(run.stored, digest=digest)))
+    state.viewer.layers.selection.active = small
+    assert layers.others() == ([], ["other"])

@@ -309,10 +309,7 @@ def fine_tuning_facts(tuned: FineTuned) -> dict[str, Any]:
         "temperature": "1, not fitted",
     }
     if tuned.measured is not None:
-        before = str(tuned.measured.before.figures["accuracy"])
-        now = str(tuned.measured.after.figures["accuracy"])
-        places = f"{tuned.measured.places} places"
-        facts["left out"] = f"{places}: accuracy {before}, now {now}, on this slide"
+        facts["left out"] = tuned.measured.in_words
     return facts | _notes(tuned.notes)
 
 

@@ -97,9 +97,12 @@ class AnnotationLayers:
     @property
     def classes(self) -> dict[str, RGB]:
         """The classifier's classes and those that the user named, with their colours."""
-        table = self.run.table
+        return self._classes_of(self.run)
+
+    def _classes_of(self, run: ShownRun) -> dict[str, RGB]:
+        table = run.table
         known = dict(zip(table.class_names, table.class_colors, strict=True))
-        fresh = [name for name in self._named.get(self._slide, ()) if name not in known]
+        fresh = [name for name in self._named.get(run.fingerprint, ()) if name not in known]
         colors = default_colors(len(known) + len(fresh))[len(known) :]
         return known | dict(zip(fresh, colors, strict=True))
 
@@ -173,27 +176,49 @@ class AnnotationLayers:
 
     def annotations(self) -> tuple[Annotation, ...]:
         """Return all that was drawn and painted, in level-0 pixels."""
-        return (*self._drawn(), *self._painted())
+        return self._annotations_of(self.run)
 
-    def _drawn(self) -> list[Annotation]:
-        colors, placing = self.classes, self.run.placing
+    def _annotations_of(self, run: ShownRun) -> tuple[Annotation, ...]:
+        return (*self._drawn(run), *self._painted(run))
+
+    def others(self) -> tuple[list[tuple[ShownRun, tuple[Annotation, ...]]], list[str]]:
+        """Return the runs of other open slides of which something was said, with what was drawn.
+
+        And the names of those that are left out, whose results are of another model.
+        """
+        found: list[tuple[ShownRun, tuple[Annotation, ...]]] = []
+        left_out: list[str] = []
+        for run in self.state.runs:
+            if run.fingerprint == self._slide:
+                continue
+            drawn = self._annotations_of(run)
+            if not drawn and not len(Corrections.open(run.stored)):
+                continue
+            if run.stored.bundle_digest == self.run.stored.bundle_digest:
+                found.append((run, drawn))
+            else:
+                left_out.append(run.folder.name)
+        return found, left_out
+
+    def _drawn(self, run: ShownRun) -> list[Annotation]:
+        colors, placing = self._classes_of(run), run.placing
         drawn: list[Annotation] = []
-        for layer in self._areas():
+        for layer in self._areas(run.fingerprint):
             for _number, name, rings in areas_of(layer.data, layer.shape_type, layer.features):
                 if name:
                     placed = in_pixels(layer, rings, placing)
                     drawn.append(Annotation(name, placed, colors.get(name)))
         return drawn
 
-    def _areas(self) -> Iterator[Any]:
-        """Yield this slide's layers of areas by class, those opened from QuPath's files too."""
+    def _areas(self, slide: str) -> Iterator[Any]:
+        """Yield a slide's layers of areas by class, those opened from QuPath's files too."""
         for layer in self.state.viewer.layers:
-            of_this = layer.metadata.get(SLIDE) == self._slide
+            of_this = layer.metadata.get(SLIDE) == slide
             if isinstance(layer, Shapes) and of_this and FEATURE in layer.features:
                 yield layer
 
-    def _painted(self) -> tuple[Annotation, ...]:
-        layer = self._layer(PAINTED)
+    def _painted(self, run: ShownRun) -> tuple[Annotation, ...]:
+        layer = self._layer(PAINTED, run.fingerprint)
         if layer is None or not np.any(layer.data):
             return ()
         pitch = layer.metadata["pitch"]
@@ -201,7 +226,7 @@ class AnnotationLayers:
             np.asarray(layer.data),
             layer.metadata[FEATURE],
             scale=(pitch, pitch),
-            colors=self.classes,
+            colors=self._classes_of(run),
         )
         return painted.annotations()
 
@@ -287,9 +312,10 @@ class AnnotationLayers:
     def _slide(self) -> str:
         return self.run.fingerprint
 
-    def _layer(self, made_for: str) -> Any:  # noqa: ANN401  (a napari layer)
-        """Return the layer of this slide that we made for something; other slides' are left."""
+    def _layer(self, made_for: str, slide: str = "") -> Any:  # noqa: ANN401  (a napari layer)
+        """Return the layer of a slide, of this one if none is named, that we made for something."""
+        owner = slide or self._slide
         for layer in self.state.viewer.layers:
-            if layer.metadata.get(ON_TOP) == made_for and owner_of(layer) == self._slide:
+            if layer.metadata.get(ON_TOP) == made_for and owner_of(layer) == owner:
                 return layer
         return None

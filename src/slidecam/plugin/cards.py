@@ -185,6 +185,16 @@ def labels_in_words(annotations: Sequence[Annotation], corrections: Corrections)
     return "Said so far: " + (", ".join(counts) or "nothing") + "."
 
 
+def others_in_words(names: Sequence[str], left_out: Sequence[str]) -> str:
+    """Return which other open slides teach too, and which do not; nothing where there are none."""
+    words = ""
+    if names:
+        words += f" What was said of {', '.join(names)} teaches, too."
+    if left_out:
+        words += f" Left out, as results of another model: {', '.join(left_out)}."
+    return words
+
+
 def tuned_in_words(tuned: FineTuned, known: Collection[str] = ()) -> str:
     """Return what came of fine-tuning, with its own warning of what that is worth.
 
@@ -193,7 +203,7 @@ def tuned_in_words(tuned: FineTuned, known: Collection[str] = ()) -> str:
     labelled = ", ".join(f"{count} {escape(name)}" for name, count in tuned.labelled.items())
     right = f"{100 * tuned.right_before:.0f} % right before, {100 * tuned.right_after:.0f} % now"
     if tuned.measured is not None:
-        held = ""
+        held = f" Measured on {escape(tuned.measured.in_words)}."
     else:
         held = f" Not measured: {escape(tuned.unmeasured)}"
     return (

@@ -182,6 +182,13 @@ class OpenSlides:
         return self.view.run
 
     @property
+    def runs(self) -> tuple[ShownRun, ...]:
+        """The runs that are shown of all slides that are open, whichever is chosen."""
+        here = self._owners()
+        views = [view for owner, view in self._views.items() if owner in here]
+        return tuple(view.run for view in views if view.run is not None)
+
+    @property
     def volume(self) -> Path | None:
         """The folder of the run that is shown of the chosen volume."""
         return self.view.volume

@@ -25,7 +25,12 @@ from qtpy.QtWidgets import (
 from slidecam import teaching
 from slidecam.errors import SlidecamError
 from slidecam.plugin.annotation_layers import AnnotationLayers
-from slidecam.plugin.cards import comparison_table, labels_in_words, tuned_in_words
+from slidecam.plugin.cards import (
+    comparison_table,
+    labels_in_words,
+    others_in_words,
+    tuned_in_words,
+)
 from slidecam.plugin.changes_box import ChangesBox
 from slidecam.plugin.controls import form_layout, named
 from slidecam.plugin.open_run import read_shown
@@ -228,7 +233,10 @@ class TeachTab(QWidget):
 
     def _show_counts(self) -> None:
         if self.state.run is not None:
-            self.about.setText(labels_in_words(self.layers.annotations(), self.layers.corrections))
+            said = labels_in_words(self.layers.annotations(), self.layers.corrections)
+            others, left_out = self.layers.others()
+            names = [run.folder.name for run, _drawn in others]
+            self.about.setText(said + others_in_words(names, left_out))
 
     def take(self, tool: Tool) -> None:
         """Take a tool in hand; what keeps it from being taken is said."""
@@ -283,13 +291,15 @@ class TeachTab(QWidget):
 
         def work() -> Generator[Step, None, FineTuned]:
             run, areas, colors = self.layers.run, self.layers.annotations(), self.layers.classes
+            others, _left_out = self.layers.others()
             out = fresh_folder(run.folder.parent)
             # A name of its own, so that its runs lie beside those of the model it came from.
             name = f"{run.stored.model}, {out.name}"
 
             def tune() -> Generator[Step, None, FineTuned]:
                 spec = teaching.FineTuneSpec(name=name, colors=colors)
-                return teaching.fine_tune(run.stored, out, areas, spec=spec)
+                more = [teaching.TaughtRun(one.stored, drawn) for one, drawn in others]
+                return teaching.fine_tune(run.stored, out, areas, spec=spec, others=more)
 
             return _begun_there(tune)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from slidecam.teaching.painted import PaintedLabels, paint_labels
     from slidecam.teaching.suggestions import Suggestion, SuggestionSpec, suggest
-    from slidecam.teaching.tuning_task import FineTuneSpec
+    from slidecam.teaching.tuning_task import FineTuneSpec, TaughtRun
 
 __getattr__ = looked_up(
     __name__,
@@ -41,6 +41,7 @@ __getattr__ = looked_up(
         "PaintedLabels": "painted",
         "SavedCorrections": "corrections",
         "Suggestion": "suggestions",
+        "TaughtRun": "tuning_task",
         "SuggestionSpec": "suggestions",
         "export_training": "labelling",
         "fine_tune": "fine_tuning",
@@ -63,6 +64,7 @@ __all__ = [
     "SavedCorrections",
     "Suggestion",
     "SuggestionSpec",
+    "TaughtRun",
     "export_training",
     "fine_tune",
     "label_tiles",

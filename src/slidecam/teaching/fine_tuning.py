@@ -24,19 +24,24 @@ from slidecam.teaching.corrections import beside
 from slidecam.teaching.embedding import LastLayer, embed_tiles, open_tunable, with_last_layer
 from slidecam.teaching.head_tuning import tune_head
 from slidecam.teaching.held_out import (
+    LEAST_SLIDES,
     HeldOut,
     Split,
     leave_places_out,
-    places_of,
     too_few,
+    too_few_slides,
 )
 from slidecam.teaching.labelling import label_tiles
 from slidecam.teaching.tuning_task import (
     FineTuneSpec,
+    TaughtRun,
+    all_labelled,
     head_classes,
+    joined,
     make_task,
     notes_of,
     refuse_none,
+    refuse_other_models,
     rehearsed_rows,
 )
 
@@ -50,8 +55,9 @@ if TYPE_CHECKING:
     from slidecam.models import Bundle, Card
     from slidecam.runs import Run
     from slidecam.teaching.corrections import Corrections
-    from slidecam.teaching.embedding import Features, TunableClassifier
+    from slidecam.teaching.embedding import TunableClassifier
     from slidecam.teaching.head_tuning import Head
+    from slidecam.teaching.labelling import LabelledTiles
     from slidecam.teaching.tuning_task import TuningTask
 
 
@@ -64,13 +70,14 @@ UNFITTED = (
 
 @dataclass(frozen=True, eq=False)
 class TunedHead:
-    """The new head, and what is known of it."""
+    """The new head, what is known of it, and the runs of other slides that taught it, too."""
 
     task: TuningTask
     head: Head
     measured: HeldOut | None
     unmeasured: str
     notes: tuple[str, ...]
+    others: tuple[Run, ...] = ()
 
     @property
     def right(self) -> tuple[float, float]:
@@ -116,9 +123,12 @@ def _card(run: Run, model: TunableClassifier, taught: TunedHead, spec: FineTuneS
         color for color in default_colors(len(task.names) * 2) if color not in card.class_colors
     )
     colors = [spec.colors.get(name) or next(fresh) for name in task.new_classes]
+    taught_on = run.slide
+    if taught.others:
+        taught_on = f"{len(taught.others) + 1} slides"
     return replace(
         card,
-        name=spec.name or f"{card.name}, taught on {run.slide}",
+        name=spec.name or f"{card.name}, taught on {taught_on}",
         class_names=task.names,
         class_colors=(*card.class_colors, *colors),
         thresholds=card.classes.grown_thresholds(len(task.new_classes)),
@@ -137,11 +147,15 @@ def _provenance(
 ) -> dict[str, object]:
     card, task = model.bundle.card, taught.task
     before, after = taught.right
+    others: dict[str, object] = {}
+    if taught.others:
+        others["other_slides"] = {one.slide: one.fingerprint for one in taught.others}
     return {
         "command": "slidecam fine-tune",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "slide": run.slide,
         "slide_fingerprint": run.fingerprint,
+        **others,
         "labelled_tiles": dict(task.labelled),
         "corrected_one_by_one": task.corrected,
         "new_classes": list(task.new_classes),
@@ -227,8 +241,11 @@ def fine_tune(
     annotations: Path | Sequence[Annotation] | None = None,
     corrections: Corrections | Path | None = None,
     spec: FineTuneSpec | None = None,
+    others: Sequence[TaughtRun] = (),
 ) -> Generator[Step, None, FineTuned]:
     """Teach a run's classifier what was drawn and said on its slide, and write the new one.
+
+    What was drawn and said on other slides teaches it, too, where these are named.
 
     Only the last linear layer learns (see `slidecam.teaching.head_tuning`); a class that the
     classifier does not know becomes a row more of it. Features of tiles are kept beside the run, so
@@ -244,11 +261,16 @@ def fine_tune(
         As for `label_tiles`; without corrections those beside the run are taken, if there are any.
     spec
         Everything else.
+    others
+        Runs of other slides by the same classifier, with what was drawn and said there. One
+        without labels is left out, in words.
 
     Raises
     ------
     BundleError
         If something lies in ``out``, or the classifier has no layer that could be taught.
+    RunMismatchError
+        If another run is of another classifier.
     DataSetError
         If no tile has a label.
     SlidecamError
@@ -262,53 +284,88 @@ def fine_tune(
             "something lies here already.",
             "Name another folder for the new bundle.",
         )
-    labelled = label_tiles(
-        run,
-        annotations,
-        beside(run, corrections, wanted=spec.beside),
-        spec.rule,
-        spec.renamed,
-    )
-    refuse_none(run, labelled, spec)
+    said = (TaughtRun(run, annotations, corrections), *others)
+    refuse_other_models([one.run for one in said])
+    slides, silent = _labelled(said, spec)
+    everything = all_labelled([labelled for _run, labelled in slides])
+    refuse_none(run, everything, spec)
     model = open_tunable(run, choose_device(spec.device), trust=spec.trust)
-    names = head_classes(model.bundle.card, labelled, spec)
-    rehearsed = rehearsed_rows(run, labelled, spec)
-    features = yield from embed_tiles(run, model, np.concatenate([labelled.rows, rehearsed]))
-    task = make_task(model, labelled, rehearsed, features, names)
+    names = head_classes(model.bundle.card, everything, spec)
+    tasks: list[TuningTask] = []
+    notes, embedded = list(silent), 0
+    for each, labelled in slides:
+        rehearsed = rehearsed_rows(each, labelled, spec)
+        features = yield from embed_tiles(each, model, np.concatenate([labelled.rows, rehearsed]))
+        tasks.append(make_task(each, model, labelled, rehearsed, features, names))
+        found = notes_of(each, labelled, features, tasks[-1], model)
+        notes += _of_slide(each, found, alone=len(slides) == 1)
+        embedded += features.computed
+    task = joined(tasks)
     yield Step("training", 0, 1)
     head = tune_head(task.old, task.examples, spec.head)
     yield Step("training", 1, 1)
-    measured, unmeasured = yield from _measured(run, task, spec)
-    taught = TunedHead(
-        task, head, measured, unmeasured, notes_of(run, labelled, features, task, model)
-    )
+    measured, unmeasured = yield from _measured(task, spec)
+    first, *more = (each for each, _labels in slides)
+    taught = TunedHead(task, head, measured, unmeasured, tuple(notes), tuple(more))
     yield Step("writing", 0, 1)
-    bundle = write_tuned_bundle(run, out, model, taught, spec)
+    bundle = write_tuned_bundle(first, out, model, taught, spec)
     yield Step("writing", 1, 1)
-    return _result(bundle, model, taught, features, time.perf_counter() - start)
+    return _result(bundle, model, taught, embedded, time.perf_counter() - start)
+
+
+def _labelled(
+    said: Sequence[TaughtRun], spec: FineTuneSpec
+) -> tuple[list[tuple[Run, LabelledTiles]], list[str]]:
+    """Return the slides that have labels, with them, and a sentence on each of those without.
+
+    Where none has any, the first one.
+    """
+    labelled: list[tuple[Run, LabelledTiles]] = []
+    for one in said:
+        corrections = beside(one.run, one.corrections, wanted=spec.beside)
+        labels = label_tiles(one.run, one.annotations, corrections, spec.rule, spec.renamed)
+        labelled.append((one.run, labels))
+    with_labels = [pair for pair in labelled if len(pair[1])]
+    silent: list[str] = []
+    for run, labels in labelled:
+        if not len(labels) and len(said) > 1:
+            silent.append(f"{run.slide}: no tile of it has a label, and nothing is learnt of it.")
+    return with_labels or labelled[:1], silent
+
+
+def _of_slide(run: Run, notes: Sequence[str], *, alone: bool) -> list[str]:
+    """Return notes, of one slide of several with its name."""
+    if alone:
+        return list(notes)
+    return [f"{run.slide}: {note}" for note in notes]
 
 
 def _measured(
-    run: Run,
     task: TuningTask,
     spec: FineTuneSpec,
 ) -> Generator[Step, None, tuple[HeldOut | None, str]]:
     names = task.names
     if len(names) == 1:
         names = (f"not {names[0]}", names[0])
-    places = places_of(run.tiles.boxes[task.rows])
-    unmeasured = too_few(task.examples.labels, places, names)
+    slides = len(np.unique(task.slides))
+    of_slides, left_out, folds = slides >= LEAST_SLIDES, task.places, spec.folds
+    if of_slides:
+        left_out, folds = task.slides, slides
+        unmeasured = too_few_slides(task.examples.labels, left_out, names)
+    else:
+        unmeasured = too_few(task.examples.labels, left_out, names)
     if unmeasured:
         return None, unmeasured
-    split = Split(places, names, spec.folds, spec.seed)
-    return (yield from leave_places_out(task.old, task.examples, spec.head, split)), ""
+    split = Split(left_out, names, folds, spec.seed)
+    found = yield from leave_places_out(task.old, task.examples, spec.head, split)
+    return replace(found, of_slides=of_slides), ""
 
 
 def _result(
     bundle: Bundle,
     model: TunableClassifier,
     taught: TunedHead,
-    features: Features,
+    embedded: int,
     seconds: float,
 ) -> FineTuned:
     before, after = taught.right
@@ -323,7 +380,7 @@ def _result(
         measured=taught.measured,
         unmeasured=taught.unmeasured,
         rehearsed=len(taught.task.examples.rehearsed),
-        embedded=features.computed,
+        embedded=embedded,
         seconds=seconds,
         notes=taught.notes,
     )

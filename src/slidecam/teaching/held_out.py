@@ -1,8 +1,9 @@
 """How well a taught head does on labels that it was not taught: place after place is left out.
 
 Neighbouring tiles look alike, so that leaving single tiles out would measure how well a head
-remembers their neighbours. Whole places are left out instead, and intervals draw whole places. It
-is still one slide: nothing here says how well the head does on another.
+remembers their neighbours. Whole places are left out instead, and intervals draw whole places. Of
+one slide or two nothing here says how well the head does on another; of three or more each slide
+is left out in turn, which does.
 """
 
 from __future__ import annotations
@@ -81,21 +82,42 @@ WORDS = (
 )
 
 
+SLIDE_WORDS = (
+    "every slide was predicted by a head that had learnt from the other slides alone; of the tiles"
+    " that were labelled, which nobody drew by chance"
+)
+
+LEAST_SLIDES = 3
+"""Slides with labels from which on whole slides are left out, and not places of them."""
+
+
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Figures of the old and the new head on places that were left out.
+    """Figures of the old and the new head on places, or slides, that were left out.
 
     Attributes
     ----------
     before, after
         Of the old head and of heads taught without the place; of the same tiles.
     places
-        How many places there were.
+        How many places there were, or slides.
+    of_slides
+        Whether whole slides were left out.
     """
 
     before: Evaluation
     after: Evaluation
     places: int
+    of_slides: bool = False
+
+    @property
+    def in_words(self) -> str:
+        """What was left out, and the accuracy there before and now."""
+        figures = [str(one.figures["accuracy"]) for one in (self.before, self.after)]
+        accuracy = f"accuracy {figures[0]}, now {figures[1]}"
+        if self.of_slides:
+            return f"{self.places} slides, each by a head that did not see it: {accuracy}"
+        return f"{self.places} places: {accuracy}, on the slides that taught it"
 
     def record(self) -> dict[str, object]:
         """Return the first figures as JSON values."""
@@ -106,12 +128,15 @@ class HeldOut:
             }
             for name in REPORTED
         }
+        kind, how = "places", WORDS
+        if self.of_slides:
+            kind, how = "slides", SLIDE_WORDS
         facts = {
             "tiles": len(self.after.predictions.labels),
-            "places": self.places,
+            kind: self.places,
             "counts": dict(self.after.support),
         }
-        return {**facts, **figures, "intervals": self.after.method, "how": WORDS}
+        return {**facts, **figures, "intervals": self.after.method, "how": how}
 
 
 def too_few(labels: NDArray[np.int64], places: NDArray[np.int64], names: Sequence[str]) -> str:
@@ -130,6 +155,19 @@ def too_few(labels: NDArray[np.int64], places: NDArray[np.int64], names: Sequenc
         return f"Too few labels to measure: {need}: {fewer}."
     if total < LEAST_PLACES:
         return f"Too few labels to measure: {total} places apart, and it takes {LEAST_PLACES}."
+    return ""
+
+
+def too_few_slides(
+    labels: NDArray[np.int64], slides: NDArray[np.int64], names: Sequence[str]
+) -> str:
+    """Return a sentence if slides cannot be left out; nothing if they can."""
+    known = np.unique(labels).tolist()
+    alone = [names[label] for label in known if len(np.unique(slides[labels == label])) == 1]
+    if len(known) < 2:  # noqa: PLR2004  (a class and another)
+        return "Too few labels to measure: all are of one class."
+    if alone:
+        return f"Slides are not left out: on one slide alone lie labels of {', '.join(alone)}."
     return ""
 
 

@@ -6,26 +6,30 @@ Labelled tiles as examples for its last layer, and the notes on them.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from slidecam.class_names import normal_name
-from slidecam.errors import DataSetError, UsageError
+from slidecam.errors import DataSetError, RunMismatchError, UsageError
 from slidecam.foreground import LabelRule
 from slidecam.teaching.head_tuning import Head, LabelledEmbeddings, TuningSpec
+from slidecam.teaching.held_out import places_of
+from slidecam.teaching.labelling import LabelledTiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from slidecam.exchange.geojson import Annotation
     from slidecam.models import Card
     from slidecam.pixels import RGB
     from slidecam.runs import Run
+    from slidecam.teaching.corrections import Corrections
     from slidecam.teaching.embedding import Features, TunableClassifier
-    from slidecam.teaching.labelling import LabelledTiles
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,44 @@ class FineTuneSpec:
                 raise UsageError(f"The {name} {value} is out of range.", f"Pass {low} or more.")
 
 
+@dataclass(frozen=True, eq=False)
+class TaughtRun:
+    """What was drawn and said of one slide.
+
+    Attributes
+    ----------
+    run
+        Whose tiles.
+    annotations, corrections
+        As for `label_tiles`.
+    """
+
+    run: Run
+    annotations: Path | Sequence[Annotation] | None = None
+    corrections: Corrections | Path | None = None
+
+
+def refuse_other_models(runs: Sequence[Run]) -> None:
+    """Refuse runs of several classifiers: one of them is taught."""
+    for other in runs[1:]:
+        if other.bundle_digest != runs[0].bundle_digest:
+            problem = f"this is a run of another model than {runs[0].folder}."
+            raise RunMismatchError(other.folder, problem, "Name runs of one model.")
+
+
+def all_labelled(parts: Sequence[LabelledTiles]) -> LabelledTiles:
+    """Return the labels of several slides as one; its rows are of no slide."""
+    names: list[str] = []
+    for part in parts:
+        names += part.names
+    return LabelledTiles(
+        np.concatenate([part.rows for part in parts]),
+        tuple(names),
+        np.concatenate([part.corrected for part in parts]),
+        sum(part.ambiguous for part in parts),
+    )
+
+
 CLOSE = 0.02
 """How far logits computed again may be from the run's, relative to the largest, without a word."""
 
@@ -127,7 +169,11 @@ def rehearsed_rows(run: Run, labelled: LabelledTiles, spec: FineTuneSpec) -> NDA
 
 @dataclass(frozen=True, eq=False)
 class TuningTask:
-    """What is learnt: the old head with rows for new classes, the examples, and whose tiles."""
+    """What is learnt: the old head with rows for new classes, the examples, and whose tiles.
+
+    ``rows`` are those of each slide, ``places`` and ``slides`` say of each labelled tile in which
+    place it lies and on which slide, from 0.
+    """
 
     old: Head
     examples: LabelledEmbeddings
@@ -136,9 +182,12 @@ class TuningTask:
     corrected: int
     names: tuple[str, ...]
     new_classes: tuple[str, ...]
+    places: NDArray[np.int64]
+    slides: NDArray[np.int64]
 
 
 def make_task(
+    run: Run,
     model: TunableClassifier,
     labelled: LabelledTiles,
     rehearsed: NDArray[np.int64],
@@ -184,7 +233,42 @@ def make_task(
         card.classes.grown_biases(len(new)),
     )
     corrected = int(labelled.corrected[read].sum())
-    return TuningTask(old, examples, rows, _counts(said), corrected, names, new)
+    places = places_of(run.tiles.boxes[rows])
+    slides = np.zeros(len(rows), np.int64)
+    return TuningTask(old, examples, rows, _counts(said), corrected, names, new, places, slides)
+
+
+def joined(tasks: Sequence[TuningTask]) -> TuningTask:
+    """Return the tasks of several slides as one: the same head, and the examples of all."""
+    first, *others = tasks
+    if not others:
+        return first
+    labelled: Counter[str] = Counter()
+    places: list[NDArray[np.int64]] = []
+    slides: list[NDArray[np.int64]] = []
+    for number, task in enumerate(tasks):
+        labelled.update(task.labelled)
+        # Places are numbered on: those of the slide before end where these begin.
+        before = 0
+        if places:
+            before = int(places[-1].max()) + 1
+        places.append(task.places + before)
+        slides.append(np.full(len(task.rows), number, np.int64))
+    examples = replace(
+        first.examples,
+        features=np.concatenate([task.examples.features for task in tasks]),
+        labels=np.concatenate([task.examples.labels for task in tasks]),
+        rehearsed=np.concatenate([task.examples.rehearsed for task in tasks]),
+    )
+    return replace(
+        first,
+        examples=examples,
+        rows=np.concatenate([task.rows for task in tasks]),
+        labelled=dict(sorted(labelled.items())),
+        corrected=sum(task.corrected for task in tasks),
+        places=np.concatenate(places),
+        slides=np.concatenate(slides),
+    )
 
 
 def _counts(names: Sequence[str]) -> dict[str, int]:
