@@ -93,7 +93,7 @@ def test_a_slide_without_labels_is_left_out_in_words_and_another_model_is_refuse
     tuned = result_of(
         fine_tune(first, tmp_path / "new", others=[TaughtRun(second), TaughtRun(third)])
     )
-    silent = {note.partition(":")[0] for note in tuned.notes if "no tile of it" in note}
+    silent = {note.partition(":")[0] for note in tuned.notes if "no tile has a label" in note}
     assert silent == {"first", "third"}
     assert tuned.bundle.card.provenance["slide"] == "second"
     foreign = replace(third, digest={**third.digest, "model": "another"})

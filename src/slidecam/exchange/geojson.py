@@ -25,7 +25,11 @@ import numpy as np
 from slidecam.errors import MaskError
 from slidecam.exchange.tables import pieces
 from slidecam.files import replacing
-from slidecam.foreground.annotations import EXPORT_AGAIN, drawn_areas_of, polygons_in
+from slidecam.foreground.annotations import (
+    EXPORT_AGAIN,
+    drawn_areas_of,
+    polygons_in,
+)
 from slidecam.foreground.files import read_content
 
 if TYPE_CHECKING:

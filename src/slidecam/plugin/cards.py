@@ -217,7 +217,13 @@ A_THIRD = 1 / 3
 """Of its share of the tissue: a class that nobody labelled and that moves further is warned of."""
 
 
-def moved_unlabelled(comparison: RunComparison, labelled: Collection[str]) -> Iterator[str]:
+LOOK = "<br><b>Look:</b> {}"
+
+
+def moved_unlabelled(
+    comparison: RunComparison,
+    labelled: Collection[str],
+) -> Iterator[str]:
     """Yield a sentence for each class that nobody labelled and that fell or rose by a third."""
     for each in comparison.classes:
         before, after = each.share_before, each.share_after
@@ -230,7 +236,10 @@ def moved_unlabelled(comparison: RunComparison, labelled: Collection[str]) -> It
         yield f"{each.name} {way} {figures}, and nobody labelled it."
 
 
-def comparison_table(comparison: RunComparison, labelled: Collection[str] = ()) -> str:
+def comparison_table(
+    comparison: RunComparison,
+    labelled: Collection[str] = (),
+) -> str:
     """Return what two runs see otherwise, with a warning of classes that moved unlabelled."""
     rows = [
         f"<tr><td>{swatch(each.color, each.name)}&nbsp;&nbsp;</td>"
@@ -246,9 +255,8 @@ def comparison_table(comparison: RunComparison, labelled: Collection[str] = ()) 
         f"<b>Old and new:</b> {len(comparison.changed)} of {len(comparison.rows_after)} tiles"
         f" changed{agreement}"
     )
-    warned = "".join(
-        f"<br><b>Look:</b> {escape(words)}" for words in moved_unlabelled(comparison, labelled)
-    )
+    moved = map(escape, moved_unlabelled(comparison, labelled))
+    warned = "".join(map(LOOK.format, moved))
     return f"{head}<table>{''.join(rows)}</table>{warned}"
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QLabel, QListWidget, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QLabel,
+    QListWidget,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from slidecam.plugin.controls import named
 from slidecam.plugin.overlays import (
@@ -149,9 +155,10 @@ def _changed_layer(tiles: tuple[ChangedTile, ...], run: ShownRun) -> LayerData:
     """Return the changed tiles as labels, each of its new class's colour."""
     table = run.table
     values = np.full(len(table), UNCLASSIFIED, LABEL)
-    known = {name: number for number, name in enumerate(table.class_names, 1)}
+    others = len(table.class_names) + 1
+    known = dict(zip(table.class_names, range(1, others), strict=True))
     for tile in tiles:
-        values[tile.row] = known.get(tile.after, len(known) + 1)
+        values[tile.row] = known.get(tile.after, others)
     meta = {
         "name": f"{run.folder.name}: changed tiles",
         "colormap": label_colors((*table.class_colors, OF_NO_CLASS)),

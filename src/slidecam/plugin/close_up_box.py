@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from slidecam.close_up.methods import USUAL_METHODS
 from slidecam.errors import SlidecamError
@@ -40,7 +47,13 @@ EXPLAIN_AREA, CANCEL = "Explain the drawn area", "Stop explaining"
 LEAVING_OFF = "Stopping …"
 AS_CALLED = "for the class it is called"
 METHOD_TITLES = {USUAL_METHODS: "the model's usual ones"}
-EXPLAINED_BY = (*METHODS, "score-cam-clustered", "occlusion", "integrated-gradients", "smoothgrad")
+EXPLAINED_BY = (
+    *METHODS,
+    "score-cam-clustered",
+    "occlusion",
+    "integrated-gradients",
+    "smoothgrad",
+)
 """Methods that can be ticked; those of `METHODS` are at first, the quickest in front."""
 
 

@@ -126,9 +126,16 @@ class CohortJob(Pausable):
         As `predict` takes them.
     """
 
-    def __init__(self, inputs: Sequence[str], bundle: Path, out: Path, spec: PredictSpec) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        bundle: Path,
+        out: Path,
+        spec: PredictSpec,
+    ) -> None:
         super().__init__()
-        self.inputs, self.bundle, self.out, self.spec = tuple(inputs), bundle, out, spec
+        self.inputs = tuple(inputs)
+        self.bundle, self.out, self.spec = bundle, out, spec
         self._rate = Rate(time.monotonic)
         self._slides = 0
         self._planned: Planned | None = None

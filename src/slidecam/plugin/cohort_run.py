@@ -14,7 +14,13 @@ from slidecam.plugin.controls import named
 from slidecam.plugin.job import Said
 from slidecam.plugin.pausing import STOPS
 from slidecam.plugin.slide import KEY, SlideFacts
-from slidecam.plugin.tasks import in_background, in_viewer_words, inform, report_error, warn
+from slidecam.plugin.tasks import (
+    in_background,
+    in_viewer_words,
+    inform,
+    report_error,
+    warn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,22 +68,37 @@ class CohortRun(QObject):
         self.words = ""
         self.progress = (0, 0, "%v / %m tiles")
         self.button, menu = QPushButton(SEVERAL), QMenu(parent)
-        named(self.button, SEVERAL, "Classify all open slides, or a folder of slides, in turn.")
+        named(
+            self.button,
+            SEVERAL,
+            "Classify all open slides, or a folder of slides, in turn.",
+        )
         self.button.setMenu(menu)
         self.all_open, self.folder = menu.addAction(ALL_OPEN), menu.addAction(A_FOLDER)
 
     def ask_folder(self) -> list[str]:
         """Ask for a folder of slides, and return it; nothing where none is chosen."""
-        folder = QFileDialog.getExistingDirectory(self._window, "Folder of slides")
-        return [one for one in (folder,) if one]
+        title = "Folder of slides"
+        folder = QFileDialog.getExistingDirectory(self._window, title)
+        return list(filter(None, [folder]))
 
-    def start(self, inputs: Iterable[str], bundle: Path, out: Path, spec: PredictSpec) -> None:
+    def start(
+        self,
+        inputs: Iterable[str],
+        bundle: Path,
+        out: Path,
+        spec: PredictSpec,
+    ) -> None:
         """Classify slides in turn."""
         self.job = CohortJob(list(inputs), bundle, out, spec)
         self.progress = (0, 0, "%v / %m tiles")
         self.words = "Loading the classifier and finding slides …"
         self.worker = in_background(
-            self.job.updates(), self._take, lambda _result: None, self._end, self._failed
+            self.job.updates(),
+            self._take,
+            lambda _result: None,
+            self._end,
+            self._failed,
         )
         self.job.abandoned = partial(getattr, self.worker, "abort_requested")
         self.changed.emit()
@@ -137,7 +158,11 @@ def open_slides(layers: Iterable[Any]) -> list[str]:
     return list(paths)
 
 
-def of_several(spec: PredictSpec, layers: Iterable[Any], typed: Mapping[str, float]) -> PredictSpec:
+def of_several(
+    spec: PredictSpec,
+    layers: Iterable[Any],
+    typed: Mapping[str, float],
+) -> PredictSpec:
     """Return a call's settings for several slides: each has the µm/px that was typed for it."""
     spacings: dict[str, float] = {}
     for layer in layers:

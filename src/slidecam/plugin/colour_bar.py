@@ -49,11 +49,13 @@ def scale_shown(state: ViewerState) -> HeatScale | None:
 
 def _of_volume(layers: Iterable[Any], folder: Path) -> HeatScale | None:
     """Return what the colours mean of the topmost heat that is seen of a volume's run."""
-    theirs = [one for one in layers if one.metadata.get("volume run") == str(folder)]
-    seen = [layer.metadata for layer in theirs if layer.visible]
-    if not seen:
+    facts: dict[str, Any] = {}
+    for layer in layers:
+        if layer.visible and layer.metadata.get("volume run") == str(folder):
+            facts = layer.metadata
+    if not facts:
         return None
-    facts, heat = seen[-1], read_volume_ome_zarr(Path(seen[-1]["heatmap"])).spec
+    heat = read_volume_ome_zarr(Path(facts["heatmap"])).spec
     channel = heat.class_names.index(facts["class"])
     title = f"{title_of(facts['method'])} for {facts['class']}"
     scale = sidebar.HeatScale(f"{title}, {sidebar.OWN_SCALE}", signed=heat.signed)

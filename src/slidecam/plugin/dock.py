@@ -25,7 +25,12 @@ from slidecam.plugin.read_tab import ReadTab
 from slidecam.plugin.remembered import Remembered
 from slidecam.plugin.save_tab import SaveTab
 from slidecam.plugin.slide import KEY, SlideFacts
-from slidecam.plugin.tasks import in_background, inform, report_error, step_in_words
+from slidecam.plugin.tasks import (
+    in_background,
+    inform,
+    report_error,
+    step_in_words,
+)
 from slidecam.plugin.teach_tab import TeachTab
 from slidecam.plugin.tile_explanation import explanation_layer, slice_layer
 from slidecam.plugin.tools import moves_the_view

@@ -9,7 +9,13 @@ import numpy as np
 
 from slidecam.errors import MaskError
 from slidecam.plugin.areas import GREY
-from slidecam.plugin.overlays import CLASS, LABEL, OPACITY, UNCLASSIFIED, label_colors
+from slidecam.plugin.overlays import (
+    CLASS,
+    LABEL,
+    OPACITY,
+    UNCLASSIFIED,
+    label_colors,
+)
 from slidecam.plugin.ownership import SLIDE
 from slidecam.plugin.placing import CellGrid
 from slidecam.registry import deferred
@@ -36,7 +42,12 @@ MOST_CELLS = 100
 """Cells of a grid for each tile on it: of more the tiles lie on no grid."""
 
 
-def tiles_layer(path: Path, tiles: FileTiles, placing: Placing, slide: str) -> LayerData:
+def tiles_layer(
+    path: Path,
+    tiles: FileTiles,
+    placing: Placing,
+    slide: str,
+) -> LayerData:
     """Return the tiles of a file as labels, with the names and colours of their classes.
 
     Parameters
@@ -57,8 +68,9 @@ def tiles_layer(path: Path, tiles: FileTiles, placing: Placing, slide: str) -> L
         problem = "The tiles of this file lie on no grid."
         raise MaskError(problem, "Open the result that they are of instead.", path)
     known = list(dict.fromkeys(filter(None, tiles.names)))
-    numbers = {name: number for number, name in enumerate(known, 1)}
-    values = [numbers.get(name, UNCLASSIFIED) for name in tiles.names]
+    places = range(UNCLASSIFIED, len(known) + 1)
+    numbers = dict(zip(("", *known), places, strict=True))
+    values = list(map(numbers.__getitem__, tiles.names))
     counts = np.bincount(values, minlength=len(known) + 1)
     features = pd.DataFrame(
         {"index": range(len(known) + 1), "class": ["none", *known], "tiles": counts}

@@ -48,7 +48,7 @@ def hang(viewer: Any) -> None:  # noqa: ANN401  (napari's viewer or its model)
 
     Until the last one is taken away.
     """
-    if any(is_letters(layer) for layer in viewer.layers):
+    if any(map(is_letters, viewer.layers)):
         mark_sides(viewer)
         return
     camera, events = compat.camera(viewer), viewer.layers.events
@@ -93,11 +93,12 @@ def mark_sides(viewer: Any) -> bool:  # noqa: ANN401  (as above)
     Letters of volumes that are closed are taken away.
     """
     volumes = volumes_in(viewer)
-    followers = [one.metadata[FOLLOWER] for one in viewer.layers if is_letters(one)]
-    for follower in followers:
+    lettered: list[Any] = []
+    for layer in filter(is_letters, list(viewer.layers)):
+        follower = layer.metadata[FOLLOWER]
+        lettered.append(follower.volume)
         if follower.volume not in volumes:
             follower.release()
-    lettered = [follower.volume for follower in followers]
     for volume in volumes:
         if volume not in lettered:
             SideLetters(viewer, volume).show()

@@ -184,9 +184,12 @@ class OpenSlides:
     @property
     def runs(self) -> tuple[ShownRun, ...]:
         """The runs that are shown of all slides that are open, whichever is chosen."""
+        runs: list[ShownRun] = []
         here = self._owners()
-        views = [view for owner, view in self._views.items() if owner in here]
-        return tuple(view.run for view in views if view.run is not None)
+        for owner, view in self._views.items():
+            if owner in here and view.run is not None:
+                runs.append(view.run)
+        return tuple(runs)
 
     @property
     def volume(self) -> Path | None:

@@ -115,8 +115,11 @@ def _close_others(run: Run) -> None:
     viewer = shown_viewer()
     if viewer is None:
         return
-    for layer in [one for one in viewer.layers if owner_of(one) == run.fingerprint]:
-        if isinstance(layer.metadata.get(KEY), SlideFacts) or "volume run" in layer.metadata:
+    for layer in list(viewer.layers):
+        facts = layer.metadata
+        is_picture = isinstance(facts.get(KEY), SlideFacts)
+        theirs = owner_of(layer) == run.fingerprint
+        if theirs and (is_picture or "volume run" in facts):
             viewer.layers.remove(layer)
 
 
@@ -175,7 +178,10 @@ def read_annotations(path: Path) -> list[LayerData]:
 
 
 def _areas_and_tiles(
-    path: Path, placing: Placing, bounds: Box | None, slide: str
+    path: Path,
+    placing: Placing,
+    bounds: Box | None,
+    slide: str,
 ) -> list[LayerData]:
     """Return what was drawn as shapes, and the tiles of a result as such."""
     areas = annotation_layer(path, placing, bounds, slide)

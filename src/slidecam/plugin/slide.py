@@ -110,11 +110,17 @@ class SlideFacts:
     @property
     def volume(self) -> str | None:
         """Which of a file's volumes it is, as ``--volume`` names it; None for the first."""
-        return next((str(one.number) for one in self.volumes if one.chosen and one.number), None)
+        for one in self.volumes:
+            if one.chosen and one.number:
+                return str(one.number)
+        return None
 
     def is_volume_called(self, wanted: str | None) -> bool:
         """Whether a run of the file's volume of this number or name classified what is shown."""
-        return not self.volumes or any(one.chosen and one.is_called(wanted) for one in self.volumes)
+        for one in self.volumes:
+            if one.chosen:
+                return one.is_called(wanted)
+        return True
 
     @property
     def placing(self) -> Placing:

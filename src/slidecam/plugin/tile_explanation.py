@@ -216,7 +216,12 @@ def _explanation(
     )
 
 
-def _picture(found: CloseUp, name: str, number: int, scores: Mapping[str, Any]) -> MethodMap:
+def _picture(
+    found: CloseUp,
+    name: str,
+    number: int,
+    scores: Mapping[str, Any],
+) -> MethodMap:
     method, tile = CATALOGUE[name], found.tiles.pixels[number]
     values = found.maps[name][number][0]
     drawn = MethodMap(
@@ -234,7 +239,11 @@ def _picture(found: CloseUp, name: str, number: int, scores: Mapping[str, Any]) 
     return replace(drawn, pixels=overlaid(tile, shown, drawn.top))
 
 
-def slice_layer(found: TileExplanation, picture: MethodMap, fingerprint: str) -> LayerData:
+def slice_layer(
+    found: TileExplanation,
+    picture: MethodMap,
+    fingerprint: str,
+) -> LayerData:
     """Return one method's map as an image that lies on its slice of a volume.
 
     Raises

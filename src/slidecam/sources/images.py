@@ -102,7 +102,11 @@ class FileVolume:
         return wanted.casefold() in {str(self.number), self.name.casefold()}
 
 
-def file_volumes(count: int, chosen: int, names: Sequence[str] = ()) -> tuple[FileVolume, ...]:
+def file_volumes(
+    count: int,
+    chosen: int,
+    names: Sequence[str] = (),
+) -> tuple[FileVolume, ...]:
     """Return the volumes of a file, one of them chosen; nothing where it has but one.
 
     ``names`` are empty where the file calls them nothing.

@@ -287,13 +287,13 @@ def fine_tune(
     said = (TaughtRun(run, annotations, corrections), *others)
     refuse_other_models([one.run for one in said])
     slides, silent = _labelled(said, spec)
-    everything = all_labelled([labelled for _run, labelled in slides])
+    everything = all_labelled(list(slides.values()))
     refuse_none(run, everything, spec)
     model = open_tunable(run, choose_device(spec.device), trust=spec.trust)
     names = head_classes(model.bundle.card, everything, spec)
     tasks: list[TuningTask] = []
     notes, embedded = list(silent), 0
-    for each, labelled in slides:
+    for each, labelled in slides.items():
         rehearsed = rehearsed_rows(each, labelled, spec)
         features = yield from embed_tiles(each, model, np.concatenate([labelled.rows, rehearsed]))
         tasks.append(make_task(each, model, labelled, rehearsed, features, names))
@@ -305,7 +305,7 @@ def fine_tune(
     head = tune_head(task.old, task.examples, spec.head)
     yield Step("training", 1, 1)
     measured, unmeasured = yield from _measured(task, spec)
-    first, *more = (each for each, _labels in slides)
+    first, *more = slides
     taught = TunedHead(task, head, measured, unmeasured, tuple(notes), tuple(more))
     yield Step("writing", 0, 1)
     bundle = write_tuned_bundle(first, out, model, taught, spec)
@@ -314,23 +314,27 @@ def fine_tune(
 
 
 def _labelled(
-    said: Sequence[TaughtRun], spec: FineTuneSpec
-) -> tuple[list[tuple[Run, LabelledTiles]], list[str]]:
-    """Return the slides that have labels, with them, and a sentence on each of those without.
-
-    Where none has any, the first one.
-    """
-    labelled: list[tuple[Run, LabelledTiles]] = []
-    for one in said:
-        corrections = beside(one.run, one.corrections, wanted=spec.beside)
-        labels = label_tiles(one.run, one.annotations, corrections, spec.rule, spec.renamed)
-        labelled.append((one.run, labels))
-    with_labels = [pair for pair in labelled if len(pair[1])]
+    said: Sequence[TaughtRun],
+    spec: FineTuneSpec,
+) -> tuple[dict[Run, LabelledTiles], list[str]]:
+    """Return the slides that have labels, with them, and a sentence on each of those without."""
+    labelled: dict[Run, LabelledTiles] = {}
     silent: list[str] = []
-    for run, labels in labelled:
-        if not len(labels) and len(said) > 1:
-            silent.append(f"{run.slide}: no tile of it has a label, and nothing is learnt of it.")
-    return with_labels or labelled[:1], silent
+    for one in said:
+        run = one.run
+        corrections = beside(run, one.corrections, wanted=spec.beside)
+        labels = label_tiles(
+            run,
+            one.annotations,
+            corrections,
+            spec.rule,
+            spec.renamed,
+        )
+        if len(labels) or len(said) == 1:
+            labelled[run] = labels
+        else:
+            silent.append(f"{run.slide}: no tile has a label, and nothing is learnt of it.")
+    return labelled, silent
 
 
 def _of_slide(run: Run, notes: Sequence[str], *, alone: bool) -> list[str]:

@@ -31,7 +31,13 @@ from slidecam.tile_sets.writing import (
 from slidecam.tiling import lay_again
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+    from collections.abc import (
+        Collection,
+        Generator,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from numpy.typing import NDArray
 
@@ -125,11 +131,12 @@ def label_tiles(
     corrected = _corrected(run, corrections, notes)
     found |= {row: (renamed or {}).get(name, name) for row, name in corrected.items()}
     rows = [row for row in sorted(found) if not run.tiles.failed[row]]
+    names = tuple(found[row] for row in rows)
     if classes is not None:
-        notes += _unmet(classes.names, {normal_name(found[row]) for row in rows})
+        notes += _unmet(classes.names, set(map(normal_name, names)))
     return LabelledTiles(
         rows=np.array(rows, np.int64),
-        names=tuple(found[row] for row in rows),
+        names=names,
         corrected=np.array([row in corrected for row in rows], np.bool_),
         ambiguous=ambiguous,
         notes=tuple(notes),

@@ -5,9 +5,9 @@ Labelled tiles as examples for its last layer, and the notes on them.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -110,14 +110,20 @@ def refuse_other_models(runs: Sequence[Run]) -> None:
 
 def all_labelled(parts: Sequence[LabelledTiles]) -> LabelledTiles:
     """Return the labels of several slides as one; its rows are of no slide."""
+    rows: list[int] = []
     names: list[str] = []
+    corrected: list[bool] = []
+    ambiguous = 0
     for part in parts:
+        rows += part.rows.tolist()
         names += part.names
+        corrected += part.corrected.tolist()
+        ambiguous += part.ambiguous
     return LabelledTiles(
-        np.concatenate([part.rows for part in parts]),
+        np.array(rows, np.int64),
         tuple(names),
-        np.concatenate([part.corrected for part in parts]),
-        sum(part.ambiguous for part in parts),
+        np.array(corrected, np.bool_),
+        ambiguous,
     )
 
 
@@ -244,30 +250,34 @@ def joined(tasks: Sequence[TuningTask]) -> TuningTask:
     if not others:
         return first
     labelled: Counter[str] = Counter()
-    places: list[NDArray[np.int64]] = []
-    slides: list[NDArray[np.int64]] = []
+    corrected, places = 0, 0
+    columns: defaultdict[str, list[NDArray[Any]]] = defaultdict(list)
     for number, task in enumerate(tasks):
         labelled.update(task.labelled)
-        # Places are numbered on: those of the slide before end where these begin.
-        before = 0
-        if places:
-            before = int(places[-1].max()) + 1
-        places.append(task.places + before)
-        slides.append(np.full(len(task.rows), number, np.int64))
+        corrected += task.corrected
+        columns["features"].append(task.examples.features)
+        columns["labels"].append(task.examples.labels)
+        columns["rehearsed"].append(task.examples.rehearsed)
+        columns["rows"].append(task.rows)
+        columns["slides"].append(np.full(len(task.rows), number, np.int64))
+        # Places are numbered on: no two slides share one.
+        columns["places"].append(task.places + places)
+        places += int(task.places.max()) + 1
+    whole = dict(zip(columns, map(np.concatenate, columns.values()), strict=True))
     examples = replace(
         first.examples,
-        features=np.concatenate([task.examples.features for task in tasks]),
-        labels=np.concatenate([task.examples.labels for task in tasks]),
-        rehearsed=np.concatenate([task.examples.rehearsed for task in tasks]),
+        features=whole["features"],
+        labels=whole["labels"],
+        rehearsed=whole["rehearsed"],
     )
     return replace(
         first,
         examples=examples,
-        rows=np.concatenate([task.rows for task in tasks]),
+        rows=whole["rows"],
         labelled=dict(sorted(labelled.items())),
-        corrected=sum(task.corrected for task in tasks),
-        places=np.concatenate(places),
-        slides=np.concatenate(slides),
+        corrected=corrected,
+        places=whole["places"],
+        slides=whole["slides"],
     )
 
 
