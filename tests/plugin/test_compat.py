@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slidecam.plugin.compat import camera, canvas_size, keep_triton_out, scale_bar
+from slidecam.plugin.compat import (
+    camera,
+    canvas_size,
+    keep_triton_out,
+    later,
+    resized,
+    scale_bar,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +44,11 @@ def test_the_shim_finds_camera_canvas_and_scale_bar(viewer: ViewerModel) -> None
     assert camera(viewer).zoom == 3
     assert canvas_size(viewer) == tuple(viewer.canvas.size)
     assert scale_bar(viewer) is viewer.canvas.overlays.scale_bar
+    sizes: list[Any] = []
+    for event in resized(viewer):
+        event.connect(lambda _event: sizes.append(canvas_size(viewer)))
+    viewer.canvas.size = (300, 400)
+    assert sizes == [(300, 400)]
 
 
 class OldViewer:
@@ -50,3 +63,11 @@ def test_the_shim_knows_napari_before_0_9_too() -> None:
         "bar",
         (600, 800),
     )
+    assert resized(OldViewer) == ()
+
+
+def test_what_is_for_later_is_left_where_no_window_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "qtpy.QtCore")
+    called: list[str] = []
+    later(lambda: called.append("now"))
+    assert called == []

@@ -33,6 +33,14 @@ def canvas_size(viewer: Any) -> tuple[int, int]:  # noqa: ANN401
     return int(height), int(width)
 
 
+def resized(viewer: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    """Return what says that the canvas has another size; nothing until 0.8, which has no word."""
+    canvas = getattr(viewer, "canvas", None)
+    if canvas is None:
+        return ()
+    return (canvas.events.size,)
+
+
 def show_scale_bar(viewer: Any, unit: str | None) -> None:  # noqa: ANN401
     """Show a scale bar.
 

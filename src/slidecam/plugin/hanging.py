@@ -56,8 +56,9 @@ def hang(viewer: Any) -> None:  # noqa: ANN401  (napari's viewer or its model)
     # The user's own, or another call's, which turns it back.
     is_turned = tuple(map(str, before)) == HUNG
 
-    def look(_event: Any = None) -> None:  # noqa: ANN401  (napari's event)
-        if mark_sides(viewer):
+    def look(event: Any = None) -> None:  # noqa: ANN401  (napari's event)
+        # Letters that somebody takes away are not laid again at once.
+        if mark_sides(viewer, anew=getattr(event, "type", "") != "removed"):
             return
         if not is_turned:
             camera.orientation = before
@@ -87,10 +88,10 @@ def is_letters(layer: Any) -> bool:  # noqa: ANN401  (any layer)
     return FOLLOWER in layer.metadata and SLIDE in layer.metadata
 
 
-def mark_sides(viewer: Any) -> bool:  # noqa: ANN401  (as above)
+def mark_sides(viewer: Any, *, anew: bool = True) -> bool:  # noqa: ANN401  (as above)
     """Letter the sides of each volume that has no letters; return whether there is a volume.
 
-    Letters of volumes that are closed are taken away.
+    Letters of volumes that are closed are taken away. Unless ``anew``, none are laid.
     """
     volumes = volumes_in(viewer)
     lettered: list[Any] = []
@@ -100,7 +101,7 @@ def mark_sides(viewer: Any) -> bool:  # noqa: ANN401  (as above)
         if follower.volume not in volumes:
             follower.release()
     for volume in volumes:
-        if volume not in lettered:
+        if anew and volume not in lettered:
             SideLetters(viewer, volume).show()
     return bool(volumes)
 
@@ -155,7 +156,7 @@ class SideLetters:
         dims, camera = self.viewer.dims.events, compat.camera(self.viewer).events
         # Where napari moves the point itself it says so of the step alone.
         moved = dims.point, dims.current_step, dims.order, dims.ndisplay
-        return *moved, camera.center, camera.zoom
+        return *moved, camera.center, camera.zoom, *compat.resized(self.viewer)
 
     def follow(self, _event: Any = None) -> None:  # noqa: ANN401  (napari's event)
         """Put the letters where they belong now."""
