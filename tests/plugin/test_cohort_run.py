@@ -119,7 +119,7 @@ def test_a_folder_is_run_with_nothing_open_and_failures_are_said_at_the_end(
     tab.cohort.folder.trigger()
     until(lambda: tab.busy is None)
     assert "1 failed: broken (" in tab.status.text()
-    assert notices[-1].startswith("Done: 2 of 3 slides are classified. 1 failed: broken (")
+    assert notices[-1].startswith("1 of 3 slides failed: broken ("), "the reason first"
     dock.release()
     dock.deleteLater()
 

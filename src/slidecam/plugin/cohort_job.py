@@ -107,6 +107,13 @@ class CohortEnded:
             parts.append(f"{len(self.passed_over)} passed over: {_listed(self.passed_over)}")
         return f"{'. '.join(parts)}. All results: {self.folder}"
 
+    @property
+    def failures(self) -> str:
+        """What failed, in words; nothing where nothing did."""
+        if self.problem or not self.failed:
+            return self.problem
+        return f"{len(self.failed)} of {self.slides} slides failed: {_listed(self.failed)}."
+
 
 def _listed(slides: Sequence[tuple[str, str]]) -> str:
     said = [f"{name} ({reason.rstrip('.')})" for name, reason in slides[:NAMED]]

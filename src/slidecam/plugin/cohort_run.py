@@ -110,8 +110,8 @@ class CohortRun(QObject):
             self.words = f"{place}: {update.slide}"
         elif isinstance(update, CohortEnded):
             self.words = in_viewer_words(update.in_words)
-            if update.failed or update.problem:
-                report_error(update.in_words)
+            if update.failures:
+                report_error(update.failures)
         elif isinstance(update, Said):
             warn(update.message)
         else:

@@ -137,7 +137,7 @@ VIEWER_WORDS = (
     ("Leave it out of --heatmap-class", "Choose another in “Heat of”"),
     (", or pass a smaller --overlap", ""),
     (", or pass a smaller --min-share", ""),
-    ("; pass --volume to read another", "; the command line reads others (--volume)"),
+    ("; pass --volume to read another", "; “Volume” in “Classify” chooses another"),
 )
 """Remedies as the pipeline words them, for the command line, and what the same is in the viewer."""
 
