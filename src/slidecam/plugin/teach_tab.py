@@ -85,6 +85,7 @@ class TeachTab(QWidget):
         self.worker: Any = None
         self._of: tuple[str, Path | None] = ("", None)
         self._taught: dict[str, Taught] = {}
+        self._others = ""
         self._make_fields()
         self._lay_out()
         self._connect()
@@ -207,6 +208,7 @@ class TeachTab(QWidget):
             self.classes.blockSignals(False)  # noqa: FBT003
         try:
             self._compare()
+            self._find_others()
             self._show_counts()
         except SlidecamError as error:
             self.about.setText(str(error))
@@ -234,9 +236,13 @@ class TeachTab(QWidget):
     def _show_counts(self) -> None:
         if self.state.run is not None:
             said = labels_in_words(self.layers.annotations(), self.layers.corrections)
-            others, left_out = self.layers.others()
-            names = [run.folder.name for run, _drawn in others]
-            self.about.setText(said + others_in_words(names, left_out))
+            self.about.setText(said + self._others)
+
+    def _find_others(self) -> None:
+        """Look at what was said of other open slides: not at every stroke on this one."""
+        others, left_out = self.layers.others()
+        names = [run.folder.name for run, _drawn in others]
+        self._others = others_in_words(names, left_out)
 
     def take(self, tool: Tool) -> None:
         """Take a tool in hand; what keeps it from being taken is said."""
