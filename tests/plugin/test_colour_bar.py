@@ -10,6 +10,8 @@ from napari.layers import Layer
 from PIL import Image
 
 from slidecam.explain.catalogue import method_for, title_of
+from slidecam.plugin.annotation_layers import AnnotationLayers
+from slidecam.plugin.areas import classes_seen
 from slidecam.plugin.colour_bar import scale_shown
 from slidecam.plugin.compat import scale_bar
 from slidecam.plugin.dock import PredictAndExplain
@@ -96,6 +98,22 @@ def test_a_volumes_heat_has_a_bar_while_it_is_seen(viewer: ViewerModel, volume_r
     assert scale_shown(state) is None
 
 
+def test_a_figure_says_what_the_areas_are_that_are_seen(state: ViewerState, tmp_path: Path) -> None:
+    layers = AnnotationLayers(state)
+    drawn = layers.draw("fat")
+    drawn.add(np.array([[20.0, 20], [20, 90], [70, 90]]), shape_type="polygon")
+    assert classes_seen(state.viewer.layers, state.chosen) == {"fat": layers.classes["fat"]}
+    canvas, found = np.full((400, 300, 3), 200, np.uint8), []
+    for name in ("seen", "hidden"):
+        write_view(tmp_path / f"{name}.png", canvas, state)
+        pixels = np.asarray(Image.open(tmp_path / f"{name}.png"))[:, :, :3].astype(int)
+        apart = np.abs(pixels - np.array(layers.classes["fat"])).max(axis=2)
+        found.append(int((apart <= 2).sum()))
+        drawn.visible = False
+    assert found[0] > 50
+    assert found[1] == 0
+
+
 @pytest.mark.gui
 def test_the_bar_is_seen_with_its_overlay_alone(
     make_napari_viewer_proxy: Any, small_slide: Path, own_run: ShownRun
@@ -137,14 +155,18 @@ def test_a_figure_has_one_scale_bar_and_the_canvas_keeps_its_own(
     dock = PredictAndExplain(viewer)
     dock.state.show(own_run)
     bar, drawn = scale_bar(viewer), []
+    areas = dock.teach.layers.draw("B")
+    areas.add(np.array([[20.0, 20], [20, 90], [70, 90]]), shape_type="polygon")
+    areas.selected_data = {0}
 
     def screenshot(_viewer: object, **_how: object) -> Any:
-        drawn.append(bar.visible)
+        drawn.append((bar.visible, set(areas.selected_data)))
         return np.full((300, 400, 4), 200, np.uint8)
 
     monkeypatch.setattr(type(viewer), "screenshot", screenshot)
     dock.save.save("png", str(tmp_path / "view.png"))
     assert notices == [f"Written: {tmp_path / 'view.png'}"]
-    assert (drawn, bar.visible) == ([False], True)
+    assert drawn == [(False, set())], "neither a bar nor handles"
+    assert (bar.visible, areas.selected_data) == (True, {0})
     dock.release()
     dock.deleteLater()

@@ -13,7 +13,7 @@ import numpy as np
 from slidecam.drawing.style import default_colors
 from slidecam.errors import UsageError
 from slidecam.exchange.geojson import read_annotations
-from slidecam.plugin.ownership import ON_TOP, SLIDE
+from slidecam.plugin.ownership import ON_TOP, SLIDE, owner_of
 from slidecam.registry import deferred
 
 if TYPE_CHECKING:
@@ -111,6 +111,19 @@ def shapes_layer(
             "face_color": faces,
         }
     return list(shapes), meta, "shapes"
+
+
+def classes_seen(layers: Iterable[Any], slide: str) -> dict[str, RGB]:
+    """Return the classes of the areas that are seen of a slide, with their colours."""
+    seen: dict[str, RGB] = {}
+    for layer in layers:
+        facts = layer.metadata
+        is_seen = layer.visible and owner_of(layer) == slide
+        if COLORS not in facts or not is_seen:
+            continue
+        for name in filter(None, layer.features[FEATURE]):
+            seen[str(name)] = facts[COLORS].get(name, GREY)
+    return seen
 
 
 def path_of(area: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

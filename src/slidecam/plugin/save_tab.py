@@ -120,12 +120,23 @@ class SaveTab(QWidget):
         )
 
     def _canvas(self) -> NDArray[np.uint8]:
-        """Return what is seen, without napari's scale bar: the figure has its own."""
+        """Return what is seen, without napari's scale bar, as the figure has its own, and handles.
+
+        Handles are those of areas and points that are selected.
+        """
         viewer = self.state.viewer
         bar = compat.scale_bar(viewer)
         seen = bar.visible
         bar.visible = False
+        selected: list[tuple[Any, set[int]]] = []
+        for layer in viewer.layers:
+            chosen = set(getattr(layer, "selected_data", ()))
+            if chosen:
+                selected.append((layer, chosen))
+                layer.selected_data = set()
         try:
             return np.asarray(viewer.screenshot(canvas_only=True, flash=False))[:, :, :3]
         finally:
             bar.visible = seen
+            for layer, chosen in selected:
+                layer.selected_data = chosen

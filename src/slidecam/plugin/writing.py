@@ -24,7 +24,14 @@ from slidecam.exchange.geojson import write_tiles_geojson as tiles_geojson
 from slidecam.exchange.tables import write_tiles_csv as tiles_csv
 from slidecam.files import replacing, replacing_folder
 from slidecam.plugin import compat
-from slidecam.plugin.areas import BOUNDS, COLORS, areas_of, class_colors, in_pixels
+from slidecam.plugin.areas import (
+    BOUNDS,
+    COLORS,
+    areas_of,
+    class_colors,
+    classes_seen,
+    in_pixels,
+)
 from slidecam.plugin.cards import class_rows, classes_left
 from slidecam.plugin.colour_bar import scale_shown
 from slidecam.plugin.open_run import ShownRun
@@ -208,7 +215,25 @@ def _legend_height(state: ViewerState) -> float:
     if state.run is None:
         return 0.0
     rows = min(len(state.run.table.class_names), MOST_ROWS)
-    return (rows + 3 + MOST_SHOWN) * ROW + HEAT_SCALE
+    areas = min(len(classes_seen(state.viewer.layers, state.chosen)), MOST_SHOWN)
+    return (rows + areas + 5 + MOST_SHOWN) * ROW + HEAT_SCALE
+
+
+def _areas(pen: Pen, left: float, top: float, state: ViewerState) -> float:
+    """Draw what the areas are that are seen, and return where the next part begins."""
+    drawn = classes_seen(state.viewer.layers, state.chosen)
+    if not drawn:
+        return top
+    pen.text(left, top, "Areas", Type(9.5, INK, "bold"), LEGEND)
+    for name in list(drawn)[:MOST_SHOWN]:
+        top += ROW
+        pen.box(Place(left, top - 0.11, 0.13, 0.13), as_hex(drawn[name]), 0.02)
+        pen.text(left + 0.2, top, name, Type(9.5), LEGEND - 0.2)
+    if len(drawn) > MOST_SHOWN:
+        top += ROW
+        words = f"and {len(drawn) - MOST_SHOWN} more"
+        pen.text(left + 0.2, top, words, Type(8, MUTED), LEGEND)
+    return top + 1.6 * ROW
 
 
 def _legend(pen: Pen, left: float, state: ViewerState) -> None:
@@ -224,7 +249,7 @@ def _legend(pen: Pen, left: float, state: ViewerState) -> None:
     shown = [layer.name for layer in state.viewer.layers if layer.visible]
     top = HEADER + 0.12 + (len(rows) + 1) * ROW
     pen.text(left + 0.2, top, classes_left(state.run, len(rows)), Type(8, MUTED), LEGEND)
-    top += 0.6 * ROW
+    top = _areas(pen, left, top + 0.6 * ROW, state)
     scale = scale_shown(state)
     if scale is not None:
         name, _comma, counted = scale.label.partition(", ")
