@@ -110,8 +110,7 @@ def test_a_figure_says_what_the_areas_are_that_are_seen(state: ViewerState, tmp_
         apart = np.abs(pixels - np.array(layers.classes["fat"])).max(axis=2)
         found.append(int((apart <= 2).sum()))
         drawn.visible = False
-    assert found[0] > 50
-    assert found[1] == 0
+    assert found[0] > found[1] + 50
 
 
 @pytest.mark.gui
