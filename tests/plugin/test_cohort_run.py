@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from napari.layers import Layer
 
+from slidecam.plugin.classify_form import VIEW
 from slidecam.plugin.cohort_job import CohortEnded, CohortJob, CohortStep
+from slidecam.plugin.cohort_run import WHOLE
 from slidecam.plugin.dock import PredictAndExplain
 from slidecam.plugin.open_run import read_shown
 from slidecam.plugin.slide import slide_layer
@@ -126,7 +128,11 @@ def test_a_folder_is_run_with_nothing_open_and_failures_are_said_at_the_end(
 
 @pytest.mark.gui
 def test_a_typed_spacing_goes_with_its_own_slide_alone(
-    make_napari_viewer: Any, folder: Path, tiny_bundle: Path, tmp_path: Path
+    make_napari_viewer: Any,
+    folder: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    notices: list[str],
 ) -> None:
     viewer = make_napari_viewer()
     first, second = (
@@ -140,8 +146,10 @@ def test_a_typed_spacing_goes_with_its_own_slide_alone(
     viewer.layers.selection.active = first
     tab.options["mpp"].widget.setValue(0.25)
     viewer.layers.selection.active = second
+    tab.region.setCurrentText(VIEW)
     tab.cohort.all_open.trigger()
     until(lambda: tab.busy is None)
+    assert notices == [WHOLE]
     runs = [read_shown(path.parent) for path in sorted((tmp_path / "out").rglob("run.json"))]
     spacings = {run.folder.name: run.spacing for run in runs}
     assert spacings["first"] is not None

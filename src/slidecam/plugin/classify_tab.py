@@ -15,7 +15,7 @@ from qtpy.QtCore import QTimer, Signal
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.plugin.cards import end_in_words
 from slidecam.plugin.classify_form import SHAPES, TISSUE, VIEW, ClassifyForm
-from slidecam.plugin.cohort_run import of_several, open_slides
+from slidecam.plugin.cohort_run import WHOLE, of_several, open_slides
 from slidecam.plugin.job import (
     Began,
     Ended,
@@ -201,6 +201,8 @@ class ClassifyTab(ClassifyForm):
         except SlidecamError as error:
             report_error(str(error))
             return
+        if self.where != TISSUE:
+            inform(WHOLE)
         self._remember()
         self.cohort.start(inputs, Path(self.bundle.currentText()), self.out_folder(), spec)
         self.refresh_buttons()

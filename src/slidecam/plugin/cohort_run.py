@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from slidecam.runs.spec import PredictSpec
 
 SEVERAL, ALL_OPEN, A_FOLDER = "Run several", "All open slides", "A folder of slides…"
+WHOLE = "All tissue of each slide is classified: the region that is chosen is of one slide."
 LEFT_OUT = (
     "{names}: another picture or volume of the file is shown than a call of several slides takes;"
     " run it by itself."
