@@ -263,7 +263,7 @@ def joined(tasks: Sequence[TuningTask]) -> TuningTask:
         # Places are numbered on: no two slides share one.
         columns["places"].append(task.places + places)
         places += int(task.places.max()) + 1
-    whole = dict(zip(columns, map(np.concatenate, columns.values()), strict=True))
+    whole = {name: np.concatenate(parts) for name, parts in columns.items()}
     examples = replace(
         first.examples,
         features=whole["features"],
