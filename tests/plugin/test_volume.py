@@ -129,6 +129,10 @@ def test_a_click_into_the_profile_turns_to_the_slice(
     assert viewer.dims.point[profile.axis] == pytest.approx(profile.table.positions[2], abs=0.25)
     assert panel.plot.shown == 2
     assert panel.grab().toImage().width() == 500
+    for name in (*profile.table.class_names, profile.table.class_names[0]):
+        panel.heat.setCurrentIndex(panel.heat.findText(name))
+        heats = [one for one in viewer.layers if one.metadata.get("volume run")]
+        assert [one.metadata["class"] for one in heats if one.visible] == [name]
     panel.release()
     panel.deleteLater()
 

@@ -17,6 +17,9 @@ from qtpy.QtWidgets import (
 )
 
 from slidecam.errors import StoreError
+from slidecam.plugin.class_picker import ClassPicker
+from slidecam.plugin.controls import named
+from slidecam.plugin.ownership import show
 from slidecam.runs import Run
 from slidecam.runs.record import RUN_AGAIN
 
@@ -160,12 +163,15 @@ class Profile:
         Of the classes.
     called
         What the volume was called, in words.
+    folder
+        The run's.
     """
 
     table: SliceTable
     axis: int
     colors: tuple[tuple[int, int, int], ...]
     called: str
+    folder: Path
 
 
 def read_profile(folder: Path) -> Profile:
@@ -175,7 +181,8 @@ def read_profile(folder: Path) -> Profile:
     if volume is None or table is None:
         raise StoreError(folder, "this is no finished run of a volume.", RUN_AGAIN)
     called = "nothing" if call is None else call.words
-    return Profile(table, ANATOMIC[volume.axis], run.tiles.class_colors, called)
+    colors = run.tiles.class_colors
+    return Profile(table, ANATOMIC[volume.axis], colors, called, folder)
 
 
 def slice_seen(viewer: Any, profile: Profile) -> int:  # noqa: ANN401  (napari's viewer or a proxy)
@@ -197,7 +204,15 @@ class ProfilePanel(QWidget):
 
     def __init__(self, viewer: Any, profile: Profile) -> None:  # noqa: ANN401  (napari's viewer or a proxy)
         super().__init__()
-        self.plot = ProfilePlot(viewer, profile)
+        self.plot, self.heat = ProfilePlot(viewer, profile), ClassPicker()
+        self.heat.fill(profile.table.class_names, "")
+        self.heat.lineEdit().setPlaceholderText("class whose heat is shown")
+        named(
+            self.heat,
+            "Heat of",
+            "The class whose heat lies on the volume. Type a part of its name.",
+        )
+        self.heat.currentIndexChanged.connect(self._show_heat)
         names = zip(profile.table.class_names, profile.colors, strict=True)
         legend = " &nbsp; ".join(
             f'<span style="color:rgb{color}">▬</span> {name}' for name, color in names
@@ -209,7 +224,15 @@ class ProfilePanel(QWidget):
                 " to it)"
             )
         )
+        whole.addWidget(self.heat)
         whole.addWidget(self.plot, 1)
+
+    def _show_heat(self, _place: int) -> None:
+        """Show the heat of the class that was chosen, and hide that of the others."""
+        theirs = str(self.plot.profile.folder)
+        for layer in self.plot.viewer.layers:
+            if layer.metadata.get("volume run") == theirs:
+                show(layer, seen=layer.metadata["class"] == self.heat.chosen)
 
     def release(self) -> None:
         """Let go of the viewer."""
