@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from slidecam.models import open_bundle
 from slidecam.plugin import model_choice
 from slidecam.plugin.dock import PredictAndExplain
 from stopping import gate_before
@@ -22,11 +23,10 @@ def test_a_large_model_is_read_beside_the_window(
     make_napari_viewer: Any, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[threading.Thread] = []
-    read = model_choice.open_bundle
 
     def noted(folder: Path) -> Any:
         threads.append(threading.current_thread())
-        return read(folder)
+        return open_bundle(folder)
 
     monkeypatch.setattr(model_choice, "open_bundle", noted)
     monkeypatch.setattr(model_choice, "AT_ONCE", 0)
