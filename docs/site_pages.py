@@ -26,6 +26,7 @@ from typer.core import TyperArgument
 import slidecam
 from slidecam.cli.app import app
 from slidecam.errors import SlidecamError
+from slidecam.extras import EXTRAS
 from slidecam.models.card import CardKeys
 from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.runs.record_faults import RULES
@@ -175,6 +176,15 @@ def _written(row: Any) -> str:  # noqa: ANN401  (an Output)
     return f"left out; `--outputs default,{row.name}`"
 
 
+def extras_table() -> str:
+    """Return every extra for users, what it is for, and what it brings."""
+    rows = ["| extra | what it is for | brings |", "|---|---|---|"]
+    for name, extra in EXTRAS.items():
+        packages = ", ".join(sorted(extra.packages.values()))
+        rows.append(f"| `{name}` | {extra.help} | {packages} |")
+    return "\n".join(rows)
+
+
 def errors_table() -> str:
     """Return every error with what the doors make of it."""
     rows = ["| error | exit code | HTTP | what is wrong |", "|---|---|---|---|"]
@@ -258,6 +268,7 @@ MADE = {
     "commands": commands_page,
     "outputs": outputs_table,
     "errors": errors_table,
+    "extras": extras_table,
     "python": python_page,
     "card": card_table,
     "run": run_table,

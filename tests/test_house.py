@@ -29,7 +29,7 @@ DIALECT = {
 """Words that no pathologist and no engineer looks for, nowhere a name or a part of one."""
 
 LONGEST_MODULE = 400
-MOST_MODULES = 398
+MOST_MODULES = 399
 """One of them, `models.light_timm`, has to be imported before all that use timm; `exchange.cohort`
 is the one home of a cohort's shares, and `cli.cohorts` shows them; `server.served_bundle` knows
 when another bundle lies in the folder, `standing` when another file does, `page_links` and
@@ -45,8 +45,8 @@ side of a patient is where, `opening` opens what hangs so, `subjects` says what 
 `close_up_box` is where one says so; `pausing` is what every run can do, `cohort_job` is a run of
 several slides without Qt and `cohort_run` its button, `model_choice` reads models beside the
 window, `changes_box` shows what two runs call otherwise, and `file_tiles` the tiles of a file.
-`_tiff_chain` walks what a library would follow for ever, and `recipes.shipped` knows the recipes
-that are called by name."""
+`_tiff_chain` walks what a library would follow for ever, `recipes.shipped` knows the recipes that
+are called by name, and `extras` what need not be installed, with the words for its absence."""
 WIDEST = 36
 """Characters of a code line, on average."""
 

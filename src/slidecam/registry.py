@@ -24,7 +24,8 @@ from importlib.metadata import entry_points, version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from slidecam.errors import EntryFailedError, SlidecamError
+from slidecam.errors import EntryFailedError, SlidecamError, UsageError
+from slidecam.extras import absent, extra_with, words_on_missing
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -59,8 +60,6 @@ class Entry:
         A few words on what it is, for ``--help`` and lists.
     packages
         The distributions that it needs, as ``pip`` knows them.
-    extra
-        The extra of slidecam that brings these; empty where there is none.
     check
         ``module:attribute`` of a function without arguments by which ``slidecam doctor`` tries
         whether it works here: it returns a detail, or raises. Empty where there is nothing to try.
@@ -69,8 +68,31 @@ class Entry:
     name: str
     help: str = field(default="", kw_only=True)
     packages: tuple[str, ...] = field(default=(), kw_only=True)
-    extra: str = field(default="", kw_only=True)
     check: str = field(default="", kw_only=True)
+
+    @property
+    def extra(self) -> str:
+        """The extra of slidecam that brings its packages; empty where none does."""
+        return extra_with(self.packages)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The packages that it needs and that are not installed."""
+        return absent(self.packages)
+
+    @property
+    def undone(self) -> str:
+        """What cannot be done without its packages, as a clause."""
+        return f"{type(self).__name__.lower()} {self.name} cannot be used"
+
+    def words_on_absent(self, otherwise: str = "") -> tuple[str, str]:
+        """Return the problem and the remedy of an error; see `words_on_missing`."""
+        return words_on_missing(self.undone, self.absent, self.extra, otherwise)
+
+    def refuse_absent(self, otherwise: str = "", path: str | None = None) -> None:
+        """Refuse to work where a package of it is not installed; UsageError about ``path``."""
+        if self.absent:
+            raise UsageError(*self.words_on_absent(otherwise), path)
 
 
 @dataclass(frozen=True)

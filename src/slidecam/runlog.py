@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from traceback import TracebackException
@@ -30,6 +29,7 @@ from slidecam.exchange.manifest import (
     read_or_empty,
 )
 from slidecam.exchange.tables import slide_rows, write_slides_csv
+from slidecam.extras import is_installed
 from slidecam.objects import as_given, said
 from slidecam.registry import resolve, version_of
 from slidecam.reports.report import EMBEDDED, OVERVIEWS, write_report
@@ -280,7 +280,7 @@ class RunLog:
 
     def _write_tables(self, manifest: Manifest, path: Path) -> None:
         rows = self._write_csv(manifest, path)
-        if find_spec("pyarrow") is not None:
+        if is_installed("pyarrow"):
             resolve(PARQUET_WRITER)(rows, self.out / TABLE_PARQUET)
 
     def _write_csv(self, manifest: Manifest, path: Path) -> list[dict[str, Cell]]:

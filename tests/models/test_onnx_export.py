@@ -19,7 +19,7 @@ from slidecam.models.architectures import build_network
 from slidecam.models.bundle import write_card
 from slidecam.models.card import Card
 from slidecam.models.classifier import normalised
-from slidecam.models.onnx_export import BATCHES, TOLERANCE, _needed, export_onnx
+from slidecam.models.onnx_export import BATCHES, TOLERANCE, export_onnx
 from slidecam.models.stain import Stain
 
 if TYPE_CHECKING:
@@ -113,10 +113,13 @@ def test_the_command_says_the_difference_and_what_is_not_in_the_graph(
     assert "--overwrite" in again.stderr
 
 
-def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_it_is_named(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UsageError, match=r"needs onnxruntime.*slidecam\[onnx\]"):
-        _needed("onnxruntime")
+    words = r'^Nothing can be exported to ONNX: onnxruntime is not.*"slidecam\[onnx\]"'
+    with pytest.raises(UsageError, match=words):
+        export_onnx(bundle, tmp_path / "model.onnx")
 
 
 def test_a_tolerance_that_is_none_is_refused(bundle: Bundle, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -124,8 +125,8 @@ def test_a_frame_has_a_row_a_tile(run: Run) -> None:
 def test_a_library_that_is_not_there_is_named_with_its_remedy(
     run: Run, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slidecam.runs.arrays.find_spec", lambda _name: None)
-    with pytest.raises(UsageError, match=r"pip install"):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UsageError, match=f"`pip install {name}`"):
         getattr(run, f"to_{name}")()
 
 

@@ -16,6 +16,7 @@ from slidecam import errors
 from slidecam.cli.app import app
 from slidecam.exchange.manifest import SlideReport
 from slidecam.exchange.tables import BOX_COLUMNS, slide_rows
+from slidecam.extras import EXTRAS
 from slidecam.runs.legend import ClassSummary
 from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.runs.slices import COLUMNS
@@ -91,6 +92,13 @@ def test_every_command_is_listed_with_its_kin_in_the_help() -> None:
 def test_every_output_has_an_entry() -> None:
     text = page("reference/outputs.md")
     assert [row.name for row in OUTPUT_TABLE.own if f"`{row.name}`" not in text] == []
+
+
+def test_every_extra_has_an_entry_with_what_it_brings() -> None:
+    text = page("how-to/extras.md")
+    for name, extra in EXTRAS.items():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+        assert all(package in row for package in extra.packages.values())
 
 
 def entries(heading: str) -> str:

@@ -27,6 +27,7 @@ from slidecam.errors import (
     without_secrets,
 )
 from slidecam.explain.catalogue import CATALOGUE
+from slidecam.extras import EXTRAS, absent, command_for, imported
 from slidecam.models import Bundle, find_bundles
 from slidecam.models.architectures import ARCHITECTURES
 from slidecam.models.backends import BACKENDS
@@ -50,17 +51,6 @@ if TYPE_CHECKING:
 
 MODELS_VARIABLE = "SLIDECAM_MODELS"
 """Environment variable with folders of bundles, separated as in PATH."""
-
-EXTRAS = {
-    "napari": "napari",
-    "server": "fastapi",
-    "train": "torch_geometric",
-    "cluster": "distributed",
-    "parquet": "pyarrow",
-    "onnx": "onnxruntime",
-    "openvino": "openvino",
-}
-"""For each extra, a distribution that it brings."""
 
 PACKAGES = ("slidecam", "torch", "timm", "zarr", "dask")
 """What nothing works without; what readers and methods need is said by their entries."""
@@ -145,23 +135,20 @@ def _entries() -> Iterator[CheckResult]:
 
 
 def _tried(what: str, entry: Entry, *, needed: bool) -> CheckResult:
+    if entry.absent:
+        remedy = command_for(entry.packages)
+        detail = f"{', '.join(entry.absent)}: not installed"
+        return CheckResult(what, well=False, detail=detail, remedy=remedy, needed=needed)
     remedy = ""
-    if entry.extra:
-        remedy = f"pip install 'slidecam[{entry.extra}]'"
-    elif entry.packages:
+    if entry.packages:
         remedy = f"pip install --force-reinstall {' '.join(entry.packages)}"
     try:
         detail = load(entry.check)() if entry.check else _versions(entry)
     # What a library, or another package's own check, raises is not ours to know.
     except Exception as error:  # noqa: BLE001
-        return CheckResult(what, well=False, detail=_words(error), remedy=remedy, needed=needed)
+        detail = str(error) or type(error).__name__
+        return CheckResult(what, well=False, detail=detail, remedy=remedy, needed=needed)
     return CheckResult(what, well=True, detail=str(detail), needed=needed)
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, PackageNotFoundError):
-        return f"{error.name} is not installed"
-    return str(error) or type(error).__name__
 
 
 def _versions(entry: Entry) -> str:
@@ -198,13 +185,13 @@ def _devices() -> Iterator[CheckResult]:
 
 
 def _extras() -> Iterator[CheckResult]:
-    for extra, package in EXTRAS.items():
-        what = f"extra {extra}"
-        try:
-            yield CheckResult(what, well=True, detail=f"{package} {version(package)}")
-        except PackageNotFoundError:
-            remedy = f"pip install 'slidecam[{extra}]'"
-            yield CheckResult(what, well=False, detail="absent", remedy=remedy)
+    for name, extra in EXTRAS.items():
+        missing = absent(extra.packages.values())
+        detail, remedy = extra.help, ""
+        if missing:
+            detail += f"; not installed: {', '.join(missing)}"
+            remedy = command_for(missing, name)
+        yield CheckResult(f"extra {name}", well=not missing, detail=detail, remedy=remedy)
 
 
 def describe_source(file: str, reader: str | None, view: VolumeView) -> dict[str, Any]:
@@ -286,7 +273,8 @@ def _volume_facts(facts: SourceFacts) -> dict[str, Any]:
     stack = facts.stack
     if stack is None:
         return {}
-    orientation = "".join(load("nibabel.orientations:aff2axcodes")(stack.grid.affine))
+    orientations = imported("nibabel.orientations", "volumes")
+    orientation = "".join(orientations.aff2axcodes(stack.grid.affine))
     if stack.grid.is_oblique:
         orientation += ", oblique"
     if stack.grid.leans:

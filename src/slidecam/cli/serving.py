@@ -54,17 +54,13 @@ def serve(
     """Serve QuPath and the browser on this machine: pictures, slides, jobs. Stop it with Ctrl-C."""
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.errors import UsageError
+        from slidecam.extras import need
+
+        need("server")
+        from slidecam.server import ServeSpec
+        from slidecam.server import serve as listen
         from slidecam.sources.discovery import sample_folder
 
-        try:
-            from slidecam.server import ServeSpec
-            from slidecam.server import serve as listen
-        except ImportError as error:
-            raise UsageError(
-                f"The server is not installed ({error}).",
-                'pip install "slidecam[server]"',
-            ) from error
         bundle, usual = sample_folder() / "bundle", [sample_folder(), Path()]
         if model:
             bundle, usual = Path(model), [Path()]

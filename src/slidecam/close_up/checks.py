@@ -60,8 +60,8 @@ class CloseUpCall:
         Raises
         ------
         UsageError
-            If a file is not there, the results would lie in what is read or replace others, or a
-            setting is none.
+            If a file is not there, the results would lie in what is read or replace others, a
+            setting is none, or a method's package is not installed.
         ExplanationError
             If there is no such method.
         BundleError, CardError
@@ -76,7 +76,7 @@ class CloseUpCall:
             choose_methods(self.methods, self.settings)
         for name in self.methods:
             if name != USUAL_METHODS:
-                method_for(name)
+                method_for(name).refuse_absent()
         for model in self.models:
             open_bundle(model, trust=self.trust)
 

@@ -8,10 +8,9 @@ recorded.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from slidecam.errors import UsageError
+from slidecam.extras import need
 from slidecam.prediction.pipeline import predict as predict_here
 from slidecam.runs.spec import PredictSpec
 
@@ -92,11 +91,7 @@ def _on_cluster(
     spec: PredictSpec,
     cluster: str | Path | Client,
 ) -> Generator[Event]:
-    if find_spec("distributed") is None:
-        raise UsageError(
-            "A cluster needs dask.distributed, which is not installed.",
-            "pip install 'slidecam[cluster]'.",
-        )
+    need("cluster")
     # An extra, which not everybody has.
     from slidecam.cluster.running import predict_there  # noqa: PLC0415
 

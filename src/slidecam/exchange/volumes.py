@@ -28,6 +28,7 @@ from slidecam.exchange.ome_zarr import (
     stored_array,
     without,
 )
+from slidecam.extras import brought
 from slidecam.files import replacing, replacing_folder
 from slidecam.registry import deferred
 from slidecam.sources.placement import farthest
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
     from slidecam.pixels import RGB
 else:
     zarr = deferred("zarr")
-    nifti1 = deferred("nibabel.nifti1")
-    nifti2 = deferred("nibabel.nifti2")
+    nifti1 = brought("nibabel.nifti1", "volumes")
+    nifti2 = brought("nibabel.nifti2", "volumes")
 
 
 NIFTI_1_LONGEST = 32_767

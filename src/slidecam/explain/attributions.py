@@ -12,7 +12,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import torch
-from captum.attr import IntegratedGradients, NoiseTunnel, Occlusion, Saliency
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.baselines import BASELINES, check_baselines
@@ -24,15 +23,19 @@ from slidecam.explain.method_settings import (
     OcclusionSpec,
     SmoothGradSpec,
 )
+from slidecam.extras import brought
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from captum import attr
     from torch import Tensor
 
     from slidecam.models import Classifier
+else:
+    attr = brought("captum.attr", "explain")
 
 
 Spec = TypeVar(
@@ -117,7 +120,7 @@ class OcclusionExplainer(Attribution[OcclusionSpec]):
         They are no shares of the logit, and have no gap.
         """
         window, stride = self._window(picture.shape[-1])
-        losses = Occlusion(self.classifier.logits_of).attribute(
+        losses = attr.Occlusion(self.classifier.logits_of).attribute(
             picture,
             sliding_window_shapes=(len(picture[0]), window, window),
             strides=(len(picture[0]), stride, stride),
@@ -156,7 +159,7 @@ class IntegratedGradientsExplainer(Attribution[IntegratedGradientsSpec]):
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
         """Return the shares; they sum to the gain over the baseline but for integration error."""
         baseline = BASELINES[self.spec.baseline](picture[0])[None]
-        found = IntegratedGradients(self.classifier.logits_of).attribute(
+        found = attr.IntegratedGradients(self.classifier.logits_of).attribute(
             picture.clone().requires_grad_(),
             baselines=baseline,
             target=index,
@@ -196,7 +199,8 @@ class SmoothGradExplainer(Attribution[SmoothGradSpec]):
         # captum draws from torch's global state, which is as before afterwards.
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.spec.seed)
-            gradients = NoiseTunnel(Saliency(self.classifier.logits_of)).attribute(
+            noisy = attr.NoiseTunnel(attr.Saliency(self.classifier.logits_of))
+            gradients = noisy.attribute(
                 picture.clone().requires_grad_(),
                 nt_type="smoothgrad",
                 nt_samples=self.spec.samples,

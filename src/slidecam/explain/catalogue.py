@@ -85,6 +85,7 @@ class Method(Entry):
 
     def make(self, classifier: Classifier, settings: object) -> Explainer:
         """Return the explainer of a classifier under given settings."""
+        self.refuse_absent()
         return cast("Explainer", resolve(self.explainer)(classifier, settings))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import MaskError, NothingToChooseError, SourceError
+from slidecam.extras import brought
 from slidecam.foreground.mask import Foreground
 from slidecam.geometry import Size
 from slidecam.registry import deferred
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from slidecam.sources.volume import VolumeSource
     from slidecam.sources.volume_grid import PlaneStack
 else:
-    orientations = deferred("nibabel.orientations")
+    orientations = brought("nibabel.orientations", "volumes")
     ndimage = deferred("scipy.ndimage")
 
 LONGEST = 160

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidecam.errors import DataSetError
+from slidecam.extras import brought, need
 from slidecam.learning.calibration import BINS, reliability_of
-from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from sklearn import metrics
 else:
     # Two seconds to load, and who shows a card needs the figures' meanings alone.
-    imbalanced = deferred("imblearn.metrics")
-    metrics = deferred("sklearn.metrics")
+    imbalanced = brought("imblearn.metrics", "train")
+    metrics = brought("sklearn.metrics", "train")
 
 
 Labels = NDArray[np.int64]
@@ -164,6 +164,22 @@ def measure(
         confusion=metrics.confusion_matrix(labels, called, labels=range(len(class_names))),
         notes=notes,
     )
+
+
+def check_measures() -> None:
+    """Refuse to begin what ends with figures, where what computes them is not installed.
+
+    UsageError then.
+    """
+    need("train", "scikit-learn", "imbalanced-learn")
+
+
+def roc_points(
+    is_class: NDArray[np.bool_], scores: Scores
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the points of a class's ROC curve: rates of false and of true positives, (points,)."""
+    false, true, _thresholds = metrics.roc_curve(is_class, scores)
+    return false, true
 
 
 def called_or_largest(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from slidecam.errors import DeviceError
@@ -46,19 +45,6 @@ class Backend(Entry):
     quick: bool = True
     overlaps: bool = False
 
-    @property
-    def absent(self) -> tuple[str, ...]:
-        """The packages that it needs and that are not installed."""
-        return tuple(name for name in self.packages if not _is_installed(name))
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
-
 
 AUTO, UNTRIED = "auto", "folded"
 """The backend that stands for the fastest, and the one that needs no trial."""
@@ -90,7 +76,6 @@ BACKENDS: Registry[Backend] = Registry(
             "slidecam.models.compiled:openvino",
             devices=("cpu",),
             overlaps=True,
-            extra="openvino",
             help="OpenVINO's kernels, also in bf16",
             packages=("openvino",),
             check="slidecam.models.compiled:openvino_here",
@@ -155,10 +140,5 @@ def check_device(device: torch.device, precision: str, backend: str) -> None:
     if device.type not in BACKENDS[backend].devices:
         remedy = f"Use --device {' or '.join(BACKENDS[backend].devices)}, or another --backend."
         raise DeviceError(f"backend {backend} does not run on {device.type}.", remedy)
-    absent = BACKENDS[backend].absent
-    if absent:
-        problem = f"backend {backend} needs {' and '.join(absent)}, which is not installed."
-        wanted = " ".join(absent)
-        if BACKENDS[backend].extra:
-            wanted = f"'slidecam[{BACKENDS[backend].extra}]'"
-        raise DeviceError(problem, f"pip install {wanted}, or use another --backend.")
+    if BACKENDS[backend].absent:
+        raise DeviceError(*BACKENDS[backend].words_on_absent("use another --backend"))

@@ -17,13 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import version
-from importlib.util import find_spec
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from slidecam.extras import is_installed
 from slidecam.files import replacing
 from slidecam.models.splits import Backbone, Precision, arithmetic, laid_out
 from slidecam.models.trial import machine_here
@@ -74,7 +74,7 @@ def openvino(eager: Variant, probe: Tensor) -> Iterator[Variant]:
 
     OpenVINO folds batch norms itself.
     """
-    if find_spec("openvino") is not None:
+    if is_installed("openvino"):
         converter = _Converter(probe)
         words, remarks = "OpenVINO, head in torch", converter.remarks
         yield replace(eager, words=words, runner=converter, remarks=remarks)

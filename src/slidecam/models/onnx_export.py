@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from slidecam.errors import BundleError, UsageError
+from slidecam.extras import imported, need
 from slidecam.files import replacing
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 """How far a logit may be from torch's, relative to the largest of them where that is above 1."""
 
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 INPUT, OUTPUT = "pixels", "logits"
 OPSET = 18
 BATCHES = (1, 3, 8)
@@ -85,7 +84,8 @@ def export_onnx(bundle: Bundle, path: Path, tolerance: float = TOLERANCE) -> Onn
     """
     if not tolerance > 0:
         raise UsageError(f"--tolerance {tolerance} is none.", f"Pass --tolerance {TOLERANCE}.")
-    _onnx, _script, runtime = map(_needed, PACKAGES)
+    need("onnx")
+    runtime = imported("onnxruntime", "onnx")
     if bundle.kind == "wsinfer-torchscript":
         problem = "Its network is a TorchScript program, which cannot be exported."
         raise BundleError(bundle.path, problem, "Use a model with model.safetensors.")
@@ -142,14 +142,6 @@ def metadata_of(bundle: Bundle) -> dict[str, str]:
         "slidecam": version("slidecam"),
     }
     return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
-
-
-def _needed(package: str) -> Any:  # noqa: ANN401  (a module)
-    try:
-        return import_module(package)
-    except ImportError as error:
-        problem = f"Exporting to ONNX needs {package}, which is not installed."
-        raise UsageError(problem, "pip install 'slidecam[onnx]'.") from error
 
 
 def _graph(network: nn.Module, card: Card, bundle: Bundle) -> Any:  # noqa: ANN401  (onnx's model)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from slidecam.errors import StoreError, UsageError, without_secrets
+from slidecam.extras import imported, words_on_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -137,16 +138,12 @@ class Location:
 
     @cached_property
     def _at(self) -> tuple[Any, str]:
-        # lazy on purpose: without a URL none of it is loaded
-        from fsspec.core import url_to_fs  # noqa: PLC0415
-
+        url_to_fs = imported("fsspec.core", "remote").url_to_fs
         try:
             # What lies there changes, also by others: no listing is kept.
             system, path = url_to_fs(self.url, use_listings_cache=False)
         except ImportError as error:
-            problem = f"This URL needs a package: {_words(error)}."
-            remedy = "Install it: pip install 'slidecam[remote]' brings those of S3."
-            raise UsageError(problem, remedy, str(self)) from error
+            raise UsageError(*words_on_url(_words(error)), str(self)) from error
         except ValueError as error:
             problem = f"This is no URL that fsspec knows: {_words(error)}."
             raise UsageError(problem, "Check it.", str(self)) from error

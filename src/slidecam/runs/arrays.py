@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from slidecam.classes import NO_CLASS
-from slidecam.errors import SlideFailedError, TilingError, UsageError
+from slidecam.errors import SlideFailedError, TilingError
+from slidecam.extras import imported
 from slidecam.objects import from_everywhere
 from slidecam.sources import Source, open_source
 from slidecam.sources.tasks import TaskSlide
@@ -193,6 +193,4 @@ def _facts(run: Run) -> Mapping[str, str]:
 
 def _library(name: str) -> Any:  # noqa: ANN401  (a module)
     """Return a library that is no dependency of ours; UsageError if it is not installed."""
-    if find_spec(name) is None:
-        raise UsageError(f"This needs {name}, which is not installed.", f"pip install {name}.")
-    return import_module(name)
+    return imported(name, undone="no table of this kind can be made")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import quote
 
@@ -105,6 +104,11 @@ class Output(Entry):
     )
     patterns: tuple[str, ...] = ()
     pictured: bool = False
+
+    @property
+    def undone(self) -> str:
+        """What cannot be done without its packages, as a clause."""
+        return f"{self.name} cannot be written"
 
 
 def heatmap_files(request: MapRequest | None) -> dict[str, str]:
@@ -211,7 +215,6 @@ OUTPUT_TABLE: Registry[Output] = Registry(
             media="application/vnd.apache.parquet",
             default=False,
             packages=("pyarrow",),
-            extra="parquet",
             help="all tiles as GeoParquet, for DuckDB, pandas and GIS programs",
         ),
     ),
@@ -258,23 +261,8 @@ def check_packages(names: Sequence[str]) -> None:
     """Refuse outputs whose packages are not installed; UsageError."""
     for name in names:
         row = OUTPUT_TABLE.get(name)
-        if row is None:
-            continue
-        for package in row.packages:
-            try:
-                version(package)
-            except PackageNotFoundError as error:
-                raise _not_installed(name, package, row.extra) from error
-
-
-def _not_installed(name: str, package: str, extra: str) -> UsageError:
-    bring = package
-    if extra:
-        bring = f"'slidecam[{extra}]'"
-    return UsageError(
-        f"{name} needs {package}, which is not installed.",
-        f"Run `pip install {bring}`, or leave {name} out of --outputs.",
-    )
+        if row is not None:
+            row.refuse_absent(f"leave {name} out of --outputs")
 
 
 def chosen_outputs(names: Sequence[str], *, volume: bool) -> tuple[Output, ...]:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slidecam.extras import is_installed
 from slidecam.registry import load
 from slidecam.sources._first_look import at_first_look
 
@@ -95,6 +96,10 @@ class DicomIdentity:
         return bool(_PICTURE.search(load("pydicom.uid:UID")(self.kind).name))
 
 
+_UNKNOWN = DicomIdentity("", "", has_pixels=True)
+"""Of what looks like DICOM where pydicom is not installed: a picture, whose reader says so."""
+
+
 def begins_as_dicom(head: bytes) -> bool:
     """Whether a file of these first bytes may be DICOM, with a preamble or without."""
     return head[128:_HEAD] == _MARK or _begins_as_data_set(head)
@@ -132,6 +137,8 @@ def _identity_in(path: Path) -> DicomIdentity | None:
         head = stream.read(_HEAD)
         if not begins_as_dicom(head):
             return None
+        if not is_installed("pydicom"):
+            return _UNKNOWN
         is_marked = head[128:] == _MARK
         stream.seek(0)
         # lazy on purpose: pydicom is loaded for DICOM files alone

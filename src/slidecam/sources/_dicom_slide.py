@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import RefusedSourceError
+from slidecam.extras import brought
 from slidecam.geometry import Size
-from slidecam.registry import deferred
 from slidecam.sources.images import associated_name
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from slidecam.geometry import Spacing
 else:
     # Half a second, which the slides of other vendors need not wait for.
-    filereader, uid = map(deferred, ("pydicom.filereader", "pydicom.uid"))
+    filereader = brought("pydicom.filereader", "dicom")
+    uid = brought("pydicom.uid", "dicom")
 
 _SHARED_GROUPS = 0x52009229
 """After it follow the groups of each frame, of which there may be a hundred thousand."""

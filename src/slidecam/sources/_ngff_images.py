@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import zarr
-from fsspec.core import url_to_fs
 from zarr.errors import ZarrUserWarning
 from zarr.storage import FsspecStore, LocalStore
 
 from slidecam.errors import RefusedSourceError, UnreadableSourceError, UsageError
+from slidecam.extras import brought
 from slidecam.geometry import Size
 from slidecam.objects import remote_errors
 from slidecam.sources._library import DECODING_ERRORS
@@ -30,10 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import fsspec
+
     from slidecam.geometry import Spacing
     from slidecam.sources._ngff import ListedLevel, Multiscale
     from slidecam.sources._probe import Probe
     from slidecam.sources.images import FileImage
+else:
+    fsspec = brought("fsspec", "remote")
 
 LISTED = 3
 """Wells, fields or folders that a message names."""
@@ -286,7 +290,7 @@ def _bytes_of(probe: Probe, below: str) -> bytes:
         place = f"{url.rstrip('/')}/{below}"
         if query:
             place = f"{place}?{query}"
-        system, path = url_to_fs(place)
+        system, path = fsspec.core.url_to_fs(place)
         with system.open(path, "rb") as stream:
             return bytes(stream.read())
     except (*DECODING_ERRORS, *remote_errors()):

@@ -11,9 +11,10 @@ import openslide
 from PIL import Image
 
 from slidecam.errors import RefusedSourceError, UnreadableSourceError
+from slidecam.extras import brought
 from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, note_on_levels, pyramid
 from slidecam.pixels import GLASS, over_background
-from slidecam.registry import deferred, load
+from slidecam.registry import load
 from slidecam.sources import _dicom
 from slidecam.sources._companions import is_front
 from slidecam.sources._dicom_slide import instances_of, note_on_paths, refuse_odd
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from slidecam.sources._openslide_handle import Slide
     from slidecam.sources._probe import Probe
 else:
-    pydicom = deferred("pydicom")
+    pydicom = brought("pydicom", "dicom")
 
 _NATIVE_TILE = 256
 _EXCITATION = re.compile(r";Name=([^;]+);(?:.*;)?ExcitationName=\s*[^;\s]", re.DOTALL)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from slidecam.errors import UnreadableSourceError
+from slidecam.errors import UnreadableSourceError, UsageError
+from slidecam.extras import brought, words_on_url
 from slidecam.objects import remote_errors
 from slidecam.pixels import reason
-from slidecam.registry import deferred, load
+from slidecam.registry import load
 from slidecam.sources._dicom import begins_as_dicom, is_volume
 from slidecam.sources._library import DECODING_ERRORS
 from slidecam.system_errors import system_fault
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import fsspec
     from fsspec import AbstractFileSystem
 else:
-    fsspec = deferred("fsspec")
+    fsspec = brought("fsspec", "remote")
 
 
 HEAD_BYTES = 4096
@@ -223,7 +224,7 @@ def probe(path: str | Path, view: VolumeView = DEFAULT_VIEW, content: bytes | No
             look = _probe_url
         return replace(look(given), view=view)
     except (*DECODING_ERRORS, *remote_errors()) as error:
-        if isinstance(error, UnreadableSourceError):
+        if isinstance(error, UnreadableSourceError | UsageError):
             raise
         raise _unreachable(given, error) from error
 
@@ -290,8 +291,7 @@ def _not_reached(given: str, error: Exception) -> tuple[str, str]:
     if isinstance(error, PermissionError):
         return "This may not be read.", "Ask for the right to read it."
     if isinstance(error, ImportError):
-        remedy = "Install the package named there, or copy the slide to this machine."
-        return f"This URL needs a package: {reason(error)}.", remedy
+        return words_on_url(reason(error), "copy the slide to this machine")
     fault = system_fault(error)
     if fault is not None:
         return f"{fault.problem}.", fault.remedy

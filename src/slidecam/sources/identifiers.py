@@ -14,7 +14,7 @@ from itertools import permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slidecam.registry import deferred
+from slidecam.extras import brought
 from slidecam.sources._dicom import first_dicom
 from slidecam.sources._library import DECODING_ERRORS, Errors
 from slidecam.sources._probe import fingerprint_of_files, stem_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from slidecam.sources.source import SourceFacts
 else:
-    pydicom = deferred("pydicom")
+    pydicom = brought("pydicom", "dicom")
 
 
 HIDDEN = "hidden"
@@ -144,10 +144,14 @@ def _no_dicom() -> Errors:
 
 
 def identifiers_of(path: Path) -> Identifiers:
-    """Return what names the patient in a DICOM file; nothing where it is none."""
+    """Return what names the patient in a DICOM file; nothing where it is none.
+
+    UsageError where pydicom is not installed.
+    """
+    no_dicom = _no_dicom()
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-    except _no_dicom():
+    except no_dicom:
         return Identifiers()
     found: set[str] = set()
     for name in NAMING:

@@ -14,6 +14,7 @@ from slidecam.errors import (
     UnreadableSourceError,
     UsageError,
 )
+from slidecam.extras import command_for
 from slidecam.objects import as_given
 from slidecam.sources._companions import note_on_name, refuse_front
 from slidecam.sources._dicom_lost import folders_of_medium, words_on_medium
@@ -72,8 +73,8 @@ def open_source(
     RefusedSourceError
         If its own reader knows that it is no picture to classify, and says what would be.
     UsageError
-        If there is no reader of that name, or the file leaves nothing to choose where the view
-        chooses.
+        If there is no reader of that name, the package that reads it is not installed, or the file
+        leaves nothing to choose where the view chooses.
     """
     found = probed(path, view, content)
     if reader in {None, "openslide"}:
@@ -159,13 +160,33 @@ def _candidates(found: Probe, name: str | None) -> tuple[list[Reader], list[Read
 
 
 def _open_first(found: Probe, candidates: list[Reader]) -> Source:
-    """Open with the best candidate that can; if none can, the user gets the best one's reason."""
+    """Open with the best candidate that can; if none can, the user gets the best one's reason.
+
+    Those that are not installed are passed over, in words.
+    """
     failures: list[UnreadableSourceError] = []
+    untried: list[Reader] = []
     for reader in candidates:
+        if reader.absent:
+            untried.append(reader)
+            continue
         try:
-            return reader.open(found)
+            source = reader.open(found)
         except RefusedSourceError:
             raise
         except UnreadableSourceError as error:
             failures.append(error)
+        else:
+            source.add_readings(map(_words_on_untried, untried))
+            return source
+    if not failures:
+        return untried[0].open(found)  # which says what is missing
+    for reader in untried:
+        failures[0].add_remedy(_words_on_untried(reader))
     raise failures[0]
+
+
+def _words_on_untried(reader: Reader) -> str:
+    command = command_for(reader.absent, reader.extra)
+    name = reader.name
+    return f"Reader {name} would be tried for this file too, and is not installed: run `{command}`."

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from slidecam.errors import (
-    ReaderFailedError,
-)
+from slidecam.errors import ReaderFailedError
 from slidecam.registry import Entry, Registry, load, resolve
 from slidecam.sources._companions import is_analyze, is_nifti, samples_of_pair
 
@@ -81,12 +79,18 @@ class Reader(Entry):
     native: bool = False
 
     def open(self, probe: Probe) -> Source:
-        """Open what ``probe`` looked at."""
+        """Open what ``probe`` looked at; UsageError where what it needs is not installed."""
+        self.refuse_absent(path=probe.given)
         # lazy on purpose: OpenSlide, tifffile, tiffslide and zarr load only for the slides that
         # need them
         failed = partial(ReaderFailedError, probe.given)
         with READERS.boundary(self.name, failed):
             return cast("Source", resolve(self.opener)(probe))
+
+    @property
+    def undone(self) -> str:
+        """What cannot be done without its packages, as a clause."""
+        return f"this {' or '.join(self.formats) or 'slide'} cannot be read"
 
 
 def _rank_ome_zarr(probe: Probe) -> int:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.extras import brought
 from slidecam.geometry import AXES
-from slidecam.registry import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from slidecam.geometry import Axis
 else:
-    orientations = deferred("nibabel.orientations")
+    orientations = brought("nibabel.orientations", "volumes")
 
 LEANS = 0.05
 """Degrees from which on a grid's shear is one that people see."""

@@ -17,6 +17,7 @@ import torch
 from slidecam.drawing.style import default_colors
 from slidecam.errors import BundleError
 from slidecam.learning.data.known import LEARNT_FILE
+from slidecam.learning.metrics import check_measures
 from slidecam.models import save_bundle
 from slidecam.models.backends import choose_device
 from slidecam.steps import Step
@@ -276,6 +277,7 @@ def fine_tune(
     SlidecamError
         Whatever is wrong with the annotations, the slide or the bundle.
     """
+    check_measures()
     spec = spec or FineTuneSpec()
     start = time.perf_counter()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

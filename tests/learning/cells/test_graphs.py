@@ -272,6 +272,6 @@ def test_too_few_cells_are_told_with_what_to_change() -> None:
 def test_without_pytorch_geometric_it_says_what_to_install(
     parts: tuple[Cells, Cells, Cells], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "torch_geometric.nn", None)
+    monkeypatch.setitem(sys.modules, "torch_geometric", None)
     with pytest.raises(UsageError, match=r'pip install "slidecam\[train\]"'):
         result_of(train_graph(parts, CLASSES, SPEC))

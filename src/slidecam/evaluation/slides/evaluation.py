@@ -26,6 +26,7 @@ from slidecam.evaluation.slides.results import (
 from slidecam.foreground import annotation_file, pair_annotations
 from slidecam.learning.data.dataset import has_learnt_from
 from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate_predictions
+from slidecam.learning.metrics import check_measures
 from slidecam.learning.predictions import Predictions
 from slidecam.models import Bundle, open_bundle
 from slidecam.prediction.model import load_model
@@ -72,10 +73,11 @@ def evaluate_slides(
     Raises
     ------
     UsageError, BundleError, DeviceError
-        If nothing is found or the bundle cannot be used.
+        If nothing is found, the bundle cannot be used, or an extra is missing.
     DataSetError
         If no tile of any slide has a class that the classifier knows.
     """
+    check_measures()
     spec = spec or SlideEvaluationSpec()
     pairs, notes = pair_annotations(slides, annotations)
     predict = replace(spec.predict, heatmap="none", heatmap_classes=(), heatmap_against=None)
@@ -114,10 +116,11 @@ def evaluate_runs(
     Raises
     ------
     UsageError
-        If there is no run.
+        If there is no run, or an extra is missing.
     DataSetError
         If no tile of any slide has a class that the classifier knows.
     """
+    check_measures()
     spec = spec or SlideEvaluationSpec()
     opened = open_bundle(bundle, trust=spec.predict.trust)
     drawn = {folder: annotation_file(annotations, folder.name) for folder in find_runs(runs)}

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from slidecam.errors import DataSetError, UsageError
+from slidecam.errors import DataSetError
+from slidecam.extras import imported
 from slidecam.learning.training.losses import class_weights
 from slidecam.models.cell_graph import nearest_by_cosine, packed_names
 from slidecam.steps import Step
@@ -384,15 +385,10 @@ def _exported(
 def _convolution() -> Any:  # noqa: ANN401  (PyTorch Geometric has no types)
     """Return PyTorch Geometric's graph convolution.
 
-    Imported when a graph is trained and not before: it is an extra, which nothing else in this room
-    needs.
+    Imported when a graph is trained and not before; UsageError where it is not installed.
     """
-    try:
-        with warnings.catch_warnings():
-            # It compiles with torch.jit, which torch calls deprecated.
-            warnings.simplefilter("ignore")
-            from torch_geometric.nn import GCNConv  # noqa: PLC0415  (see above)
-    except ImportError as error:
-        problem = "training on a graph needs PyTorch Geometric, which is not installed."
-        raise UsageError(problem, 'Install it with pip install "slidecam[train]".') from error
-    return GCNConv
+    with warnings.catch_warnings():
+        # It compiles with torch.jit, which torch calls deprecated.
+        warnings.simplefilter("ignore")
+        undone = "nothing can be trained on a graph"
+        return imported("torch_geometric.nn", "train", undone).GCNConv

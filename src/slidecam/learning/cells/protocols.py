@@ -13,15 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.manifold import TSNE
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 from torch.nn.functional import cross_entropy
 
 from slidecam.drawing.pen import add_legend, picture_of, plain, sheet
 from slidecam.drawing.style import INK, as_hex
+from slidecam.extras import brought
 from slidecam.files import replacing, write_json
 from slidecam.learning.cells.graphs import INDUCTIVE, TRANSDUCTIVE, Cells, Scored
 from slidecam.learning.evaluation.plots import confusion_figure, roc_figure
@@ -33,11 +29,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from PIL import Image
+    from sklearn import linear_model, manifold, pipeline, preprocessing
+    from sklearn import svm as machines
 
     from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.learning.evaluation.figures import Figure
     from slidecam.models.card import Card
     from slidecam.pixels import RGB
+else:
+    linear_model = brought("sklearn.linear_model", "train")
+    machines = brought("sklearn.svm", "train")
+    manifold = brought("sklearn.manifold", "train")
+    pipeline = brought("sklearn.pipeline", "train")
+    preprocessing = brought("sklearn.preprocessing", "train")
 
 
 SVM = "SVM on the embeddings"
@@ -66,7 +70,7 @@ def svm(
     Radial kernel of scikit-learn's default width on standardised embeddings, classes weighed by
     their rarity.
     """
-    machine = SVC(class_weight="balanced", decision_function_shape="ovr", break_ties=True)
+    machine = machines.SVC(class_weight="balanced", decision_function_shape="ovr", break_ties=True)
     return _scored(_fitted(machine, train), tested, part, SVM, classes)
 
 
@@ -92,15 +96,14 @@ def linear(
 
 def _layer(strength: float, train: Cells) -> Any:  # noqa: ANN401  (scikit-learn has no types)
     return _fitted(
-        LogisticRegression(C=strength, class_weight="balanced", max_iter=_ITERATIONS),
+        linear_model.LogisticRegression(C=strength, class_weight="balanced", max_iter=_ITERATIONS),
         train,
     )
 
 
 def _fitted(classifier: Any, train: Cells) -> Any:  # noqa: ANN401  (as above)
-    return make_pipeline(StandardScaler(), classifier).fit(
-        train.embeddings.numpy(), train.labels.numpy()
-    )
+    scaled = pipeline.make_pipeline(preprocessing.StandardScaler(), classifier)
+    return scaled.fit(train.embeddings.numpy(), train.labels.numpy())
 
 
 def _scored(
@@ -220,7 +223,7 @@ def plane_of(
         vectors, labels = vectors[rows], labels[rows]
 
     perplexity = min(_PERPLEXITY, (len(vectors) - 1) / 3)
-    layout = TSNE(perplexity=perplexity, init="pca", random_state=seed)
+    layout = manifold.TSNE(perplexity=perplexity, init="pca", random_state=seed)
     return Plane(layout.fit_transform(vectors), labels)
 
 

@@ -12,21 +12,13 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
-from sklearn.tree import DecisionTreeClassifier
 
-from slidecam.errors import (
-    DataSetError,
-    SlidecamError,
-    UsageError,
-    listed_problems,
-    remedies_of,
-)
+from slidecam.errors import DataSetError, SlidecamError, UsageError, listed_problems, remedies_of
+from slidecam.extras import imported
 from slidecam.learning.data.picture_files import PART_NAMES, PICTURE_TABLE, PictureSpec, named
 from slidecam.learning.data.picture_tables import from_data
 from slidecam.learning.data.pixels import (
@@ -233,12 +225,16 @@ def format_tells(pictures: PictureSet) -> tuple[str, ...]:
     for file_format, mode, width, height in looks:
         numbers = (kinds[0].index(file_format), kinds[1].index(mode), width, height)
         rows.append([*map(float, numbers), width / height])
-    folds: Any = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
+    selection = imported("sklearn.model_selection", "train")
+    folds = selection.StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
     if pictures.groups is not None and len(set(pictures.groups)) >= _FOLDS:
-        folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
-    tree = DecisionTreeClassifier(max_depth=_DEPTH, class_weight="balanced", random_state=0)
-    called = cross_val_predict(tree, rows, pictures.labels, groups=pictures.groups, cv=folds)
-    reached, chance = float(balanced_accuracy_score(pictures.labels, called)), 1 / len(counts)
+        folds = selection.StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
+    trees = imported("sklearn.tree", "train")
+    tree = trees.DecisionTreeClassifier(max_depth=_DEPTH, class_weight="balanced", random_state=0)
+    labels, groups = pictures.labels, pictures.groups
+    called = selection.cross_val_predict(tree, rows, labels, groups=groups, cv=folds)
+    score = imported("sklearn.metrics", "train").balanced_accuracy_score
+    reached, chance = float(score(labels, called)), 1 / len(counts)
     by_luck = float(np.sqrt(chance * (1 - chance) * (1 / np.array(counts)).sum())) / len(counts)
     if reached - chance <= max(_TELLING, _BEYOND * by_luck):
         return ()

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedGroupKFold
 
 from slidecam.errors import DataSetError
+from slidecam.extras import brought
 from slidecam.learning.data.picture_files import PARTS, Part
 from slidecam.learning.predictions import group_count
 
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+    from sklearn import model_selection
 
     from slidecam.learning.data.pictures import PictureSet
+else:
+    model_selection = brought("sklearn.model_selection", "train")
 
 NEARLY = 1e-6
 """How far the shares may be from 1 in sum, and how much nearer a move must bring them."""
@@ -339,12 +342,16 @@ def _test_rows(
 ) -> Iterator[NDArray[np.int64]]:
     rows, labels = np.zeros((len(pictures), 1)), pictures.labels
     if pictures.groups is None:
-        folding = RepeatedStratifiedKFold(n_splits=k, n_repeats=repeats, random_state=seed)
+        folding = model_selection.RepeatedStratifiedKFold(
+            n_splits=k, n_repeats=repeats, random_state=seed
+        )
         for _rest, tested in folding.split(rows, labels):
             yield tested
         return
     for repeat in range(repeats):
-        grouping = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed + repeat)
+        grouping = model_selection.StratifiedGroupKFold(
+            n_splits=k, shuffle=True, random_state=seed + repeat
+        )
         for _rest, tested in grouping.split(rows, labels, pictures.groups):
             yield tested
 

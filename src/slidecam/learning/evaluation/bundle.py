@@ -43,6 +43,7 @@ from slidecam.learning.evaluation.report import (
     write_predictions,
     write_record,
 )
+from slidecam.learning.metrics import check_measures
 from slidecam.learning.predictions import group_count
 from slidecam.learning.published import Published, published_of
 from slidecam.learning.training.folder import TrainingFolder
@@ -223,6 +224,7 @@ def evaluate_bundle(
     DeviceError, CardError, WeightsError
         If the bundle cannot run there.
     """
+    check_measures()
     refuse_inputs(filter(None, [out]), [data])
     chosen = yield from dataset_to_evaluate(data, bundle.card, spec, learnt_by(bundle))
     notes = (

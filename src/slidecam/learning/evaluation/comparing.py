@@ -10,8 +10,6 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from sklearn.metrics import roc_curve
-
 from slidecam.drawing.pen import add_legend, grid_of, picture_of, plain
 from slidecam.drawing.style import LINE, MORE_HUES
 from slidecam.errors import DataSetError, UsageError
@@ -36,6 +34,7 @@ from slidecam.learning.evaluation.report import (
     write_predictions,
     write_record,
 )
+from slidecam.learning.metrics import check_measures, roc_points
 from slidecam.learning.published import published_of
 from slidecam.pages import picture_uri, write_page
 from slidecam.steps import Step
@@ -142,12 +141,13 @@ def compare_bundles(
     Raises
     ------
     UsageError
-        If they are of different classes, or one is named twice.
+        If they are of different classes, one is named twice, or an extra is missing.
     DataSetError
         If no picture is new to all, or one of them cannot be measured there.
     DeviceError, CardError, WeightsError
         If a bundle cannot run there.
     """
+    check_measures()
     refuse_inputs(filter(None, [out]), [data])
     names = _names_of(bundles)
     pictures, notes = yield from _common(dict(zip(names, bundles, strict=True)), data, spec)
@@ -255,7 +255,7 @@ def roc_curves(evaluations: Mapping[str, Evaluation]) -> Image.Image | None:
             predictions = evaluation.predictions
             index = predictions.class_names.index(name)
             scores = predictions.probabilities[:, index]
-            false, true, _ = roc_curve(predictions.labels == index, scores)
+            false, true = roc_points(predictions.labels == index, scores)
             area = evaluation.per_class[name]["AUC"].value or 0.0
             color = MORE_HUES[place % len(MORE_HUES)]
             axes.plot(false, true, color=color, label=f"{plain(title)}: {area:.3f}")

@@ -15,7 +15,6 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patheffects import Stroke
 from matplotlib.ticker import MaxNLocator
-from sklearn.metrics import roc_curve
 
 from slidecam.drawing.pen import (
     LONGEST,
@@ -43,6 +42,7 @@ from slidecam.errors import DataSetError
 from slidecam.learning.calibration import BINS, Reliability, reliability_of
 from slidecam.learning.data.pixels import load_pixels
 from slidecam.learning.intervals import wilson
+from slidecam.learning.metrics import roc_points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -125,7 +125,7 @@ def roc_figure(evaluation: Evaluation) -> Image.Image | None:
     axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
     for place, index in enumerate(chosen):
         name = predictions.class_names[index]
-        false, true, _ = roc_curve(predictions.labels == index, predictions.probabilities[:, index])
+        false, true = roc_points(predictions.labels == index, predictions.probabilities[:, index])
         look = _line(_color(predictions, index, place), place)
         axes.plot(false, true, label=f"{plain(name)}: {_with_figure(evaluation, name)}", **look)
     title = "ROC, each class against the rest"

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from slidecam.errors import CheckpointError, RunExistsError, UsageError
+from slidecam.errors import CheckpointError, RunExistsError
+from slidecam.extras import need
 from slidecam.files import write_csv, write_json, write_text
 from slidecam.learning.data.dataset import split_record
 from slidecam.learning.data.picture_files import PICTURE_TABLE
@@ -247,9 +247,7 @@ def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
 
 def check_tensorboard() -> None:
     """Refuse to write for TensorBoard where it is not installed; UsageError."""
-    if find_spec("tensorboard") is None:
-        problem = "--tensorboard needs tensorboard, which is not installed."
-        raise UsageError(problem, "pip install 'slidecam[tensorboard]', or leave it out.")
+    need("tensorboard", otherwise="leave it out")
 
 
 class EventWriter:

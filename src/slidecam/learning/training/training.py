@@ -20,6 +20,7 @@ from slidecam.learning.data.dataset import (
 from slidecam.learning.data.pictures import counted
 from slidecam.learning.data.pixels import Inputs, Pictures, hold_pictures
 from slidecam.learning.evaluation.bundle import measure_bundle
+from slidecam.learning.metrics import check_measures
 from slidecam.learning.training.features import FeaturePlan, cached_features, cut_network
 from slidecam.learning.training.folder import (
     SINGLE,
@@ -122,7 +123,8 @@ def train(
 
 
 def check_beginning(recipe: Recipe, call: TrainingCall) -> None:
-    """Refuse a device and weights that are not to be had, and a cache of nothing."""
+    """Refuse packages, a device and weights that are not to be had, and a cache of nothing."""
+    check_measures()
     choose_device(call.device)
     check_weights(recipe, call.weights)
     if call.tensorboard:
