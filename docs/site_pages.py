@@ -15,26 +15,32 @@ import json
 import os
 import posixpath
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from typer.core import TyperArgument
 
 import slidecam
+from slidecam import events
 from slidecam.cli.app import app
 from slidecam.errors import SlidecamError
+from slidecam.events import COUNTS, BatchDone, Error, Event, Stopped
 from slidecam.extras import EXTRAS
 from slidecam.models.card import CardKeys
 from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.runs.record_faults import RULES
 from slidecam.server.job_requests import request_schema
 from slidecam.settings import strict
+from slidecam.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -230,6 +236,78 @@ def run_schema() -> dict[str, Any]:
     return schema
 
 
+LINES: tuple[Any, ...] = (*get_args(Event), Step, Error, Stopped)
+"""What is printed while a command works, and where it ends otherwise than well."""
+
+RESULTS = {
+    "Trained": "train",
+    "LearningRates": "train --lr-range",
+    "Swept": "train, of several values",
+    "FineTuned": "fine-tune",
+    "Explained": "explain",
+    "Gathered": "gather",
+    "Exported": "export --to qupath",
+    "Drawn": "figure",
+    "Opened": "open",
+    "Serving": "serve",
+}
+"""The last lines of commands that are named as events are, each with its command."""
+
+
+@cache
+def event_schema() -> dict[str, Any]:
+    """Return the JSON schema of a line that ``--json`` prints for what happens."""
+    kinds = list(map(_line_of, LINES))
+    kinds += [_closed(name, {}, [], more=True) for name in RESULTS]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "a line of --json",
+        "oneOf": kinds,
+    }
+
+
+def _line_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401  (a class of events)
+    """Return the schema of a kind's lines, of the fields that are printed of it."""
+    names = vars(events) | {"Mapping": Mapping, "NDArray": NDArray, "np": np}
+    hints = get_type_hints(kind, names)
+    fields = COUNTS if kind is BatchDone else tuple(hints)
+    properties = {name: TypeAdapter(hints[name]).json_schema() for name in fields}
+    needed = [name for name in fields if (kind, name) != (Error, "traceback")]
+    return _closed(kind.__name__, properties, needed)
+
+
+def _closed(
+    name: str, properties: Mapping[str, Any], needed: Sequence[str], *, more: bool = False
+) -> dict[str, Any]:
+    own = {"event": {"const": name}, **properties, "time": {"type": "string"}}
+    return {
+        "title": name,
+        "type": "object",
+        "properties": own,
+        "required": ["event", *needed, "time"],
+        "additionalProperties": more,
+    }
+
+
+def events_table() -> str:
+    """Return the fields of every line that ``--json`` prints for what happens."""
+    rows = ["| `event` | fields | what it says |", "|---|---|---|"]
+    docs = {kind.__name__: kind.__doc__ for kind in LINES}
+    for line in event_schema()["oneOf"]:
+        name = line["title"]
+        if name in RESULTS:
+            words = f"the result of `slidecam {RESULTS[name]}`"
+            rows.append(f"| `{name}` | as the result has them | {words} |")
+            continue
+        fields = []
+        for key, each in line["properties"].items():
+            if key not in {"event", "time"}:
+                fields.append(f"`{key}`: {_type_words(each)}")
+        said = (docs[name] or "").partition("\n")[0]
+        rows.append(f"| `{name}` | {'; '.join(fields)} | {said} |")
+    return "\n".join(rows)
+
+
 def run_table() -> str:
     """Return the keys of ``run.json`` that are read, with their types."""
     rows = ["| key | type | always there |", "|---|---|---|"]
@@ -271,6 +349,7 @@ MADE = {
     "extras": extras_table,
     "python": python_page,
     "card": card_table,
+    "events": events_table,
     "run": run_table,
 }
 """What a mark ``made`` stands for."""
@@ -281,6 +360,7 @@ def downloads() -> dict[str, str]:
     found = {
         "reference/card.schema.json": _json(card_schema()),
         "reference/run.schema.json": _json(run_schema()),
+        "reference/events.schema.json": _json(event_schema()),
         "reference/job.schema.json": _json(request_schema()),
     }
     for path in sorted((DOCS / "tutorials").glob("*.md")):

@@ -9,12 +9,14 @@ import numpy as np
 
 from slidecam.events import (
     BatchDone,
+    Error,
     Event,
     Finished,
     Planned,
     SlideFailed,
     SlideFinished,
     Started,
+    Stopped,
     TileFailed,
     Waiting,
     Warned,
@@ -43,3 +45,14 @@ def test_every_kind_of_event_is_a_line_of_json_that_names_its_kind() -> None:
 
 def test_a_batch_is_told_by_its_counts_and_not_by_its_numbers() -> None:
     assert as_json(EXAMPLES[2]) == {"event": "BatchDone", "slide": "s", "done": 5, "total": 10}
+
+
+def test_the_last_line_of_a_call_that_does_not_end_well_has_its_kind_too() -> None:
+    assert as_json(Stopped("All is safe.", "Go on.")) == {
+        "event": "Stopped",
+        "state": "All is safe.",
+        "remedy": "Go on.",
+    }
+    foreseen = Error("UsageError", "There is none.", "Make one.")
+    assert "traceback" not in as_json(foreseen)
+    assert as_json(Error("KeyError", "a", "b", ("line 1",)))["traceback"] == ("line 1",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -226,16 +227,50 @@ Event = (
 )
 
 
-def as_json(event: Event) -> dict[str, Any]:
-    """Return an event as plain JSON values.
+COUNTS = ("slide", "done", "total")
+"""What of a batch is printed: its numbers lie in the store."""
+
+
+@dataclass(frozen=True)
+class Error:
+    """A call was refused or broke: its last line in JSON, and no event of its run.
+
+    Attributes
+    ----------
+    error
+        The kind of error, one of `slidecam.errors` or Python's.
+    problem, remedy
+        What is wrong, and what to do about it.
+    traceback
+        Where it happened; absent where slidecam foresaw it, whose words say all.
+    """
+
+    error: str
+    problem: str
+    remedy: str
+    traceback: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A call was stopped by Ctrl-C: its last line in JSON, and no event of its run.
+
+    ``state`` says what is left, ``remedy`` how to go on.
+    """
+
+    state: str
+    remedy: str
+
+
+def as_json(event: Event | Error | Stopped) -> dict[str, Any]:
+    """Return an event, or a call's last line, as plain JSON values.
 
     Of a batch the counts alone: its numbers lie in the store.
     """
+    named: dict[str, Any] = {"event": type(event).__name__}
     if isinstance(event, BatchDone):
-        return {
-            "event": "BatchDone",
-            "slide": event.slide,
-            "done": event.done,
-            "total": event.total,
-        }
-    return {"event": type(event).__name__, **asdict(event)}
+        return named | dict(zip(COUNTS, attrgetter(*COUNTS)(event), strict=True))
+    record = named | asdict(event)
+    if isinstance(event, Error) and not event.traceback:
+        del record["traceback"]
+    return record

@@ -15,8 +15,10 @@ from shutil import copytree
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import numpy as np
 import pytest
+import site_pages
 import tifffile
 import typer
 from PIL import Image
@@ -60,7 +62,12 @@ def in_fours(slide: Path, bundle: Path, out: Path) -> list[str]:
 
 
 def json_lines(result: Result) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
+    """Return what was printed; whatever happened is as the site's schema says."""
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    for line in lines:
+        if "event" in line:
+            jsonschema.validate(line, site_pages.event_schema())
+    return lines
 
 
 def test_predict_tells_its_events_as_json_lines(

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 import site_pages
 import typer
@@ -14,6 +15,8 @@ import yaml
 import slidecam
 from slidecam import errors
 from slidecam.cli.app import app
+from slidecam.cli.terminal import EXIT_FAILED, EXIT_PARTLY, EXIT_USAGE
+from slidecam.events import Error, as_json
 from slidecam.exchange.manifest import SlideReport
 from slidecam.exchange.tables import BOX_COLUMNS, slide_rows
 from slidecam.extras import EXTRAS
@@ -117,6 +120,35 @@ def test_every_column_of_the_tables_has_an_entry() -> None:
     for heading, columns in tables.items():
         said = re.findall(r"`([^`]+)`", entries(heading))
         assert [name for name in columns if name not in said] == [], heading
+
+
+def test_every_line_that_is_named_has_an_entry_and_a_schema() -> None:
+    named: set[str] = set()
+    for room in ("cli", "learning"):
+        for path in (ROOT / "src/slidecam" / room).rglob("*.py"):
+            named |= set(re.findall(r'"event": "(\w+)"', path.read_text(encoding="utf-8")))
+    assert named == {*site_pages.RESULTS, "Step"}
+    kinds = {each["title"]: each for each in site_pages.event_schema()["oneOf"]}
+    text = page("reference/events.md")
+    assert {name for name in kinds if f"| `{name}` |" not in text} == set()
+    assert {"Planned", "Error", "Stopped", *named} <= kinds.keys()
+    assert set(kinds["BatchDone"]["properties"]) == {"event", "slide", "done", "total", "time"}
+    assert kinds["Finished"]["properties"]["counts"]["type"] == "object"
+
+
+def test_a_line_that_is_not_as_it_should_be_is_refused_by_the_schema() -> None:
+    right = {**as_json(Error("UsageError", "There is none.", "Make one.")), "time": "2026-11-30"}
+    jsonschema.validate(right, site_pages.event_schema())
+    for change in ({"remedy": 3}, {"event": "Oops"}, {"more": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(right | change, site_pages.event_schema())
+    assert "traceback" not in right
+
+
+def test_the_exit_codes_are_those_of_the_terminal() -> None:
+    table = page("reference/commands.md").partition("## Exit codes\n")[2].partition("\n## ")[0]
+    codes = {int(code) for code in re.findall(r"^\| (\d) \|", table, re.MULTILINE)}
+    assert codes == {0, EXIT_FAILED, EXIT_USAGE, EXIT_PARTLY}
 
 
 def test_every_error_has_an_entry() -> None:

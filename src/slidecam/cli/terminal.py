@@ -30,9 +30,7 @@ from slidecam.cli.progress import (
     now,
 )
 from slidecam.errors import SlidecamError, UsageError, without_secrets
-from slidecam.events import (
-    Finished,
-)
+from slidecam.events import Error, Finished, Stopped, as_json
 from slidecam.objects import said
 from slidecam.system_errors import call_fault
 
@@ -46,7 +44,7 @@ if TYPE_CHECKING:
     from slidecam.events import Event
     from slidecam.steps import Result, Step
 
-    Stopped = tuple[str, str] | Callable[[], tuple[str, str]]
+    Left = tuple[str, str] | Callable[[], tuple[str, str]]
 
 EXIT_FAILED, EXIT_USAGE, EXIT_PARTLY = 1, 2, 3
 """Beside 0: the run failed, wrong usage, partly done (the manifest lists what was not)."""
@@ -128,7 +126,7 @@ class Terminal:
 
     @contextmanager
     def errors(
-        self, stopped: Stopped = ("Nothing was written.", "Repeat the call.")
+        self, stopped: Left = ("Nothing was written.", "Repeat the call.")
     ) -> Iterator[None]:
         """Turn slidecam's and the system's errors into a message with its remedy and an exit code.
 
@@ -185,11 +183,7 @@ class Terminal:
         problem, remedy = said(problem), said(remedy)
         self._to_log(escape(" ".join(filter(None, (f"Error: {problem}", remedy)))))
         if self._json:
-            record = {"event": "Error", "error": kind, "problem": problem, "remedy": remedy}
-            if traceback:
-                self.line({**record, "traceback": list(traceback)})
-            else:
-                self.line(record)
+            self.line(as_json(Error(kind, problem, remedy, tuple(traceback))))
             return
         message = f"[red]Error:[/] {escape(problem)}"
         if remedy:
@@ -291,7 +285,7 @@ class Terminal:
     def _stopped(self, state: str, remedy: str) -> None:
         self._to_log(escape(f"Stopped. {state} {remedy}"))
         if self._json:
-            self.line({"event": "Stopped", "state": state, "remedy": remedy})
+            self.line(as_json(Stopped(state, remedy)))
         else:
             self._err.print(f"[yellow]Stopped.[/] {escape(state)} {escape(remedy)}", soft_wrap=True)
 
