@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import typer
@@ -15,13 +17,19 @@ from slidecam.learning.recipes.shipped import found_recipe
 from slidecam.learning.training.sweep import read_with_axes
 from slidecam.viewing import AS_THE_FILE_SAYS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 ROOT = Path(__file__).parents[1]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 READMES = (
     "README.md",
     "cluster/README.md",
     "training/README.md",
     "sample_data/README.md",
     "qupath-scripts/README.md",
+    "qupath-extension/README.md",
     "CONTRIBUTING.md",
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
 )
@@ -93,3 +101,121 @@ def test_the_recipe_that_a_readme_explains_is_one(tmp_path: Path) -> None:
     recipe, _axes, _notes = read_with_axes(path, [], AS_THE_FILE_SAYS)
     assert recipe.idle == ()
     assert [phase.trainable for phase in recipe.phases] == ["head"]
+
+
+def of_slidecam(words: list[str]) -> None:
+    """Check that a command of ours takes what it is given."""
+    name, *rest = words
+    every = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    every[name].make_context(name, rest)
+
+
+def of_make(words: list[str]) -> None:
+    """Check that the Makefile has each target."""
+    assert words
+    for target in words:
+        assert "=" in target or re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+
+
+def of_pip(words: list[str]) -> None:
+    """Check that extras are the project's."""
+    assert words[0] in {"install", "wheel"}
+    for extras in re.findall(r"^(?:\.|slidecam)\[([a-z,]+)\]$", "\n".join(words), re.MULTILINE):
+        assert set(extras.split(",")) <= PROJECT["optional-dependencies"].keys()
+
+
+def of_python(words: list[str]) -> None:
+    """Check that a script is there and has the options that it is given."""
+    if words[:2] == ["-m", "pip"]:
+        of_pip(words[2:])
+    elif words[0] == "-m":
+        assert words[1] in {"venv", "build"}
+    else:
+        text = (ROOT / words[0]).read_text(encoding="utf-8")
+        options = {word for word in words if word.startswith("--")}
+        assert {option for option in options if f'"{option}"' not in text} == set()
+
+
+def of_docker(words: list[str]) -> None:
+    """Check that an image can be built of a file that is there, and runs a command of ours."""
+    if words[0] == "build":
+        assert words[-1] == "."
+        file = words[words.index("-f") + 1] if "-f" in words else "Dockerfile"
+        assert (ROOT / file).is_file()
+    else:
+        assert words[0] == "run"
+        of_slidecam(words[words.index("slidecam") + 1 :])
+
+
+def of_npm(words: list[str]) -> None:
+    """Check that the folder whose packages are fetched has a lock."""
+    assert words[:2] == ["ci", "--prefix"]
+    assert (ROOT / words[2] / "package-lock.json").is_file()
+
+
+def of_pre_commit(words: list[str]) -> None:
+    """Check that there are hooks to install."""
+    assert words == ["install"]
+    assert (ROOT / ".pre-commit-config.yaml").is_file()
+
+
+def of_others(words: list[str]) -> None:
+    """Check nothing: napari is started, git clones from where one has it, a shell goes there."""
+    assert words in ([], ["clone", "SLIDECAM", "slidecam"], ["slidecam"])
+
+
+PROGRAMS: dict[str, Callable[[list[str]], None]] = {
+    "cd": of_others,
+    "docker": of_docker,
+    "git": of_others,
+    "make": of_make,
+    "napari": of_others,
+    "npm": of_npm,
+    "pip": of_pip,
+    "pre-commit": of_pre_commit,
+    "py": of_python,
+    "python": of_python,
+    "slidecam": of_slidecam,
+}
+"""What a reader is asked to type, each with what is checked of it."""
+
+
+def typed(name: str) -> Iterator[str]:
+    """Yield what a page gives to a shell: every line of its blocks, and what is set in."""
+    text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    language: str | None = None
+    for line in text.splitlines():
+        if line.startswith("```"):
+            language = line[3:] if language is None else None
+        elif language in {"sh", "bat"} or (language is None and known(line)):
+            yield from filter(None, re.split("(?:^|  )#", line)[0].strip().split(" && "))
+
+
+def known(line: str) -> bool:
+    """Whether a line is set in and begins with a program that is asked for."""
+    return line.startswith("    ") and line.split()[:1] != [] and program(line) in PROGRAMS
+
+
+def program(line: str) -> str:
+    return re.split(r"[\\/]", line.split(maxsplit=1)[0])[-1]
+
+
+@pytest.mark.parametrize("name", ["SECURITY.md", *READMES])
+def test_whatever_a_page_asks_for_can_be_typed(name: str) -> None:
+    for line in typed(name):
+        assert program(line) in PROGRAMS, line
+        PROGRAMS[program(line)](words_of(line.replace("\\", "/")))
+
+
+@pytest.mark.parametrize("name", ["SECURITY.md", *READMES])
+def test_a_target_or_an_extra_that_is_named_in_passing_is_there(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"`make ([a-z-]+)", text):
+        of_make([target])
+    for extras in re.findall(r"\"(?:\.|slidecam)\[([a-z,]+)\]\"", text):
+        assert set(extras.split(",")) <= PROJECT["optional-dependencies"].keys()
+
+
+def test_pages_ask_for_more_than_slidecam() -> None:
+    asked = {program(line) for name in READMES for line in typed(name)}
+    assert asked == PROGRAMS.keys()
