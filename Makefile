@@ -8,7 +8,7 @@ SCREEN := $(if $(shell command -v xvfb-run 2>/dev/null),xvfb-run -a -s "-screen 
 # A Groovy 4 runtime for the tests of the QuPath scripts: its jars come inside this npm package; Debian's own is too old.
 GROOVY := npm-groovy-lint@15.2.2
 
-.PHONY: demo test test-all lint docs bench reliability groovy extension manifest clean
+.PHONY: demo test test-all lint notebooks docs bench reliability groovy extension manifest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/slidecam demo --out demo-output
@@ -31,6 +31,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What the tutorials print, for the site's notebooks; `make docs` takes along what is there.
+notebooks: $(VENV)/.test
+	SLIDECAM_NOTEBOOKS=$(CURDIR)/build/notebooks $(PYTEST) tests/site/test_tutorials.py
 
 # The site, into site/: strictly (a link that leads nowhere fails), complete in itself, nothing fetched.
 docs: $(VENV)/.docs
@@ -61,7 +65,7 @@ reliability: $(VENV)/.test
 	PYTHONPATH=benchmarks $(SCREEN) $(BIN)/python -m reliability $(PARTS)
 
 clean:
-	rm -rf $(VENV) site .groovy qupath-extension/build demo-output bench-output web/node_modules
+	rm -rf $(VENV) build site .groovy qupath-extension/build demo-output bench-output web/node_modules
 
 .groovy/.$(GROOVY):
 	rm -rf .groovy && mkdir .groovy

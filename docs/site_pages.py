@@ -51,6 +51,9 @@ ELSEWHERE = ("http:", "https:", "mailto:", "#")
 MEASURED = {"benchmarks/RESULTS.md": "make bench"}
 """Files that a command of ours writes, and that need not be there."""
 
+PRINTED = ROOT / "build" / "notebooks"
+"""What the tutorials printed when a test ran them, block by block; it need not be there."""
+
 LISTED = re.compile(r"<list\[(\w+)\]>")
 """How Typer names the type of what may be repeated."""
 
@@ -366,7 +369,7 @@ def downloads() -> dict[str, str]:
     for path in sorted((DOCS / "tutorials").glob("*.md")):
         text = path.read_text("utf-8")
         if FENCED.search(text):
-            found[f"tutorials/{path.stem}.ipynb"] = _json(notebook(text))
+            found[f"tutorials/{path.stem}.ipynb"] = _json(notebook(text, printed_by(path.stem)))
     return found
 
 
@@ -374,20 +377,47 @@ def _json(value: object) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
-def notebook(markdown: str) -> dict[str, Any]:
-    """Return a tutorial as a Jupyter notebook (nbformat 4.4): text, and a cell for each block."""
+def printed_by(tutorial: str) -> list[str]:
+    """Return what a tutorial's blocks printed; nothing where it was not run in this tree."""
+    path = PRINTED / f"{tutorial}.json"
+    if not path.is_file():
+        return []
+    said: list[str] = json.loads(path.read_text("utf-8"))
+    return said
+
+
+def notebook(markdown: str, printed: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a tutorial as a Jupyter notebook (nbformat 4.4): text, and a cell for each block.
+
+    Parameters
+    ----------
+    markdown
+        The tutorial.
+    printed
+        What each block printed; where it is of another number of blocks, it is left out.
+    """
     cells = []
     end = 0
-    for block in FENCED.finditer(markdown):
+    blocks = list(FENCED.finditer(markdown))
+    known = dict(enumerate(printed)) if len(printed) == len(blocks) else {}
+    for number, block in enumerate(blocks):
         cells += _text_cell(markdown[end : block.start()])
         language, code = block.groups()
         if language == "sh":
             code = "".join(f"!{line}\n" for line in code.replace("\\\n", " ").splitlines())
-        cells.append(_cell("code", code) | {"outputs": [], "execution_count": None})
+        cells.append(_cell("code", code) | _outputs(number, known.get(number)))
         end = block.end()
     cells += _text_cell(markdown[end:])
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return {"nbformat": 4, "nbformat_minor": 4, "metadata": {"kernelspec": kernel}, "cells": cells}
+
+
+def _outputs(number: int, printed: str | None) -> dict[str, Any]:
+    if printed is None:
+        return {"outputs": [], "execution_count": None}
+    stream = {"output_type": "stream", "name": "stdout"}
+    outputs = [{**stream, "text": printed.splitlines(keepends=True)}] if printed else []
+    return {"outputs": outputs, "execution_count": number + 1}
 
 
 def _text_cell(text: str) -> list[dict[str, Any]]:
