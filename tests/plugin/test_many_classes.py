@@ -70,7 +70,7 @@ def test_the_dock_shows_what_is_looked_at_of_1_000_classes(
     for box in (read.suspect, read.close_up.of_class):
         box.lineEdit().selectAll()
         assert typed(box, "ss 345") == "class 345"
-    assert read.of_class == "class 345"
+    assert read.close_up.class_name == "class 345"
     shown = [layer.metadata["class"] for layer in viewer.layers if layer.visible]
     assert shown == ["class 345"]
     assert len(viewer.layers) <= 3, "that of the class before is hidden"
