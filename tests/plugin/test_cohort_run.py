@@ -60,6 +60,12 @@ def test_what_keeps_all_of_them_from_being_classified_is_said(folder: Path, tmp_
     assert "is not a folder" in ended.in_words
 
 
+def opened(viewer: Any, folder: Path) -> list[Any]:
+    """Open both slides, and return their layers."""
+    read = [slide_layer(folder / f"{name}.tif")[0] for name in ("first", "second")]
+    return [viewer.add_layer(Layer.create(*one)) for one in read]
+
+
 @pytest.mark.gui
 def test_all_open_slides_are_run_stopped_and_gone_on_with(
     make_napari_viewer: Any,
@@ -69,10 +75,7 @@ def test_all_open_slides_are_run_stopped_and_gone_on_with(
     notices: list[str],
 ) -> None:
     viewer = make_napari_viewer()
-    first, second = (
-        viewer.add_layer(Layer.create(*slide_layer(folder / f"{name}.tif")[0]))
-        for name in ("first", "second")
-    )
+    first, second = opened(viewer, folder)
     dock = PredictAndExplain(viewer)
     tab = dock.classify
     tab.out.setText(str(tmp_path / "out"))
@@ -135,10 +138,7 @@ def test_a_typed_spacing_goes_with_its_own_slide_alone(
     notices: list[str],
 ) -> None:
     viewer = make_napari_viewer()
-    first, second = (
-        viewer.add_layer(Layer.create(*slide_layer(folder / f"{name}.tif")[0]))
-        for name in ("first", "second")
-    )
+    first, second = opened(viewer, folder)
     dock = PredictAndExplain(viewer)
     tab = dock.classify
     tab.out.setText(str(tmp_path / "out"))

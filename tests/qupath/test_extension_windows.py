@@ -111,7 +111,7 @@ def test_help_names_every_command_of_the_menu(seen: dict[str, Any]) -> None:
 @slow
 def test_without_slidecam_a_window_says_what_to_install(seen: dict[str, Any]) -> None:
     assert "/nowhere/python cannot be started" in seen["not installed"]
-    assert "pip install slidecam" in seen["not installed"]
+    assert 'pip install "slidecam[server,explain,train]"' in seen["not installed"]
     assert "torch" in seen["doctor"]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from slidecam.errors import SlidecamError
 from slidecam.events import (
     BatchDone,
+    Error,
     Finished,
     Planned,
     SlideFailed,
@@ -277,13 +278,7 @@ class Job:
     def fail(self, error: SlidecamError) -> None:
         """Note that the whole call was refused or broke."""
         self._error = {"error": error.problem, "remedy": error.remedy}
-        record = {
-            "event": "Error",
-            "error": type(error).__name__,
-            "problem": error.problem,
-            "remedy": error.remedy,
-        }
-        self.journal.write(record)
+        self.journal.write(as_json(Error(type(error).__name__, error.problem, error.remedy)))
 
     def end(self, status: JobStatus | None = None, exit_code: int | None = None) -> None:
         """Close it: as ``status``, or as the exit code of its run says."""

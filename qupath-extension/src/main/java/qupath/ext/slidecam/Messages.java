@@ -16,7 +16,8 @@ final class Messages {
             slidecam is not found on this computer. It needs Python 3.11 or newer:
 
                 python -m venv slidecam
-                slidecam/bin/pip install slidecam          (Windows: slidecam\\Scripts\\pip)
+                slidecam/bin/pip install "slidecam[server,explain,train]"
+                (Windows: slidecam\\Scripts\\pip)
 
             Then say in Extensions > slidecam > Preferences where it is, unless it is found by \
             itself: on the PATH or in an environment of conda.""";
